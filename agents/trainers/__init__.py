@@ -1,0 +1,1 @@
+"""One file an outer-trainer or gradient estimator (helpers begin with `_`)."""

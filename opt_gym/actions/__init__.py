@@ -1,0 +1,1 @@
+"""One file an action map (helpers begin with `_`)."""

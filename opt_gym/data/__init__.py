@@ -1,0 +1,1 @@
+"""Data sets: embedded stand-ins, prepared originals, splits, augmentation, corruptions."""

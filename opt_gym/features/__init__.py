@@ -1,0 +1,1 @@
+"""One file a feature set (helpers begin with `_`)."""

@@ -1,0 +1,1 @@
+"""The Gymnasium face: adapters from the functional core to Gymnasium's dialect."""

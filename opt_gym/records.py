@@ -1,0 +1,344 @@
+"""The records that everything is made of: NamedTuples of pure functions, and their data.
+
+One word per idea, from the glossary: φ (`params`) are the weights being optimized, ψ
+(`instance`) the arrays that pick one instance of a task, θ (`theta`) the weights of the
+learned optimizer. No signature has a batch axis: write one, `vmap` or `lax.map` outside.
+Keys come first, new states go out first, data is always an argument and never closed over
+(a closed-over data set becomes program text).
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+Config = dict[str, Any]
+"""Plain JSON values that pick one task (shapes included) or one plug-in's settings."""
+
+Data = dict[str, Any]
+"""`{split: arrays}`; the splits are those of `SPLITS`. Empty arrays for synthetic tasks."""
+
+SPLITS = ("train", "valid_inner", "valid_outer", "test")
+"""inner: an optimizer may see it; outer: the outer-loss may; test: nobody but a report."""
+
+OBJECTIVES = ("train", "valid", "noisy")
+
+
+class Images(NamedTuple):
+    """One split of a labelled image set, as it lies on the device.
+
+    Shapes: images [n, height, width, channels] uint8; labels [n] int32.
+    """
+
+    images: Any
+    labels: Any
+
+
+class Batch(NamedTuple):
+    """What a loss sees of the data at one inner step.
+
+    Shapes: inputs [batch, ...] (images: float32 in [0, 1], [batch, h, w, c]);
+    targets [batch, ...] or None where the inputs are their own target.
+    """
+
+    inputs: Any
+    targets: Any
+
+
+class Task(NamedTuple):
+    """One inner problem: a loss, its initial weights and its data, as pure functions.
+
+    Attributes:
+        config: the JSON values it was built from, `family` included.
+        batch_size: examples a batch; 0 where there is no data.
+        dataset: the data set's name as the config gives it, "none" for synthetic tasks.
+        input_kind: "image" (inputs [batch, h, w, c] in [0, 1], can be corrupted),
+            "array" (any other numbers) or "none".
+        loss_floor: a number no loss goes below, for a provisional normalizer.
+        roles: per tensor of φ in leaf order: "kernel", "bias", "embedding" or "norm".
+        load_data: (source "auto" | "embedded" | "tfds") -> Data, numpy arrays on the host.
+        init: (key, data) -> (φ, ψ). φ is a tuple or NamedTuple in creation order.
+        sample_batch: (key, data, ψ, split) -> Batch, augmentation included.
+        loss: (key, φ, ψ, batch) -> (loss [], aux), aux a dict of scalars ("accuracy" where
+            it has a meaning).
+        constrain: φ -> φ, applied after every update (the identity for most).
+    """
+
+    config: Config
+    batch_size: int
+    dataset: str
+    input_kind: str
+    loss_floor: float
+    roles: tuple[str, ...]
+    load_data: Callable[[str], Data]
+    init: Callable[[PRNGKeyArray, Data], tuple[PyTree, PyTree]]
+    sample_batch: Callable[[PRNGKeyArray, Data, PyTree, str], Any]
+    loss: Callable[
+        [PRNGKeyArray, PyTree, PyTree, Any], tuple[Float[Array, ""], dict[str, Any]]
+    ]
+    constrain: Callable[[PyTree], PyTree]
+
+
+class Signal(NamedTuple):
+    """All that an optimizer could be told at one inner step.
+
+    Shapes: grad has the shapes of params; the rest are scalars. `valid_loss` is the loss on
+    `valid_inner` and holds a number only where `has_valid`; `t` counts updates done.
+    """
+
+    params: PyTree
+    grad: PyTree
+    loss: Float[Array, ""]
+    valid_loss: Float[Array, ""]
+    has_valid: Bool[Array, ""]
+    t: Int[Array, ""]
+    horizon: Int[Array, ""]
+
+
+class TensorObservation(NamedTuple):
+    """What is seen of one tensor of φ.
+
+    Shapes: blocks, a tuple of [k, *shape] arrays (or broadcastable to it, such as [k, r, 1]
+    for factored statistics), together f features of every parameter; scale [f], the
+    factor of each feature (a reciprocal RMS, or ones), not multiplied in, so that a first
+    layer can fold it into its weights; numbers [q], one value for the whole tensor.
+
+    Blocks rather than one array a feature: a first layer that concatenates a few blocks
+    runs 1.3x as fast as one that stacks 22 arrays (2,410 weights, 2 cores).
+    """
+
+    blocks: tuple[Float[Array, "..."], ...]
+    scale: Float[Array, " f"]
+    numbers: Float[Array, " q"]
+
+
+class Observation(NamedTuple):
+    """What a learned optimizer looks at: every tensor, and numbers shared by all.
+
+    Shapes: tensors in φ's leaf order; numbers [s] (time, loss averages...).
+    """
+
+    tensors: tuple[TensorObservation, ...]
+    numbers: Float[Array, " s"]
+
+
+class Features(NamedTuple):
+    """How a signal becomes an observation; accumulators apart from derived values.
+
+    Attributes:
+        name, config: what `opt_gym.plugins.build("features", name, config)` takes.
+        row_names: the f features of a parameter; () for features without rows.
+        tensor_names, shared_names: the q numbers of a tensor, the s shared ones.
+        needs: those of "loss", "valid_loss", "horizon" that it reads.
+        init: φ -> f, the accumulators.
+        update: (f, signal) -> f.
+        observe: (f, signal) -> Observation.
+    """
+
+    name: str
+    config: Config
+    row_names: tuple[str, ...]
+    tensor_names: tuple[str, ...]
+    shared_names: tuple[str, ...]
+    needs: tuple[str, ...]
+    init: Callable[[PyTree], PyTree]
+    update: Callable[[PyTree, Signal], PyTree]
+    observe: Callable[[PyTree, Signal], Observation]
+
+
+class ActionMap(NamedTuple):
+    """How an action becomes a weight update.
+
+    An action is a tuple with one entry per control; an entry is shaped like φ at level
+    "parameter", a tuple of scalars (one a tensor) at "tensor", a scalar at "global".
+
+    Attributes:
+        name, config: what `opt_gym.plugins.build("action", name, config)` takes.
+        controls: the names of an action's entries.
+        level: "parameter" | "tensor" | "global".
+        init: φ -> a (memory such as a momentum; () for most).
+        apply: (a, signal, action) -> (a, Δφ), Δφ to be added to φ.
+    """
+
+    name: str
+    config: Config
+    controls: tuple[str, ...]
+    level: str
+    init: Callable[[PyTree], PyTree]
+    apply: Callable[[PyTree, Signal, tuple], tuple[PyTree, PyTree]]
+
+
+class LearnedOptimizer(NamedTuple):
+    """An optimizer as a policy: a few weights θ applied to every parameter.
+
+    It names its features and its action map, so that it can be taken out whole. Memory that
+    depends on θ lives in its carry; everything else is `features`.
+
+    Attributes:
+        name, config: the architecture and its settings (JSON).
+        needs: those of "loss", "valid_loss", "horizon" that it reads, features included.
+        trained_horizon: the horizon θ was trained for, None where there is none; the default
+            horizon of `to_optax`.
+        init_theta: key -> θ, a plain pytree of arrays.
+        init: (θ, φ) -> carry.
+        step: (θ, carry, signal, observation) -> (carry, action).
+    """
+
+    name: str
+    config: Config
+    features: Features
+    action_map: ActionMap
+    needs: tuple[str, ...]
+    trained_horizon: int | None
+    init_theta: Callable[[PRNGKeyArray], PyTree]
+    init: Callable[[PyTree, PyTree], PyTree]
+    step: Callable[[PyTree, PyTree, Signal, Observation], tuple[PyTree, tuple]]
+
+
+class Normalizer(NamedTuple):
+    """Where ℓ̃ is 1 (`initial`) and 0 (`best`) for one (task, objective).
+
+    `source` says where they come from: "table" (shipped), "cache" (the user's own), "given"
+    or "provisional" (initial loss and a lower bound, nothing trained).
+    """
+
+    initial: float
+    best: float
+    source: str
+
+
+class EnvState(NamedTuple):
+    """All that one episode remembers.
+
+    Shapes: key [] (the episode's stream), t, horizon, loss, valid_loss, has_valid, dead
+    scalars; params φ; instance ψ; features f; action a; grad shaped like φ.
+    """
+
+    key: PRNGKeyArray
+    t: Int[Array, ""]
+    horizon: Int[Array, ""]
+    params: PyTree
+    instance: PyTree
+    features: PyTree
+    action: PyTree
+    loss: Float[Array, ""]
+    grad: PyTree
+    valid_loss: Float[Array, ""]
+    has_valid: Bool[Array, ""]
+    dead: Bool[Array, ""]
+
+
+class StepOut(NamedTuple):
+    """What one inner step gave. All scalars.
+
+    loss: of the objective, after the update; cost: ℓ̃ in [−2, 2], 2 once dead; reward:
+    −cost/horizon, so that a return is minus the outer-loss; terminated: a loss or gradient
+    became non-finite (stays true); truncated: the horizon is reached; aux: the task's.
+    """
+
+    loss: Float[Array, ""]
+    cost: Float[Array, ""]
+    reward: Float[Array, ""]
+    terminated: Bool[Array, ""]
+    truncated: Bool[Array, ""]
+    aux: dict[str, Any]
+
+
+class Env(NamedTuple):
+    """The decision process of one task config, as pure functions.
+
+    Attributes:
+        config: the keywords `opt_gym.make` was given (JSON, task config included).
+        reset: (key, data, horizon) -> EnvState, (ℓ₀, g₀) of batch 0 evaluated.
+        observe: EnvState -> (Signal, Observation); derives, evaluates nothing.
+        step: (data, state, action) -> (EnvState, StepOut); one gradient, on the next batch.
+    """
+
+    config: Config
+    task: Task
+    features: Features
+    action_map: ActionMap
+    normalizer: Normalizer
+    objective: str
+    reset: Callable[[PRNGKeyArray, Data, Int[Array, ""]], EnvState]
+    observe: Callable[[EnvState], tuple[Signal, Observation]]
+    step: Callable[[Data, EnvState, tuple], tuple[EnvState, StepOut]]
+
+
+class UnrollState(NamedTuple):
+    """An environment and the carry of the learned optimizer that drives it."""
+
+    env: EnvState
+    carry: PyTree
+
+
+class Estimate(NamedTuple):
+    """A gradient of the outer-loss with respect to θ, and what it cost.
+
+    Shapes: grad like θ; the rest scalars. variance: of one particle's gradient, averaged
+    over θ's coordinates; dropped: particles whose difference was masked (a dead half);
+    inner_steps: executed, both halves counted.
+    """
+
+    grad: PyTree
+    outer_loss: Float[Array, ""]
+    variance: Float[Array, ""]
+    dropped: Int[Array, ""]
+    inner_steps: Int[Array, ""]
+
+
+class GradientEstimator(NamedTuple):
+    """init(key, data, θ) -> s; step(key, data, θ, s) -> (s, Estimate)."""
+
+    name: str
+    config: Config
+    init: Callable[[PRNGKeyArray, tuple[Data, ...], PyTree], Any]
+    step: Callable[[PRNGKeyArray, tuple[Data, ...], PyTree, Any], tuple[Any, Estimate]]
+
+
+class Report(NamedTuple):
+    """What one outer step tells the loop: scalars, on the host or on the device."""
+
+    outer_loss: Any
+    grad_norm: Any
+    variance: Any
+    dropped: Any
+    inner_steps: Any
+
+
+class OuterTrainer(NamedTuple):
+    """Anything that improves θ step by step.
+
+    Attributes:
+        config: JSON that identifies the run (a checkpoint is refused by another one).
+        init: (key, data, θ) -> s, a pytree of arrays.
+        step: (key, data, s) -> (s, Report); composes jitted programs, is not jitted itself.
+        theta: s -> θ.
+    """
+
+    name: str
+    config: Config
+    envs: tuple[Env, ...]
+    learned_optimizer: LearnedOptimizer
+    init: Callable[[PRNGKeyArray, tuple[Data, ...], PyTree], Any]
+    step: Callable[[PRNGKeyArray, tuple[Data, ...], Any], tuple[Any, Report]]
+    theta: Callable[[Any], PyTree]
+
+
+class Spec(NamedTuple):
+    """What a plug-in file ends in, as `SPEC`.
+
+    Attributes:
+        kind: one of `opt_gym.plugins.KINDS`.
+        name: as in `OptTask-<name>-v0`, `learned.make(name)`, `agents.make(name)`.
+        make: a task family's `build(config) -> Task`; else `make(**config) -> record`.
+        config: a task family's `sample_config(seed) -> Config`; else a mapping of the
+            keywords of `make` to their defaults.
+        source: the paper, code or page it follows.
+    """
+
+    kind: str
+    name: str
+    make: Callable[..., Any]
+    config: Any
+    source: str

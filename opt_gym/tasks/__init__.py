@@ -1,0 +1,1 @@
+"""One file a task family (helpers begin with `_`)."""
