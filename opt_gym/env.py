@@ -1,0 +1,269 @@
+"""Training as a decision process: `build` makes the pure functions of one environment.
+
+`reset` evaluates (ℓ₀, g₀) on batch 0. `step` applies Δφ, then evaluates (ℓ, g) on the next
+batch: that one evaluation is this step's reward and the next observation. All randomness of
+an episode comes from its reset key, so the halves of an antithetic pair share tasks, initial
+weights, batches and noise.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from opt_gym.data import corruptions
+from opt_gym.plugins import unknown
+from opt_gym.records import (
+    OBJECTIVES,
+    ActionMap,
+    Config,
+    Data,
+    Env,
+    EnvState,
+    Features,
+    Normalizer,
+    Observation,
+    Signal,
+    StepOut,
+    Task,
+)
+
+COST_LIMIT = 2.0
+"""|ℓ̃| never exceeds this; a diverged episode pays it at every step to its horizon."""
+
+
+class StreamKeys(NamedTuple):
+    """The keys of inner step t, all derived from the episode's stream."""
+
+    batch: PRNGKeyArray
+    loss: PRNGKeyArray
+    valid: PRNGKeyArray
+    corrupt: PRNGKeyArray
+
+
+def split_reset_key(key: PRNGKeyArray) -> tuple[PRNGKeyArray, PRNGKeyArray]:
+    """(k_init, k_stream) of an episode."""
+    k_init, k_stream = jax.random.split(key)
+    return k_init, k_stream
+
+
+def stream_keys(k_stream: PRNGKeyArray, t: Int[Array, ""] | int) -> StreamKeys:
+    """The keys of inner step t."""
+    return StreamKeys(*jax.random.split(jax.random.fold_in(k_stream, t), 4))
+
+
+def normalized(normalizer: Normalizer, loss: Float[Array, ""]) -> Float[Array, ""]:
+    """ℓ̃ = clip((loss − best) / (initial − best), −2, 2); 2 where the loss is not finite."""
+    span = normalizer.initial - normalizer.best
+    cost = jnp.clip((loss - normalizer.best) / span, -COST_LIMIT, COST_LIMIT)
+    return jnp.where(jnp.isfinite(loss), cost, COST_LIMIT)
+
+
+def build(
+    task: Task,
+    features: Features,
+    action_map: ActionMap,
+    normalizer: Normalizer,
+    *,
+    objective: str = "train",
+    corruption: str | Sequence[str] = "train",
+    valid_every: int = 0,
+    second_derivatives: bool = False,
+    config: Config | None = None,
+) -> Env:
+    """The environment of one task.
+
+    Args:
+        task, features, action_map, normalizer: its parts.
+        objective: whose loss counts: "train" (the batch that gave the gradient), "valid" (a
+            `valid_outer` batch) or "noisy" (the corrupted train batch).
+        corruption: for "noisy", a named set or names (`opt_gym.data.corruptions`).
+        valid_every: every so many steps `Signal.valid_loss` is a fresh `valid_inner` loss; 0 = never.
+        second_derivatives: let backprop through an unroll see how a gradient depends on φ.
+        config: what identifies it, kept as `Env.config`.
+
+    Raises:
+        ValueError: unknown objective, "noisy" for a task without images, a normalizer
+            whose initial loss does not exceed its best.
+    """
+    if objective not in OBJECTIVES:
+        raise ValueError(unknown("objective", objective, list(OBJECTIVES)))
+    if objective == "noisy" and task.input_kind != "image":
+        raise ValueError(
+            f"objective 'noisy' needs image inputs, this task has {task.input_kind!r}"
+        )
+    if not normalizer.initial > normalizer.best:
+        raise ValueError(f"a normalizer needs initial > best, got {normalizer}")
+    if valid_every < 0:
+        raise ValueError(f"valid_every must be >= 0, got {valid_every}")
+
+    objective_loss = _objective_loss(task, objective, corruption)
+    valid_loss = _valid_loss(task, valid_every)
+
+    def train_gradient(
+        keys: StreamKeys, data: Data, params: PyTree, instance: PyTree
+    ) -> tuple[Any, Float[Array, ""], dict[str, Any], PyTree]:
+        batch = task.sample_batch(keys.batch, data, instance, "train")
+
+        def loss_fn(params: PyTree) -> tuple[Float[Array, ""], dict[str, Any]]:
+            return task.loss(keys.loss, params, instance, batch)
+
+        (loss, aux), grad = jax.value_and_grad(loss_fn, has_aux=True)(params)
+        return batch, loss, aux, grad
+
+    def signal_of(state: EnvState) -> Signal:
+        # The one place where second derivatives are cut: what is fed back, never the
+        # accumulators, so that momenta still carry gradients of θ through time.
+        cut = (lambda x: x) if second_derivatives else jax.lax.stop_gradient
+        return Signal(
+            params=state.params,
+            grad=cut(state.grad),
+            loss=cut(state.loss),
+            valid_loss=cut(state.valid_loss),
+            has_valid=state.has_valid,
+            t=state.t,
+            horizon=state.horizon,
+        )
+
+    def with_features(state: EnvState) -> EnvState:
+        return state._replace(features=features.update(state.features, signal_of(state)))
+
+    def reset(key: PRNGKeyArray, data: Data, horizon: Int[Array, ""]) -> EnvState:
+        k_init, k_stream = split_reset_key(key)
+        params, instance = task.init(k_init, data)
+        t = jnp.zeros((), jnp.int32)
+        keys = stream_keys(k_stream, t)
+        _, loss, _, grad = train_gradient(keys, data, params, instance)
+        valid, has_valid = valid_loss(keys.valid, data, params, instance, t)
+        state = EnvState(
+            key=k_stream,
+            t=t,
+            horizon=jnp.asarray(horizon, jnp.int32),
+            params=params,
+            instance=instance,
+            features=features.init(params),
+            action=action_map.init(params),
+            loss=loss,
+            grad=grad,
+            valid_loss=valid,
+            has_valid=has_valid,
+            dead=~_all_finite(loss, grad),
+        )
+        return with_features(state)
+
+    def observe(state: EnvState) -> tuple[Signal, Observation]:
+        signal = signal_of(state)
+        return signal, features.observe(state.features, signal)
+
+    def step(data: Data, state: EnvState, action: tuple) -> tuple[EnvState, StepOut]:
+        memory, delta = action_map.apply(state.action, signal_of(state), action)
+        params = task.constrain(jax.tree.map(jnp.add, state.params, delta))
+        t = state.t + 1
+        keys = stream_keys(state.key, t)
+        batch, loss, aux, grad = train_gradient(keys, data, params, state.instance)
+        counted = objective_loss(keys, data, params, state.instance, batch, loss)
+        valid, has_valid = valid_loss(keys.valid, data, params, state.instance, t)
+        dead = state.dead | ~_all_finite(loss + counted, grad)
+        cost = jnp.where(dead, COST_LIMIT, normalized(normalizer, counted))
+        out = StepOut(
+            loss=counted,
+            cost=cost,
+            reward=-cost / state.horizon,
+            terminated=dead,
+            truncated=t >= state.horizon,
+            aux=aux,
+        )
+        state = state._replace(
+            t=t,
+            params=params,
+            action=memory,
+            loss=loss,
+            grad=grad,
+            valid_loss=jnp.where(has_valid, valid, state.valid_loss),
+            has_valid=has_valid,
+            dead=dead,
+        )
+        return with_features(state), out
+
+    return Env(
+        config=dict(config or {}),
+        task=task,
+        features=features,
+        action_map=action_map,
+        normalizer=normalizer,
+        objective=objective,
+        reset=reset,
+        observe=observe,
+        step=step,
+    )
+
+
+def _all_finite(loss: Float[Array, ""], grad: PyTree) -> Bool[Array, ""]:
+    # One sum a tensor: inf and NaN survive it, and a sum that overflows is a divergence too.
+    total = sum((jnp.sum(leaf) for leaf in jax.tree.leaves(grad)), loss)
+    return jnp.isfinite(total)
+
+
+def _objective_loss(
+    task: Task, objective: str, corruption: str | Sequence[str]
+) -> Callable[..., Float[Array, ""]]:
+    """(keys, data, φ, ψ, train batch, train loss) -> the loss that counts."""
+    if objective == "train":
+        return lambda keys, data, params, instance, batch, loss: loss
+
+    if objective == "valid":
+
+        def valid_outer(
+            keys: StreamKeys, data: Data, params: PyTree, instance: PyTree, *_: Any
+        ) -> Float[Array, ""]:
+            return split_loss(task, keys.valid, data, params, instance, "valid_outer")[0]
+
+        return valid_outer
+
+    corrupt = corruptions.sampler(corruption)
+
+    def noisy(
+        keys: StreamKeys, data: Data, params: PyTree, instance: PyTree, batch: Any, _: Any
+    ) -> Float[Array, ""]:
+        batch = batch._replace(inputs=corrupt(keys.corrupt, batch.inputs))
+        return task.loss(keys.loss, params, instance, batch)[0]
+
+    return noisy
+
+
+def _valid_loss(
+    task: Task, valid_every: int
+) -> Callable[..., tuple[Float[Array, ""], Bool[Array, ""]]]:
+    """(key, data, φ, ψ, t) -> (loss on valid_inner, whether it was evaluated)."""
+
+    def never(*_: Any) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+        return jnp.zeros(()), jnp.zeros((), bool)
+
+    if valid_every == 0:
+        return never
+
+    def sometimes(
+        key: PRNGKeyArray, data: Data, params: PyTree, instance: PyTree, t: Int[Array, ""]
+    ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+        # A key of its own: objective "valid" uses this step's key for valid_outer.
+        key = jax.random.fold_in(key, 1)
+        due = t % valid_every == 0
+        loss = jax.lax.cond(
+            due,
+            lambda: split_loss(task, key, data, params, instance, "valid_inner")[0],
+            lambda: jnp.zeros(()),
+        )
+        return loss, due
+
+    return sometimes
+
+
+def split_loss(
+    task: Task, key: PRNGKeyArray, data: Data, params: PyTree, instance: PyTree, split: str
+) -> tuple[Float[Array, ""], dict[str, Any]]:
+    """(loss, aux) on one fresh batch of a split."""
+    k_batch, k_loss = jax.random.split(key)
+    batch = task.sample_batch(k_batch, data, instance, split)
+    return task.loss(k_loss, params, instance, batch)
