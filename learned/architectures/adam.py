@@ -1,0 +1,59 @@
+"""Adam, with its hyperparameters as θ, so that a search over them is one `vmap` over θ.
+
+    m ← β₁ m + (1−β₁) g,  v ← β₂ v + (1−β₂) g²
+    Δφ = −lr · m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ)) + ε),  t = 1, 2, …
+
+θ holds 1−β₁ and 1−β₂, as TaskSet draws them: in float32, 1 − (1 − 0.001) is off by 6e-5.
+Equal to `optax.adam`.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from learned.architectures._descent import hand_designed
+from opt_gym.records import LearnedOptimizer, Signal, Spec
+
+
+def make(
+    learning_rate: float = 0.001,
+    one_minus_b1: float = 0.1,
+    one_minus_b2: float = 0.001,
+    epsilon: float = 1e-8,
+) -> LearnedOptimizer:
+    """The optimizer "adam"; θ = {learning_rate, one_minus_b1, one_minus_b2, epsilon}."""
+
+    def rule(
+        theta: PyTree, grad: Any, memories: tuple, signal: Signal
+    ) -> tuple[Any, tuple]:
+        count = signal.t + 1
+        a1, a2 = theta["one_minus_b1"], theta["one_minus_b2"]
+        m = (1 - a1) * memories[0] + a1 * grad
+        v = (1 - a2) * memories[1] + a2 * grad * grad
+        unbiased_m = m / (1 - (1 - a1) ** count)
+        unbiased_v = v / (1 - (1 - a2) ** count)
+        delta = -theta["learning_rate"] * unbiased_m
+        return delta / (jnp.sqrt(unbiased_v) + theta["epsilon"]), (m, v)
+
+    hyperparameters = {
+        "learning_rate": learning_rate,
+        "one_minus_b1": one_minus_b1,
+        "one_minus_b2": one_minus_b2,
+        "epsilon": epsilon,
+    }
+    return hand_designed("adam", hyperparameters, 2, rule)
+
+
+SPEC = Spec(
+    kind="architecture",
+    name="adam",
+    make=make,
+    config={
+        "learning_rate": 0.001,
+        "one_minus_b1": 0.1,
+        "one_minus_b2": 0.001,
+        "epsilon": 1e-8,
+    },
+    source="Kingma & Ba 2014, arXiv:1412.6980, algorithm 1",
+)

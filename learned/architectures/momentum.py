@@ -1,0 +1,30 @@
+"""Heavy-ball momentum: m ← β m + g, Δφ = −lr·m. Equal to `optax.sgd(lr, momentum=β)`."""
+
+from typing import Any
+
+from jaxtyping import PyTree
+
+from learned.architectures._descent import hand_designed
+from opt_gym.records import LearnedOptimizer, Signal, Spec
+
+
+def make(learning_rate: float = 0.01, decay: float = 0.9) -> LearnedOptimizer:
+    """The optimizer "momentum"; θ = {learning_rate, decay}."""
+
+    def rule(
+        theta: PyTree, grad: Any, memories: tuple, signal: Signal
+    ) -> tuple[Any, tuple]:
+        m = theta["decay"] * memories[0] + grad
+        return -theta["learning_rate"] * m, (m,)
+
+    hyperparameters = {"learning_rate": learning_rate, "decay": decay}
+    return hand_designed("momentum", hyperparameters, 1, rule)
+
+
+SPEC = Spec(
+    kind="architecture",
+    name="momentum",
+    make=make,
+    config={"learning_rate": 0.01, "decay": 0.9},
+    source="Polyak 1964, doi:10.1016/0041-5553(64)90137-5",
+)

@@ -1,0 +1,170 @@
+"""A learned correction around Adam: an untrained θ is exactly Adam, and a good optimizer.
+
+    Δφ = −lr · exp(clip(lg + s + o₁, −8, 5)) · (Adam's direction + o₂)
+
+    per parameter: (o₁, o₂) = U relu(W x + V τ + b), plus a linear skip x -> o₂
+    per tensor:    s = u·tanh(A z + a), plus a linear skip z -> s
+    x: the 9 rows of features "nominal"; τ: its 7 times; z: times, loss progress and tensor numbers
+
+Hidden weights are N(0, 1/fan_in), every output and skip starts at zero, so outer-training
+starts from Adam at `learning_rate` and never from a diverging optimizer. Either net can be
+left out. t is clamped at `time_clamp`, the horizon θ was trained for: without that the
+slowest time feature leaves its trained range on longer runs.
+"""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray, PyTree
+
+from learned.architectures._networks import relu, rows
+from opt_gym import plugins
+from opt_gym.array_namespace import namespace
+from opt_gym.records import (
+    LearnedOptimizer,
+    Observation,
+    Signal,
+    Spec,
+    TensorObservation,
+)
+
+LOG_STEP_LIMITS = (-8.0, 5.0)
+
+
+def make(
+    learning_rate: float = 0.024,
+    per_parameter: bool = True,
+    per_tensor: bool = True,
+    hidden: int = 8,
+    tensor_hidden: int = 16,
+    time_clamp: int | None = 1000,
+) -> LearnedOptimizer:
+    """The learned optimizer "nominal".
+
+    Args:
+        learning_rate: of the Adam that it starts as.
+        per_parameter, per_tensor: which of the two nets it has.
+        hidden, tensor_hidden: their hidden units.
+        time_clamp: the largest t that the time features show; None for no limit.
+
+    Raises:
+        ValueError: a size < 1, or neither net.
+    """
+    if hidden < 1 or tensor_hidden < 1:
+        raise ValueError(f"hidden sizes must be >= 1, got {hidden} and {tensor_hidden}")
+    if not (per_parameter or per_tensor):
+        raise ValueError("nominal needs per_parameter or per_tensor, both are False")
+    features = plugins.build("features", "nominal", {"time_clamp": time_clamp})
+    # The last row is Adam's direction itself, which no net reads.
+    num_rows = len(features.row_names) - 1
+    num_shared = len(features.shared_names)
+    num_times = num_shared - 2
+    num_tensor = num_shared + len(features.tensor_names)
+
+    def init_theta(key: PRNGKeyArray) -> PyTree:
+        k_parameter, k_tensor = jax.random.split(key)
+        theta: dict[str, Any] = {"log_step": jnp.zeros(())}
+        if per_parameter:
+            w_in = _hidden_weights(k_parameter, hidden, num_rows + num_times)
+            theta["parameter"] = {
+                "w_rows": w_in[:, :num_rows],
+                "w_times": w_in[:, num_rows:],
+                "b_hidden": jnp.zeros(hidden),
+                "w_out": jnp.zeros((2, hidden)),
+                "w_skip": jnp.zeros(num_rows),
+            }
+        if per_tensor:
+            theta["tensor"] = {
+                "w_in": _hidden_weights(k_tensor, tensor_hidden, num_tensor),
+                "b_hidden": jnp.zeros(tensor_hidden),
+                "w_out": jnp.zeros(tensor_hidden),
+                "w_skip": jnp.zeros(num_tensor),
+            }
+        return theta
+
+    def init(theta: PyTree, params: PyTree) -> tuple[()]:
+        return ()
+
+    def step(
+        theta: PyTree, carry: tuple[()], signal: Signal, observation: Observation
+    ) -> tuple[tuple[()], tuple]:
+        leaves, structure = jax.tree.flatten(signal.params)
+        shared = observation.numbers
+        deltas = [
+            _delta(theta, tensor, leaf.shape, shared)
+            for leaf, tensor in zip(leaves, observation.tensors, strict=True)
+        ]
+        return carry, (jax.tree.unflatten(structure, deltas),)
+
+    def _delta(
+        theta: PyTree, tensor: TensorObservation, shape: tuple[int, ...], shared: Any
+    ) -> Any:
+        xp = namespace(shared)
+        direction = tensor.blocks[-1][0]
+        log_step = theta["log_step"]
+        if per_tensor:
+            log_step = log_step + _tensor_net(theta["tensor"], tensor.numbers, shared)
+        if per_parameter:
+            seen = tensor._replace(blocks=tensor.blocks[:-1])
+            x = rows(seen, shape, xp)
+            o1, o2 = _parameter_net(theta["parameter"], x, shared[:num_times])
+            log_step = log_step + xp.reshape(o1, shape)
+            direction = direction + xp.reshape(o2, shape)
+        return -learning_rate * xp.exp(xp.clip(log_step, *LOG_STEP_LIMITS)) * direction
+
+    return LearnedOptimizer(
+        name="nominal",
+        config={
+            "learning_rate": learning_rate,
+            "per_parameter": per_parameter,
+            "per_tensor": per_tensor,
+            "hidden": hidden,
+            "tensor_hidden": tensor_hidden,
+            "time_clamp": time_clamp,
+        },
+        features=features,
+        action_map=plugins.build("action", "update"),
+        needs=features.needs,
+        trained_horizon=None,
+        init_theta=init_theta,
+        init=init,
+        step=step,
+    )
+
+
+def _hidden_weights(key: PRNGKeyArray, outputs: int, fan_in: int) -> Any:
+    return jax.random.normal(key, (outputs, fan_in)) / math.sqrt(fan_in)
+
+
+def _parameter_net(theta: PyTree, x: Any, times: Any) -> tuple[Any, Any]:
+    """Shapes: x [9, n]; times [7]; results [n]."""
+    bias = theta["w_times"] @ times + theta["b_hidden"]
+    h = relu(theta["w_rows"] @ x + bias[:, None])
+    out = theta["w_out"] @ h
+    return out[0], out[1] + theta["w_skip"] @ x
+
+
+def _tensor_net(theta: PyTree, numbers: Any, shared: Any) -> Any:
+    """Shapes: numbers [7]; shared [9]; result []."""
+    xp = namespace(shared)
+    z = xp.concat([shared, numbers])
+    h = xp.tanh(theta["w_in"] @ z + theta["b_hidden"])
+    return theta["w_out"] @ h + theta["w_skip"] @ z
+
+
+SPEC = Spec(
+    kind="architecture",
+    name="nominal",
+    make=make,
+    config={
+        "learning_rate": 0.024,
+        "per_parameter": True,
+        "per_tensor": True,
+        "hidden": 8,
+        "tensor_hidden": 16,
+        "time_clamp": 1000,
+    },
+    source="ours, after Harrison et al. 2022, arXiv:2209.11208 (a nominal term)",
+)

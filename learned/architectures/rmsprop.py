@@ -1,0 +1,37 @@
+"""RMSProp: v ← β v + (1−β) g², Δφ = −lr·g/√(v + ε). Equal to `optax.rmsprop(lr, β, ε)`."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from learned.architectures._descent import hand_designed
+from opt_gym.records import LearnedOptimizer, Signal, Spec
+
+
+def make(
+    learning_rate: float = 0.001, decay: float = 0.9, epsilon: float = 1e-8
+) -> LearnedOptimizer:
+    """The optimizer "rmsprop"; θ = {learning_rate, decay, epsilon}."""
+
+    def rule(
+        theta: PyTree, grad: Any, memories: tuple, signal: Signal
+    ) -> tuple[Any, tuple]:
+        v = theta["decay"] * memories[0] + (1 - theta["decay"]) * grad * grad
+        return -theta["learning_rate"] * grad / jnp.sqrt(v + theta["epsilon"]), (v,)
+
+    hyperparameters = {
+        "learning_rate": learning_rate,
+        "decay": decay,
+        "epsilon": epsilon,
+    }
+    return hand_designed("rmsprop", hyperparameters, 1, rule)
+
+
+SPEC = Spec(
+    kind="architecture",
+    name="rmsprop",
+    make=make,
+    config={"learning_rate": 0.001, "decay": 0.9, "epsilon": 1e-8},
+    source="Tieleman & Hinton 2012, Lecture 6.5",
+)

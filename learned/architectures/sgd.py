@@ -1,0 +1,28 @@
+"""Stochastic gradient descent: Δφ = −lr·g. θ = {learning_rate}; equal to `optax.sgd`."""
+
+from typing import Any
+
+from jaxtyping import PyTree
+
+from learned.architectures._descent import hand_designed
+from opt_gym.records import LearnedOptimizer, Signal, Spec
+
+
+def make(learning_rate: float = 0.1) -> LearnedOptimizer:
+    """The optimizer "sgd"."""
+
+    def rule(
+        theta: PyTree, grad: Any, memories: tuple, signal: Signal
+    ) -> tuple[Any, tuple]:
+        return -theta["learning_rate"] * grad, memories
+
+    return hand_designed("sgd", {"learning_rate": learning_rate}, 0, rule)
+
+
+SPEC = Spec(
+    kind="architecture",
+    name="sgd",
+    make=make,
+    config={"learning_rate": 0.1},
+    source="Robbins & Monro 1951",
+)

@@ -1,0 +1,23 @@
+"""The action is the weight update itself: Δφ = action."""
+
+from jaxtyping import PyTree
+
+from opt_gym.records import ActionMap, Signal, Spec
+
+
+def make() -> ActionMap:
+    """The action map "update": one control, shaped like φ."""
+
+    def init(params: PyTree) -> tuple[()]:
+        return ()
+
+    def apply(a: tuple[()], signal: Signal, action: tuple) -> tuple[tuple[()], PyTree]:
+        (delta,) = action
+        return a, delta
+
+    return ActionMap("update", {}, ("update",), "parameter", init, apply)
+
+
+SPEC = Spec(
+    kind="action", name="update", make=make, config={}, source="ours: the identity"
+)
