@@ -80,7 +80,8 @@ def build(
         objective: whose loss counts: "train" (the batch that gave the gradient), "valid" (a
             `valid_outer` batch) or "noisy" (the corrupted train batch).
         corruption: for "noisy", a named set or names (`opt_gym.data.corruptions`).
-        valid_every: every so many steps `Signal.valid_loss` is a fresh `valid_inner` loss; 0 = never.
+        valid_every: every so many steps `Signal.valid_loss` is a fresh loss on `valid_inner`;
+            0 means never.
         second_derivatives: let backprop through an unroll see how a gradient depends on φ.
         config: what identifies it, kept as `Env.config`.
 

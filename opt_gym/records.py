@@ -276,7 +276,7 @@ class Estimate(NamedTuple):
     """A gradient of the outer-loss with respect to θ, and what it cost.
 
     Shapes: grad like θ; the rest scalars. variance: of one particle's gradient, averaged
-    over θ's coordinates; dropped: particles whose difference was masked (a dead half);
+    over θ's coordinates; dropped: particles with a dead half (charged, never NaN);
     inner_steps: executed, both halves counted.
     """
 
