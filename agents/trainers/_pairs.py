@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from opt_gym import strategy
 from opt_gym.records import Data, Env, Estimate, LearnedOptimizer, UnrollState
-from opt_gym.unroll import check_compatible, unroll
+from opt_gym.episode import check_compatible, unroll
 
 Horizon = int | tuple[int, int]
 

@@ -1,0 +1,150 @@
+"""From a name, a config or a task to the records: `make`, `make_task`, `load_data`."""
+
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+
+from opt_gym import normalize, plugins, strategy
+from opt_gym.env import build
+from opt_gym.records import (
+    ActionMap,
+    Config,
+    Data,
+    Env,
+    Features,
+    LearnedOptimizer,
+    Normalizer,
+    Task,
+)
+
+_ID = re.compile(r"^(?:opt_gym:)?(?:OptTask-)?(?P<name>.+?)(?:-v0)?$")
+_SEEDED = re.compile(r"^(?P<family>.+)_family_seed(?P<seed>\d+)$")
+_placed: dict[tuple[int, ...], tuple[Any, Any]] = {}
+_MAX_PLACED = 8
+
+
+def make(
+    task: str | Config | Task,
+    *,
+    task_seed: int | None = None,
+    learned_optimizer: LearnedOptimizer | None = None,
+    features: str | Features = "mlp",
+    action: str | ActionMap = "update",
+    objective: str = "train",
+    corruption: str | Sequence[str] = "train",
+    data: str = "auto",
+    normalizer: Normalizer | None = None,
+    valid_every: int = 0,
+    second_derivatives: bool = False,
+) -> Env:
+    """The functional environment of one task.
+
+    Args:
+        task: an id ("OptTask-mlp-v0", "mlp", "mlp_family_seed3"), a task config, or a Task.
+        task_seed: which config of a family ("OptTask-mlp-v0"); by default a feasible one.
+        learned_optimizer: whose features and action map to use, instead of the next two.
+        features, action: names, or records.
+        objective: "train", "valid" or "noisy".
+        corruption: for "noisy": a named set or names (`opt_gym.data.corruptions`).
+        data: "auto" (prepared originals where there are any), "embedded" or "tfds".
+        normalizer: by default looked up (`opt_gym.normalize`); nothing is ever trained here.
+        valid_every: how often `Signal.valid_loss` is refreshed; 0 is never.
+        second_derivatives: let backprop see how a gradient depends on φ.
+
+    Raises:
+        ValueError: an unknown name (near matches are named), or a config that is not feasible.
+    """
+    strategy.use_compilation_cache()
+    if not isinstance(task, Task):
+        task = make_task(task_config(task, task_seed))
+    elif task_seed is not None:
+        raise ValueError(f"task_seed={task_seed} picks a config; a Task is one already")
+    if learned_optimizer is not None:
+        features, action = learned_optimizer.features, learned_optimizer.action_map
+    if isinstance(features, str):
+        features = plugins.build("features", features)
+    if isinstance(action, str):
+        action = plugins.build("action", action)
+    if normalizer is None:
+        normalizer = normalize.lookup(task, objective, data, corruption)
+    config: Config = {
+        "task": task.config,
+        "features": [features.name, features.config],
+        "action": [action.name, action.config],
+        "objective": objective,
+        "data": data,
+        "normalizer": [normalizer.initial, normalizer.best],
+        "valid_every": valid_every,
+        "second_derivatives": second_derivatives,
+    }
+    if objective == "noisy":
+        config["corruption"] = corruption
+    return build(
+        task,
+        features,
+        action,
+        normalizer,
+        objective=objective,
+        corruption=corruption,
+        valid_every=valid_every,
+        second_derivatives=second_derivatives,
+        config=config,
+    )
+
+
+def make_task(config: Config) -> Task:
+    """The task of a config, `{"family": name, ...}`.
+
+    Raises:
+        ValueError: no or an unknown family; a key that is missing, unknown or has a value
+            that cannot be (the message names it).
+    """
+    if "family" not in config:
+        raise ValueError(
+            f"a task config needs the key 'family', one of {plugins.names('task')}; "
+            f"got the keys {sorted(config)}"
+        )
+    return plugins.spec("task", config["family"]).make(dict(config))
+
+
+def task_config(task: str | Config, task_seed: int | None = None) -> Config:
+    """The config behind an id or a name; a config is returned as it is.
+
+    `OptTask-<family>-v0` draws everything anew: what TaskSet seeds (a quadratic's matrix)
+    follows the reset key there, so its config has `seed: null`.
+    """
+    if isinstance(task, dict):
+        if task_seed is not None:
+            raise ValueError(f"task_seed={task_seed} picks a config, but one was given")
+        return task
+    found = _ID.match(task)
+    name = found["name"] if found else task
+    seeded = _SEEDED.match(name)
+    if seeded and task_seed is not None:
+        raise ValueError(
+            f"{task!r} names its seed; task_seed={task_seed} contradicts it"
+        )
+    family = seeded["family"] if seeded else name
+    if family not in plugins.names("task"):
+        raise ValueError(plugins.unknown("task", task, plugins.names("task")))
+    if task_seed is not None and task_seed < 0:
+        raise ValueError(f"task_seed must be >= 0, got {task_seed}")
+    seed = int(seeded["seed"]) if seeded else task_seed or 0
+    config = plugins.spec("task", family).config(seed)
+    if not seeded and "seed" in config:
+        config = {**config, "seed": None}
+    return {"family": family, **config}
+
+
+def load_data(env: Env) -> Data:
+    """The environment's data, on the device; loaded and placed once for all that share it."""
+    host = env.task.load_data(env.config.get("data", "auto"))
+    identity = tuple(id(leaf) for leaf in jax.tree.leaves(host))
+    if identity not in _placed:
+        while len(_placed) >= _MAX_PLACED:
+            _placed.pop(next(iter(_placed)))
+        # The host arrays are kept beside, so that their ids stay theirs.
+        _placed[identity] = (host, jax.device_put(host))
+    return _placed[identity][1]
