@@ -1,0 +1,41 @@
+"""TaskSet's family of MLP classifiers."""
+
+from numpy.random import RandomState
+
+from opt_gym.records import Config, Spec, Task
+from opt_gym.tasks import _samplers
+from opt_gym.tasks._mlp import build_mlp
+
+FAMILY = "mlp"
+SEED_OFFSET = 99123491
+
+
+def sample_config(seed: int) -> Config:
+    """TaskSet's published config `mlp_family_seed<seed>`: 1-6 layers of 16-128 units."""
+    rng = RandomState(seed + SEED_OFFSET)
+    depth = _samplers.pick(rng, (1, 2, 3, 4, 5, 6))
+    return {
+        "layer_sizes": [_samplers.log_int(rng, 16, 128) for _ in range(depth)],
+        "activation": _samplers.activation(rng),
+        "w_init": _samplers.initializer(rng),
+        "dataset": _samplers.image_dataset(rng),
+        "center_data": _samplers.pick(rng, (True, False)),
+    }
+
+
+def build(config: Config) -> Task:
+    """The task of one config.
+
+    Raises:
+        ValueError: a key or a value that cannot be used, by name.
+    """
+    return build_mlp(FAMILY, config)
+
+
+SPEC = Spec(
+    kind="task",
+    name=FAMILY,
+    make=build,
+    config=sample_config,
+    source="Metz et al. 2020, arXiv 2002.11887, mlp_family (google-research/task_set)",
+)

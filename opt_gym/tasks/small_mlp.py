@@ -1,0 +1,44 @@
+"""Small MLPs on 8x8 digits: what demos, benchmarks and quick experiments train."""
+
+from numpy.random import RandomState
+
+from opt_gym.records import Config, Spec, Task
+from opt_gym.tasks import _samplers
+from opt_gym.tasks._mlp import build_mlp
+
+FAMILY = "small_mlp"
+
+
+def sample_config(seed: int) -> Config:
+    """The config of a seed: 1-3 hidden layers of 16-64 units, batches of 32-128.
+
+    The schema is that of the family mlp; activation and initializer are drawn as TaskSet
+    draws them.
+    """
+    rng = RandomState(seed)
+    depth = _samplers.pick(rng, (1, 2, 3))
+    return {
+        "layer_sizes": [_samplers.log_int(rng, 16, 64) for _ in range(depth)],
+        "activation": _samplers.activation(rng),
+        "w_init": _samplers.initializer(rng),
+        "dataset": ["digits", {"bs": _samplers.log_int(rng, 32, 128)}, None],
+        "center_data": _samplers.pick(rng, (True, False)),
+    }
+
+
+def build(config: Config) -> Task:
+    """The task of a config of the family mlp's schema.
+
+    Raises:
+        ValueError: a key or a value that cannot be used, by name.
+    """
+    return build_mlp(FAMILY, config)
+
+
+SPEC = Spec(
+    kind="task",
+    name=FAMILY,
+    make=build,
+    config=sample_config,
+    source="ours; draws as in Metz et al. 2020, arXiv 2002.11887; data: UCI digits",
+)
