@@ -6,6 +6,8 @@ machines, because digests of the arrays are part of what figures are reported wi
 
 import itertools
 
+from typing import Any
+
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.random import RandomState
@@ -64,7 +66,8 @@ def photograph_crops(size: int, num_classes: int, sizes: tuple[int, ...]) -> Arr
     from sklearn.datasets import load_sample_images
 
     rng = RandomState(0)
-    photographs = load_sample_images().images
+    bunch: Any = load_sample_images()
+    photographs = bunch.images
     total = min(MOST_EXAMPLES, sum(sizes))
     counts = _proportional(sizes, total, least=SMALLEST_SPLIT)
     half = (num_classes + 1) // 2
@@ -83,7 +86,7 @@ def photograph_crops(size: int, num_classes: int, sizes: tuple[int, ...]) -> Arr
 def _shuffled_digits() -> tuple[np.ndarray, np.ndarray]:
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     order = RandomState(0).permutation(len(bunch.target))
     images = np.asarray(bunch.images, np.int64)[order]
     return images, np.asarray(bunch.target, np.int32)[order]

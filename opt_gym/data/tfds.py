@@ -161,7 +161,7 @@ def _decode(
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     import tensorflow_datasets
 
-    builder = tensorflow_datasets.builder_from_directory(path)
+    builder: Any = tensorflow_datasets.builder_from_directory(path)
     stored = {}
     for split in builder.info.splits:
         source = builder.as_data_source(split=split)

@@ -1,6 +1,7 @@
 """What the families that classify images share: config, data, batches and the loss."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -72,16 +73,14 @@ def image_source(where: str, value: Any) -> ImageSource:
     # TaskSet stores just_train and ignores it for images.
     _config.check_bool(inside, "just_train", settings.get("just_train", False))
     height, width, channels = entry.shape
-    augment = None
+    augment: Callable[[PRNGKeyArray, Array], Array] | None = None
     if augmented is not None:
         keys = list(augmentation.Augmentation._fields)
         _config.check_keys(f"{inside}: augmentation", augmented, keys)
         chosen = augmentation.Augmentation(**augmented)
         augmentation.check(f"{inside}: augmentation", chosen, entry.shape)
         height, width = height - chosen.crop_amount, width - chosen.crop_amount
-
-        def augment(key: PRNGKeyArray, images: Array) -> Array:
-            return augmentation.augment(key, images, chosen)
+        augment = partial(augmentation.augment, chosen=chosen)
 
     shape = (height, width, channels)
     return ImageSource(name, bs, num_train, shape, classes, augment)

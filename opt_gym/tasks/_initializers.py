@@ -70,8 +70,9 @@ def check_initializer(name: str, scale: float | None) -> None:
     """Raises a ValueError where (name, scale) is no initializer."""
     if name not in NAMES:
         raise ValueError(f"unknown initializer {name!r} (known: {', '.join(NAMES)})")
-    number = isinstance(scale, int | float) and not isinstance(scale, bool)
-    if name in SCALED and not (number and scale > 0):
+    if isinstance(scale, bool) or not isinstance(scale, int | float | None):
+        raise ValueError(f"scale of {name!r} must be a number or null, got {scale!r}")
+    if name in SCALED and not (scale is not None and scale > 0):
         raise ValueError(f"initializer {name!r} needs a scale > 0, got {scale!r}")
     if name not in SCALED and scale is not None:
         raise ValueError(f"initializer {name!r} takes no scale, got {scale!r}")
