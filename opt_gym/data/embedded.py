@@ -5,7 +5,6 @@ machines, because digests of the arrays are part of what figures are reported wi
 """
 
 import itertools
-
 from typing import Any
 
 import numpy as np

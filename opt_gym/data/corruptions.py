@@ -1,0 +1,154 @@
+"""Corrupted image inputs: what the objective "noisy" means.
+
+A corruption has a name and a strength. Some of the pairs are for training; blur, occlusion
+and the strongest of the others are held out, to ask whether an optimizer that was trained
+for robustness finds weights that are robust to what it never met.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+from opt_gym.plugins import unknown
+
+
+class Corruption(NamedTuple):
+    """One corruption: `name` of `FUNCTIONS` and its strength, whose unit is the name's."""
+
+    name: str
+    strength: float
+
+
+def gaussian(
+    key: PRNGKeyArray, images: Float[Array, "b h w c"], strength: float
+) -> Float[Array, "b h w c"]:
+    """Independent normal noise of standard deviation `strength`, clipped to [0, 1]."""
+    noise = jax.random.normal(key, images.shape, images.dtype)
+    return jnp.clip(images + strength * noise, 0.0, 1.0)
+
+
+def salt_and_pepper(
+    key: PRNGKeyArray, images: Float[Array, "b h w c"], strength: float
+) -> Float[Array, "b h w c"]:
+    """A share `strength` of the pixels becomes black or white, half of it each."""
+    draw = jax.random.uniform(key, (*images.shape[:3], 1))
+    extreme = (draw < strength / 2).astype(images.dtype)
+    return jnp.where(draw < strength, extreme, images)
+
+
+def blur(
+    key: PRNGKeyArray, images: Float[Array, "b h w c"], strength: float
+) -> Float[Array, "b h w c"]:
+    """A normal blur of standard deviation `strength` pixels, renormalized at the edges."""
+    rows = _blur_matrix(images.shape[1], strength)
+    columns = _blur_matrix(images.shape[2], strength)
+    return jnp.einsum("ih,bhwc,jw->bijc", rows, images, columns)
+
+
+def contrast(
+    key: PRNGKeyArray, images: Float[Array, "b h w c"], strength: float
+) -> Float[Array, "b h w c"]:
+    """A share `strength` of every pixel's distance from its image's mean is taken away."""
+    mean = jnp.mean(images, axis=(1, 2, 3), keepdims=True)
+    return images + strength * (mean - images)
+
+
+def occlusion(
+    key: PRNGKeyArray, images: Float[Array, "b h w c"], strength: float
+) -> Float[Array, "b h w c"]:
+    """A grey rectangle over `strength` of height and width, its place drawn per image."""
+    count, height, width, _ = images.shape
+    sides = max(1, round(strength * height)), max(1, round(strength * width))
+    hidden = [
+        _interval(k, count, size, side)
+        for k, size, side in zip(
+            jax.random.split(key), (height, width), sides, strict=True
+        )
+    ]
+    inside = hidden[0][:, :, None, None] & hidden[1][:, None, :, None]
+    return jnp.where(inside, 0.5, images)
+
+
+FUNCTIONS: dict[str, Callable[[PRNGKeyArray, Array, float], Array]] = {
+    "gaussian": gaussian,
+    "salt_and_pepper": salt_and_pepper,
+    "blur": blur,
+    "contrast": contrast,
+    "occlusion": occlusion,
+}
+"""Name -> function of (key, images [b, h, w, c] in [0, 1], strength) giving such images."""
+
+SETS: dict[str, tuple[Corruption, ...]] = {
+    "training": (
+        Corruption("gaussian", 0.05),
+        Corruption("gaussian", 0.1),
+        Corruption("gaussian", 0.2),
+        Corruption("salt_and_pepper", 0.02),
+        Corruption("salt_and_pepper", 0.05),
+        Corruption("salt_and_pepper", 0.1),
+        Corruption("contrast", 0.3),
+        Corruption("contrast", 0.5),
+        Corruption("contrast", 0.7),
+    ),
+    "held_out": (
+        Corruption("gaussian", 0.4),
+        Corruption("salt_and_pepper", 0.2),
+        Corruption("contrast", 0.85),
+        Corruption("blur", 0.7),
+        Corruption("blur", 1.4),
+        Corruption("occlusion", 0.25),
+        Corruption("occlusion", 0.5),
+    ),
+}
+"""Frozen: what the objective "noisy" draws from, and what is kept for tests of it."""
+
+
+def corrupt(
+    key: PRNGKeyArray,
+    images: Float[Array, "b h w c"],
+    chosen: str | tuple[Corruption, ...] = "training",
+) -> Float[Array, "b h w c"]:
+    """Images under one corruption of `chosen`, drawn anew for every batch.
+
+    Args:
+        key: says which corruption and its noise.
+        images: float, in [0, 1].
+        chosen: a name of `SETS`, or the corruptions themselves.
+
+    Raises:
+        ValueError: an unknown set or corruption.
+    """
+    if isinstance(chosen, str):
+        if chosen not in SETS:
+            raise ValueError(unknown("set of corruptions", chosen, list(SETS)))
+        chosen = SETS[chosen]
+    branches = [partial(_function(c.name), strength=c.strength) for c in chosen]
+    if not branches:
+        raise ValueError("no corruption to draw from")
+    k_which, k_noise = jax.random.split(key)
+    which = jax.random.randint(k_which, (), 0, len(branches))
+    return jax.lax.switch(which, branches, k_noise, images)
+
+
+def _function(name: str) -> Callable[..., Array]:
+    if name not in FUNCTIONS:
+        raise ValueError(unknown("corruption", name, list(FUNCTIONS)))
+    return FUNCTIONS[name]
+
+
+def _blur_matrix(size: int, deviation: float) -> np.ndarray:
+    distance = np.arange(size)[:, None] - np.arange(size)[None, :]
+    weights = np.exp(-0.5 * (distance / deviation) ** 2)
+    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def _interval(key: PRNGKeyArray, count: int, size: int, side: int) -> Array:
+    """Where each of `count` intervals of length `side` lies in [0, size): a mask [b, n]."""
+    start = jax.random.randint(key, (count, 1), 0, size - side + 1)
+    place = jnp.arange(size)[None, :]
+    return (place >= start) & (place < start + side)
