@@ -1,0 +1,28 @@
+"""Learned-optimizer architectures, their θ files, and the way out into optax."""
+
+from typing import Any
+
+from learned.theta_file import load, save
+from learned.to_optax import to_optax
+from opt_gym import plugins
+from opt_gym.records import LearnedOptimizer
+
+__all__ = ["load", "make", "names", "save", "to_optax"]
+
+
+def names() -> list[str]:
+    """Every architecture, hand-designed ones included."""
+    return plugins.names("architecture")
+
+
+def make(name: str, **config: Any) -> LearnedOptimizer:
+    """The learned optimizer of an architecture.
+
+    Args:
+        name: one of `names()`.
+        config: the architecture's own settings; unknown ones are an error.
+
+    Raises:
+        ValueError: unknown name or setting (near matches are named), or a bad value.
+    """
+    return plugins.build("architecture", name, config)
