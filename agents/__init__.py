@@ -5,11 +5,11 @@ from typing import Any
 
 import optax
 
-# from agents.loop import TrainResult, train
+from agents.loop import TrainResult, train
 from opt_gym import plugins
 from opt_gym.records import Env, LearnedOptimizer, OuterTrainer
 
-__all__ = ["make", "names"]
+__all__ = ["TrainResult", "make", "names", "train"]
 
 
 def names() -> list[str]:

@@ -7,7 +7,6 @@ A file that is damaged, cut off or foreign gives a ValueError that says so.
 
 import json
 import os
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from opt_gym import plugins
+from opt_gym.files import write_atomically
 from opt_gym.plugins import unknown
 from opt_gym.records import LearnedOptimizer
 
@@ -47,7 +47,10 @@ def save(
     header = {
         "format": FORMAT,
         "architecture": [learned_optimizer.name, learned_optimizer.config],
-        "features": [learned_optimizer.features.name, learned_optimizer.features.config],
+        "features": [
+            learned_optimizer.features.name,
+            learned_optimizer.features.config,
+        ],
         "action_map": [
             learned_optimizer.action_map.name,
             learned_optimizer.action_map.config,
@@ -96,22 +99,6 @@ def bundled_names() -> list[str]:
     return sorted(path.stem for path in _BUNDLED.glob("*.safetensors"))
 
 
-def write_atomically(path: Path, content: bytes) -> Path:
-    """Writes a file that is either whole or not there, even if the machine stops."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
-    return path
-
-
 def _find(path_or_name: str | os.PathLike[str]) -> Path:
     path = Path(path_or_name)
     if path.is_file():
@@ -129,7 +116,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError, ValueError) as error:
-        raise ValueError(f"{path} is damaged or not a safetensors file: {error}") from error
+        raise ValueError(
+            f"{path} is damaged or not a safetensors file: {error}"
+        ) from error
     try:
         header = json.loads(metadata["opt_gym"])
         version = header["format"]
@@ -137,7 +126,9 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise ValueError(f"{path} is a safetensors file, but not a θ file") from error
     if version != FORMAT:
         raise ValueError(f"{path} has format {version}, this version reads {FORMAT}")
-    missing = {"architecture", "features", "action_map", "trained_horizon"} - set(header)
+    missing = {"architecture", "features", "action_map", "trained_horizon"} - set(
+        header
+    )
     if missing:
         raise ValueError(f"{path}: the header lacks {sorted(missing)}")
     return header, tensors
@@ -152,8 +143,12 @@ def _expected(learned_optimizer: LearnedOptimizer) -> PyTree:
     return jax.eval_shape(learned_optimizer.init_theta, jax.random.key(0))
 
 
-def _check_shapes(learned_optimizer: LearnedOptimizer, theta: PyTree, where: str) -> None:
-    expected = {name: tuple(x.shape) for name, x in _named(_expected(learned_optimizer))}
+def _check_shapes(
+    learned_optimizer: LearnedOptimizer, theta: PyTree, where: str
+) -> None:
+    expected = {
+        name: tuple(x.shape) for name, x in _named(_expected(learned_optimizer))
+    }
     found = {name: tuple(np.shape(x)) for name, x in _named(theta)}
     if expected != found:
         differs = sorted(set(expected.items()) ^ set(found.items()))

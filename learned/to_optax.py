@@ -46,7 +46,9 @@ def to_optax(
     needs = learned_optimizer.needs
     horizon = learned_optimizer.trained_horizon if horizon is None else horizon
     if "horizon" in needs and horizon is None:
-        raise ValueError(f"{learned_optimizer.name!r} needs horizon=, the number of steps")
+        raise ValueError(
+            f"{learned_optimizer.name!r} needs horizon=, the number of steps"
+        )
     if horizon is not None and horizon < 1:
         raise ValueError(f"horizon must be >= 1, got {horizon}")
 
@@ -62,7 +64,7 @@ def to_optax(
 
     def update(
         updates: PyTree,
-        state: LearnedState,
+        state: Any,  # a LearnedState
         params: PyTree | None = None,
         *,
         value: Any = None,
@@ -70,7 +72,9 @@ def to_optax(
     ) -> tuple[PyTree, LearnedState]:
         del extra_args  # other transformations of a chain may want them
         if params is None:
-            raise ValueError("a learned optimizer needs params: update(grads, state, params)")
+            raise ValueError(
+                "a learned optimizer needs params: update(grads, state, params)"
+            )
         if "loss" in needs and value is None:
             raise ValueError(
                 f"{learned_optimizer.name!r} needs the loss: update(..., value=loss)"
@@ -98,7 +102,10 @@ def to_optax(
 
 
 def _step(
-    learned_optimizer: LearnedOptimizer, theta: PyTree, state: LearnedState, signal: Signal
+    learned_optimizer: LearnedOptimizer,
+    theta: PyTree,
+    state: LearnedState,
+    signal: Signal,
 ) -> tuple[LearnedState, PyTree]:
     f = learned_optimizer.features.update(state.features, signal)
     observation = learned_optimizer.features.observe(f, signal)
@@ -113,4 +120,6 @@ def _float32(tree: PyTree) -> PyTree:
 
 
 def _all_finite(tree: PyTree) -> Any:
-    return jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]).all()
+    return jnp.stack(
+        [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+    ).all()

@@ -6,14 +6,14 @@ an episode comes from its reset key, so the halves of an antithetic pair share t
 weights, batches and noise.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from opt_gym.data import corruptions
+from opt_gym.data.corruptions import Corruption, corrupt
 from opt_gym.plugins import unknown
 from opt_gym.records import (
     OBJECTIVES,
@@ -68,7 +68,7 @@ def build(
     normalizer: Normalizer,
     *,
     objective: str = "train",
-    corruption: str | Sequence[str] = "train",
+    corruption: str | tuple[Corruption, ...] = "training",
     valid_every: int = 0,
     second_derivatives: bool = False,
     config: Config | None = None,
@@ -79,7 +79,7 @@ def build(
         task, features, action_map, normalizer: its parts.
         objective: whose loss counts: "train" (the batch that gave the gradient), "valid" (a
             `valid_outer` batch) or "noisy" (the corrupted train batch).
-        corruption: for "noisy", a named set or names (`opt_gym.data.corruptions`).
+        corruption: for "noisy", a named set or corruptions (`opt_gym.data.corruptions`).
         valid_every: every so many steps `Signal.valid_loss` is a fresh loss on `valid_inner`;
             0 means never.
         second_derivatives: let backprop through an unroll see how a gradient depends on φ.
@@ -89,17 +89,7 @@ def build(
         ValueError: unknown objective, "noisy" for a task without images, a normalizer
             whose initial loss does not exceed its best.
     """
-    if objective not in OBJECTIVES:
-        raise ValueError(unknown("objective", objective, list(OBJECTIVES)))
-    if objective == "noisy" and task.input_kind != "image":
-        raise ValueError(
-            f"objective 'noisy' needs image inputs, this task has {task.input_kind!r}"
-        )
-    if not normalizer.initial > normalizer.best:
-        raise ValueError(f"a normalizer needs initial > best, got {normalizer}")
-    if valid_every < 0:
-        raise ValueError(f"valid_every must be >= 0, got {valid_every}")
-
+    _check(task, normalizer, objective, valid_every)
     objective_loss = _objective_loss(task, objective, corruption)
     valid_loss = _valid_loss(task, valid_every)
 
@@ -129,7 +119,9 @@ def build(
         )
 
     def with_features(state: EnvState) -> EnvState:
-        return state._replace(features=features.update(state.features, signal_of(state)))
+        return state._replace(
+            features=features.update(state.features, signal_of(state))
+        )
 
     def reset(key: PRNGKeyArray, data: Data, horizon: Int[Array, ""]) -> EnvState:
         k_init, k_stream = split_reset_key(key)
@@ -201,6 +193,21 @@ def build(
     )
 
 
+def _check(
+    task: Task, normalizer: Normalizer, objective: str, valid_every: int
+) -> None:
+    if objective not in OBJECTIVES:
+        raise ValueError(unknown("objective", objective, list(OBJECTIVES)))
+    if objective == "noisy" and task.input_kind != "image":
+        raise ValueError(
+            f"objective 'noisy' needs image inputs, this task has {task.input_kind!r}"
+        )
+    if not normalizer.initial > normalizer.best:
+        raise ValueError(f"a normalizer needs initial > best, got {normalizer}")
+    if valid_every < 0:
+        raise ValueError(f"valid_every must be >= 0, got {valid_every}")
+
+
 def _all_finite(loss: Float[Array, ""], grad: PyTree) -> Bool[Array, ""]:
     # One sum a tensor: inf and NaN survive it, and a sum that overflows is a divergence too.
     total = sum((jnp.sum(leaf) for leaf in jax.tree.leaves(grad)), loss)
@@ -208,7 +215,7 @@ def _all_finite(loss: Float[Array, ""], grad: PyTree) -> Bool[Array, ""]:
 
 
 def _objective_loss(
-    task: Task, objective: str, corruption: str | Sequence[str]
+    task: Task, objective: str, corruption: str | tuple[Corruption, ...]
 ) -> Callable[..., Float[Array, ""]]:
     """(keys, data, φ, ψ, train batch, train loss) -> the loss that counts."""
     if objective == "train":
@@ -219,16 +226,21 @@ def _objective_loss(
         def valid_outer(
             keys: StreamKeys, data: Data, params: PyTree, instance: PyTree, *_: Any
         ) -> Float[Array, ""]:
-            return split_loss(task, keys.valid, data, params, instance, "valid_outer")[0]
+            return split_loss(task, keys.valid, data, params, instance, "valid_outer")[
+                0
+            ]
 
         return valid_outer
 
-    corrupt = corruptions.sampler(corruption)
-
     def noisy(
-        keys: StreamKeys, data: Data, params: PyTree, instance: PyTree, batch: Any, _: Any
+        keys: StreamKeys,
+        data: Data,
+        params: PyTree,
+        instance: PyTree,
+        batch: Any,
+        _: Any,
     ) -> Float[Array, ""]:
-        batch = batch._replace(inputs=corrupt(keys.corrupt, batch.inputs))
+        batch = batch._replace(inputs=corrupt(keys.corrupt, batch.inputs, corruption))
         return task.loss(keys.loss, params, instance, batch)[0]
 
     return noisy
@@ -246,7 +258,11 @@ def _valid_loss(
         return never
 
     def sometimes(
-        key: PRNGKeyArray, data: Data, params: PyTree, instance: PyTree, t: Int[Array, ""]
+        key: PRNGKeyArray,
+        data: Data,
+        params: PyTree,
+        instance: PyTree,
+        t: Int[Array, ""],
     ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
         # A key of its own: objective "valid" uses this step's key for valid_outer.
         key = jax.random.fold_in(key, 1)
@@ -262,7 +278,12 @@ def _valid_loss(
 
 
 def split_loss(
-    task: Task, key: PRNGKeyArray, data: Data, params: PyTree, instance: PyTree, split: str
+    task: Task,
+    key: PRNGKeyArray,
+    data: Data,
+    params: PyTree,
+    instance: PyTree,
+    split: str,
 ) -> tuple[Float[Array, ""], dict[str, Any]]:
     """(loss, aux) on one fresh batch of a split."""
     k_batch, k_loss = jax.random.split(key)

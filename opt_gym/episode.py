@@ -1,11 +1,14 @@
-"""One episode, three ways: `start` and `unroll` (policy and environment in one scan), and
-`replay` (the same episode for a plain training loop).
+"""One episode, two ways: `start` and `unroll`, or `replay`.
+
+The first run policy and environment in one scan; `replay` hands the same weights, batches
+and keys to a plain training loop.
 """
 
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from opt_gym.env import split_reset_key, stream_keys
@@ -27,7 +30,7 @@ def start(
             learned optimizer's.
     """
     check_compatible(env, learned_optimizer)
-    state = env.reset(key, data, horizon)
+    state = env.reset(key, data, jnp.asarray(horizon, jnp.int32))
     return UnrollState(state, learned_optimizer.init(theta, state.params))
 
 

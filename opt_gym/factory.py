@@ -1,12 +1,12 @@
 """From a name, a config or a task to the records: `make`, `make_task`, `load_data`."""
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 
 from opt_gym import normalize, plugins, strategy
+from opt_gym.data.corruptions import Corruption
 from opt_gym.env import build
 from opt_gym.records import (
     ActionMap,
@@ -33,7 +33,7 @@ def make(
     features: str | Features = "mlp",
     action: str | ActionMap = "update",
     objective: str = "train",
-    corruption: str | Sequence[str] = "train",
+    corruption: str | tuple[Corruption, ...] = "training",
     data: str = "auto",
     normalizer: Normalizer | None = None,
     valid_every: int = 0,
@@ -63,16 +63,14 @@ def make(
         raise ValueError(f"task_seed={task_seed} picks a config; a Task is one already")
     if learned_optimizer is not None:
         features, action = learned_optimizer.features, learned_optimizer.action_map
-    if isinstance(features, str):
-        features = plugins.build("features", features)
-    if isinstance(action, str):
-        action = plugins.build("action", action)
+    seen: Features = _built("features", features)
+    action_map: ActionMap = _built("action", action)
     if normalizer is None:
         normalizer = normalize.lookup(task, objective, data, corruption)
     config: Config = {
         "task": task.config,
-        "features": [features.name, features.config],
-        "action": [action.name, action.config],
+        "features": [seen.name, seen.config],
+        "action": [action_map.name, action_map.config],
         "objective": objective,
         "data": data,
         "normalizer": [normalizer.initial, normalizer.best],
@@ -83,8 +81,8 @@ def make(
         config["corruption"] = corruption
     return build(
         task,
-        features,
-        action,
+        seen,
+        action_map,
         normalizer,
         objective=objective,
         corruption=corruption,
@@ -92,6 +90,10 @@ def make(
         second_derivatives=second_derivatives,
         config=config,
     )
+
+
+def _built(kind: str, plugin: Any) -> Any:
+    return plugins.build(kind, plugin) if isinstance(plugin, str) else plugin
 
 
 def make_task(config: Config) -> Task:

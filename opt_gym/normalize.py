@@ -7,7 +7,6 @@ data. `lookup` never trains; `opt-gym normalize` does (see `measure`).
 import csv
 import hashlib
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import opt_gym
-from opt_gym.data import corruptions
+from opt_gym.data.corruptions import Corruption, corrupt
 from opt_gym.records import Config, Data, Normalizer, Task
 from opt_gym.strategy import cache_folder
 
@@ -25,7 +24,10 @@ PROVISIONAL_KEYS = 5
 
 
 def lookup(
-    task: Task, objective: str, source: str, corruption: str | Sequence[str] = "train"
+    task: Task,
+    objective: str,
+    source: str,
+    corruption: str | tuple[Corruption, ...] = "training",
 ) -> Normalizer:
     """The normalizer of (task, objective): from the table, else the cache, else provisional.
 
@@ -93,19 +95,22 @@ def read_table(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
 
 
 def provisional(
-    task: Task, objective: str, data: Data, corruption: str | Sequence[str] = "train"
+    task: Task,
+    objective: str,
+    data: Data,
+    corruption: str | tuple[Corruption, ...] = "training",
 ) -> Normalizer:
     """Initial = mean loss over reset keys 0 to 4, one batch each; best = the loss's floor."""
     split = "valid_outer" if objective == "valid" else "train"
-    corrupt = corruptions.sampler(corruption) if objective == "noisy" else None
 
     @jax.jit
     def initial_loss(seed: Any, data: Data) -> Any:
         k_init, k_batch, k_loss, k_corrupt = jax.random.split(jax.random.key(seed), 4)
         params, instance = task.init(k_init, data)
         batch = task.sample_batch(k_batch, data, instance, split)
-        if corrupt is not None:
-            batch = batch._replace(inputs=corrupt(k_corrupt, batch.inputs))
+        if objective == "noisy":
+            inputs = corrupt(k_corrupt, batch.inputs, corruption)
+            batch = batch._replace(inputs=inputs)
         return task.loss(k_loss, params, instance, batch)[0]
 
     losses = [initial_loss(jnp.uint32(seed), data) for seed in range(PROVISIONAL_KEYS)]

@@ -43,12 +43,15 @@ def use_all_cores(num_devices: int | None = None) -> int:
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless JAX was told otherwise."""
-    if jax.config.jax_compilation_cache_dir or "JAX_COMPILATION_CACHE_DIR" in os.environ:
+    if (
+        jax.config.jax_compilation_cache_dir
+        or "JAX_COMPILATION_CACHE_DIR" in os.environ
+    ):
         return
     jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 
 
-def devices_for(num: int) -> list[jax.Device]:
+def devices_for(num: int) -> list[Any]:
     """As many devices as divide `num` evenly."""
     devices = jax.devices()
     count = max(k for k in range(1, len(devices) + 1) if num % k == 0)
@@ -56,13 +59,15 @@ def devices_for(num: int) -> list[jax.Device]:
 
 
 def on_one_device(fn: Callable[[PyTree], PyTree]) -> Callable[[PyTree], PyTree]:
-    """fn over a leading axis inside a program: `lax.map` on CPU, `vmap` elsewhere."""
+    """`fn` over a leading axis inside a program: `lax.map` on CPU, `vmap` elsewhere."""
     if jax.devices()[0].platform != "cpu":
         return jax.vmap(fn)
     return lambda mapped: jax.lax.map(fn, mapped)
 
 
-def map_unrolls(fn: Callable[..., PyTree], num: int, donate: int = 0) -> Callable[..., PyTree]:
+def map_unrolls(
+    fn: Callable[..., PyTree], num: int, donate: int = 0
+) -> Callable[..., PyTree]:
     """A jitted `mapped, shared -> outputs` that runs `fn(one, shared)` for each of `num`.
 
     Args:

@@ -16,8 +16,8 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from opt_gym import strategy
-from opt_gym.records import Data, Env, Estimate, LearnedOptimizer, UnrollState
 from opt_gym.episode import check_compatible, unroll
+from opt_gym.records import Data, Env, Estimate, LearnedOptimizer, UnrollState
 
 Horizon = int | tuple[int, int]
 
@@ -257,7 +257,7 @@ def _without_instance(state: UnrollState) -> UnrollState:
 
 def _zeros(shapes: PyTree, leading: tuple[int, ...]) -> PyTree:
     def zero(leaf: Any) -> Any:
-        if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
             data = jax.eval_shape(jax.random.key_data, leaf)
             return jax.random.wrap_key_data(jnp.zeros(leading + data.shape, data.dtype))
         return jnp.zeros(leading + leaf.shape, leaf.dtype)

@@ -4,7 +4,8 @@
 
     per parameter: (o₁, o₂) = U relu(W x + V τ + b), plus a linear skip x -> o₂
     per tensor:    s = u·tanh(A z + a), plus a linear skip z -> s
-    x: the 9 rows of features "nominal"; τ: its 7 times; z: times, loss progress and tensor numbers
+    x: the 9 rows of features "nominal"; τ: its 7 times; z: the times, the loss's progress
+    and the tensor's numbers
 
 Hidden weights are N(0, 1/fan_in), every output and skip starts at zero, so outer-training
 starts from Adam at `learning_rate` and never from a diverging optimizer. Either net can be
@@ -52,9 +53,9 @@ def make(
     Raises:
         ValueError: a size < 1, or neither net.
     """
-    if hidden < 1 or tensor_hidden < 1:
+    if min(hidden, tensor_hidden) < 1:
         raise ValueError(f"hidden sizes must be >= 1, got {hidden} and {tensor_hidden}")
-    if not (per_parameter or per_tensor):
+    if not any((per_parameter, per_tensor)):
         raise ValueError("nominal needs per_parameter or per_tensor, both are False")
     features = plugins.build("features", "nominal", {"time_clamp": time_clamp})
     # The last row is Adam's direction itself, which no net reads.

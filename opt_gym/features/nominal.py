@@ -98,18 +98,20 @@ def make(time_clamp: int | None = None) -> Features:
     def observe(f: NominalAccumulators, signal: Signal) -> Observation:
         params = acc.leaves(signal.params)
         fan_ins = _fan_ins(params)
+        last = _is_last(params)
+        grads = acc.leaves(signal.grad)
         tensors = tuple(
-            _tensor(*parts, signal.t, fan_in, last)
-            for *parts, fan_in, last in zip(
-                params,
-                acc.leaves(signal.grad),
-                f.momentum,
-                f.second_moment,
-                f.cosine,
-                fan_ins,
-                _is_last(params),
-                strict=True,
+            _tensor(
+                param,
+                grads[i],
+                f.momentum[i],
+                f.second_moment[i],
+                f.cosine[i],
+                signal.t,
+                fan_ins[i],
+                last[i],
             )
+            for i, param in enumerate(params)
         )
         return Observation(tensors, _shared(f, signal, time_clamp))
 

@@ -1,0 +1,195 @@
+"""The one loop around every outer-trainer: steps, callbacks, checkpoints, Ctrl-C."""
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PyTree
+
+from agents import checkpoint
+from agents.callbacks import CsvLog
+from opt_gym import strategy
+from opt_gym.records import Data, OuterTrainer, Report
+
+CHECKPOINT_SECONDS = 30.0
+_log = logging.getLogger(__name__)
+
+
+class Progress(NamedTuple):
+    """What a callback sees after an outer step.
+
+    outer_step counts from 1; report holds Python numbers; seconds since the loop began.
+    """
+
+    outer_step: int
+    outer_steps: int
+    report: Report
+    seconds: float
+    trainer: OuterTrainer
+    state: PyTree
+
+
+Callback = Callable[[Progress], Any]
+
+
+class TrainResult(NamedTuple):
+    """How outer-training ended.
+
+    theta: the trained weights; state: of the trainer; outer_step: steps done in all;
+    reports: of this call's steps; seconds: of this call; interrupted: by Ctrl-C.
+    """
+
+    theta: PyTree
+    state: PyTree
+    outer_step: int
+    reports: list[Report]
+    seconds: float
+    interrupted: bool
+
+
+def train(
+    trainer: OuterTrainer,
+    data: Sequence[Data],
+    *,
+    outer_steps: int,
+    seed: int = 0,
+    theta: PyTree | None = None,
+    out: str | Path | None = None,
+    callbacks: Sequence[Callback] = (),
+    resume: bool = False,
+    checkpoint_seconds: float = CHECKPOINT_SECONDS,
+) -> TrainResult:
+    """Runs an outer-trainer.
+
+    Ctrl-C ends it after the outer step under way, with a checkpoint if there is an `out`; a
+    second one ends it at once. Outer step i uses the key fold_in(run key, i), so a resumed
+    run goes on bit for bit (same versions, kind of CPU and device count).
+
+    Args:
+        trainer: from `agents.make`.
+        data: one per env of the trainer, from `opt_gym.load_data(env)`.
+        outer_steps: in all, those before a resume included.
+        seed: of the run key and of the initial θ.
+        theta: to start from, instead of `learned_optimizer.init_theta`.
+        out: folder for checkpoints and `log.csv`.
+        callbacks: each called with a `Progress` after every step; one that has a `close`
+            is closed at the end.
+        resume: go on from the newest checkpoint in `out`.
+        checkpoint_seconds: at least so long between checkpoints.
+
+    Raises:
+        ValueError: outer_steps < 1, data that does not match, a checkpoint of another run, a
+            folder that holds a run already (without `resume`).
+    """
+    folder = None if out is None else Path(out)
+    _check(trainer, data, outer_steps, folder, resume)
+    k_theta, k_init, run_key = jax.random.split(jax.random.key(seed), 3)
+    if theta is None:
+        theta = jax.jit(trainer.learned_optimizer.init_theta)(k_theta)
+    data = tuple(strategy.gather(part) for part in data)
+    state = trainer.init(k_init, data, theta)
+    state, done = _resumed(trainer, state, folder, resume, seed)
+    logs: list[Callback] = [] if folder is None else [CsvLog(folder / "log.csv", done)]
+    callbacks = [*callbacks, *logs]
+
+    def save() -> None:
+        if folder is not None:
+            config = trainer.config
+            checkpoint.save(folder, state, outer_step=done, seed=seed, config=config)
+
+    reports: list[Report] = []
+    began = saved = time.monotonic()
+    try:
+        with _ctrl_c() as stop:
+            while done < outer_steps and not stop.is_set():
+                key = jax.random.fold_in(run_key, done)
+                state, report = trainer.step(key, data, state)
+                done += 1
+                report = Report(*(float(value) for value in report))
+                reports.append(report)
+                now = time.monotonic()
+                progress = Progress(
+                    done, outer_steps, report, now - began, trainer, state
+                )
+                for callback in callbacks:
+                    callback(progress)
+                if now - saved >= checkpoint_seconds:
+                    save()
+                    saved = time.monotonic()
+            save()
+            interrupted = stop.is_set() and done < outer_steps
+    finally:
+        for callback in callbacks:
+            getattr(callback, "close", lambda: None)()
+    seconds = time.monotonic() - began
+    return TrainResult(trainer.theta(state), state, done, reports, seconds, interrupted)
+
+
+def _check(
+    trainer: OuterTrainer,
+    data: Sequence[Data],
+    outer_steps: int,
+    folder: Path | None,
+    resume: bool,
+) -> None:
+    if outer_steps < 1:
+        raise ValueError(f"outer_steps must be >= 1, got {outer_steps}")
+    if len(data) != len(trainer.envs):
+        raise ValueError(f"{len(trainer.envs)} envs need as many data, got {len(data)}")
+    if resume and folder is None:
+        raise ValueError("resume=True needs out=, the folder of the run")
+
+
+def _resumed(
+    trainer: OuterTrainer, state: PyTree, folder: Path | None, resume: bool, seed: int
+) -> tuple[PyTree, int]:
+    if folder is None:
+        return state, 0
+    if not resume:
+        if checkpoint.newest_header(folder) is not None:
+            raise ValueError(
+                f"{folder} holds a run already: resume it, or name another"
+            )
+        return state, 0
+    found = checkpoint.load(folder, state, trainer.config)
+    if found is None:
+        raise ValueError(f"{folder} holds no checkpoint to resume from")
+    if found.header["seed"] != seed:
+        raise ValueError(
+            f"{folder} was begun with seed {found.header['seed']}, not {seed}"
+        )
+    here, there = checkpoint.environment(), found.header["environment"]
+    differs = [
+        f"{k}: {there.get(k)} -> {here[k]}" for k in here if there.get(k) != here[k]
+    ]
+    if differs:
+        _log.warning(
+            "resumed equal up to rounding, not bit for bit: %s", ", ".join(differs)
+        )
+    return found.state, found.header["outer_step"]
+
+
+@contextmanager
+def _ctrl_c() -> Iterator[threading.Event]:
+    """An event that the first Ctrl-C sets: a step must not be cut, its buffers are donated."""
+    stop = threading.Event()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def first(*_: Any) -> None:
+        stop.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, first)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
