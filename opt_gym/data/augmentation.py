@@ -75,18 +75,14 @@ def crop(
     key: PRNGKeyArray, images: Float[Array, "b h w c"], amount: int
 ) -> Float[Array, "b h2 w2 c"]:
     """Crops of `amount` pixels less each way, each example at a place of its own."""
-    count, height, width, _ = images.shape
-    offset = jax.random.randint(key, (2, count), 0, amount + 1)
-    for axis, size in ((1, height - amount), (2, width - amount)):
-        shifted = [
-            jax.lax.slice_in_dim(images, shift, shift + size, axis=axis)
-            for shift in range(amount + 1)
-        ]
-        images = shifted[0]
-        for shift, candidate in enumerate(shifted[1:], 1):
-            here = offset[axis - 1] == shift
-            images = jnp.where(here[:, None, None, None], candidate, images)
-    return images
+    count, height, width, channels = images.shape
+    size = (height - amount, width - amount, channels)
+    offset = jax.random.randint(key, (count, 2), 0, amount + 1)
+
+    def crop_one(image: Array, start: Array) -> Array:
+        return jax.lax.dynamic_slice(image, (start[0], start[1], 0), size)
+
+    return jax.vmap(crop_one)(images, offset)
 
 
 def rgb_to_hsv(rgb: Float[Array, "... 3"]) -> Float[Array, "... 3"]:
