@@ -43,12 +43,9 @@ def use_all_cores(num_devices: int | None = None) -> int:
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless JAX was told otherwise."""
-    if (
-        jax.config.jax_compilation_cache_dir
-        or "JAX_COMPILATION_CACHE_DIR" in os.environ
-    ):
-        return
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    told = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    if not told:
+        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 
 
 def devices_for(num: int) -> list[Any]:

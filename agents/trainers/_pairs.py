@@ -210,7 +210,8 @@ def combine(
     coefficients = jnp.where(jnp.isfinite(coefficients), coefficients, 0.0)
     grads = coefficients[:, None] * scores
     count = scores.shape[0]
-    spread = jnp.sum(jnp.square(grads - jnp.mean(grads, 0)), 0) / max(count - 1, 1)
+    centred = grads - jnp.mean(grads, 0, keepdims=True)
+    spread = jnp.sum(jnp.square(centred), 0) / max(count - 1, 1)
     return Combined(
         grad=jnp.mean(grads, 0),
         outer_loss=jnp.mean(cost),

@@ -94,26 +94,10 @@ def make(
         leaves, structure = jax.tree.flatten(signal.params)
         shared = observation.numbers
         deltas = [
-            _delta(theta, tensor, leaf.shape, shared)
+            learning_rate * _step(theta, tensor, leaf.shape, shared)
             for leaf, tensor in zip(leaves, observation.tensors, strict=True)
         ]
         return carry, (jax.tree.unflatten(structure, deltas),)
-
-    def _delta(
-        theta: PyTree, tensor: TensorObservation, shape: tuple[int, ...], shared: Any
-    ) -> Any:
-        xp = namespace(shared)
-        direction = tensor.blocks[-1][0]
-        log_step = theta["log_step"]
-        if per_tensor:
-            log_step = log_step + _tensor_net(theta["tensor"], tensor.numbers, shared)
-        if per_parameter:
-            seen = tensor._replace(blocks=tensor.blocks[:-1])
-            x = rows(seen, shape, xp)
-            o1, o2 = _parameter_net(theta["parameter"], x, shared[:num_times])
-            log_step = log_step + xp.reshape(o1, shape)
-            direction = direction + xp.reshape(o2, shape)
-        return -learning_rate * xp.exp(xp.clip(log_step, *LOG_STEP_LIMITS)) * direction
 
     return LearnedOptimizer(
         name="nominal",
@@ -135,12 +119,31 @@ def make(
     )
 
 
+def _step(
+    theta: PyTree, tensor: TensorObservation, shape: tuple[int, ...], shared: Any
+) -> Any:
+    """Δφ of one tensor in units of the learning rate."""
+    xp = namespace(shared)
+    direction = tensor.blocks[-1][0]
+    log_step = theta["log_step"]
+    if "tensor" in theta:
+        log_step = log_step + _tensor_net(theta["tensor"], tensor.numbers, shared)
+    if "parameter" in theta:
+        seen = tensor._replace(blocks=tensor.blocks[:-1])
+        net = theta["parameter"]
+        o1, o2 = _parameter_net(net, rows(seen, shape, xp), shared)
+        log_step = log_step + xp.reshape(o1, shape)
+        direction = direction + xp.reshape(o2, shape)
+    return -xp.exp(xp.clip(log_step, *LOG_STEP_LIMITS)) * direction
+
+
 def _hidden_weights(key: PRNGKeyArray, outputs: int, fan_in: int) -> Any:
     return jax.random.normal(key, (outputs, fan_in)) / math.sqrt(fan_in)
 
 
-def _parameter_net(theta: PyTree, x: Any, times: Any) -> tuple[Any, Any]:
-    """Shapes: x [9, n]; times [7]; results [n]."""
+def _parameter_net(theta: PyTree, x: Any, shared: Any) -> tuple[Any, Any]:
+    """Shapes: x [9, n]; shared [9], of which it sees the 7 times; results [n]."""
+    times = shared[: theta["w_times"].shape[1]]
     bias = theta["w_times"] @ times + theta["b_hidden"]
     h = relu(theta["w_rows"] @ x + bias[:, None])
     out = theta["w_out"] @ h
