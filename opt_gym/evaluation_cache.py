@@ -1,0 +1,104 @@
+"""Results on disk: one `.npz` file for the runs of one θ on one task, found by a digest.
+
+The digest covers all that a result depends on: the environment (task config, normalizer,
+...), the data, θ, the settings, and the source code that computes it, so that a result of
+older code is never taken for one of this. No pickle.
+"""
+
+import hashlib
+import json
+import os
+import sys
+import tempfile
+import zipfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from opt_gym import plugins
+from opt_gym.normalize import digest_data
+from opt_gym.records import Env, LearnedOptimizer
+
+_PACKAGE = Path(__file__).resolve().parent
+_WITHOUT_INFLUENCE = ("cli", "gym")
+
+
+def is_cacheable(learned_optimizer: LearnedOptimizer, env: Env) -> bool:
+    """Whether names and configs tell everything about the optimizer and the task."""
+    known = learned_optimizer.name in plugins.names("architecture")
+    return known and bool(env.task.config)
+
+
+def digest(
+    env: Env,
+    learned_optimizer: LearnedOptimizer,
+    theta: PyTree,
+    settings: dict[str, Any],
+) -> str:
+    """What identifies the runs of one θ on one task: 32 hex digits."""
+    leaves = jax.tree_util.tree_leaves_with_path(theta)
+    weights = hashlib.sha256()
+    for path, leaf in leaves:
+        array = np.ascontiguousarray(leaf)
+        weights.update(
+            f"{jax.tree_util.keystr(path)}{array.dtype}{array.shape}".encode()
+        )
+        weights.update(array.tobytes())
+    content = {
+        "env": env.config,
+        "data": digest_data(env.task.load_data(env.config.get("data", "auto"))),
+        "optimizer": [learned_optimizer.name, learned_optimizer.config],
+        "theta": weights.hexdigest(),
+        "settings": settings,
+        "code": _code_digest(_folder_of(learned_optimizer)),
+        "jax": jax.__version__,
+    }
+    text = json.dumps(content, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+def read(folder: Path, name: str) -> dict[str, np.ndarray] | None:
+    """The arrays of a result; None where there is none, or none that can be read."""
+    path = folder / f"{name}.npz"
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None  # missing or damaged: it is computed again
+
+
+def write(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
+    """Writes a result atomically."""
+    folder.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        os.replace(temporary, folder / f"{name}.npz")
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def _folder_of(learned_optimizer: LearnedOptimizer) -> Path:
+    module = sys.modules.get(learned_optimizer.step.__module__)
+    path = getattr(module, "__file__", None)
+    return Path(path).resolve().parent if path else _PACKAGE
+
+
+@cache
+def _code_digest(folder: Path) -> str:
+    files = [
+        path
+        for path in _PACKAGE.rglob("*.py")
+        if path.relative_to(_PACKAGE).parts[0] not in _WITHOUT_INFLUENCE
+    ]
+    content = hashlib.sha256()
+    for path in sorted({*files, *folder.glob("*.py")}):
+        content.update(path.name.encode())
+        content.update(path.read_bytes())
+    return content.hexdigest()

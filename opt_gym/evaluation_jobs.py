@@ -1,0 +1,201 @@
+"""How the runs of an evaluation are made: from the cache, else one program a task."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import PyTree
+
+from opt_gym import evaluation_cache, factory
+from opt_gym.evaluation_program import (
+    Curves,
+    Program,
+    build_program,
+    compile_now,
+    evaluation_steps,
+    schedule,
+    seconds_per_step,
+)
+from opt_gym.evaluation_records import ARRAYS, Runs, Settings, TaskLike
+from opt_gym.records import Data, Env, LearnedOptimizer
+
+Progress = Callable[[str, int, int], None]
+"""Called as (task's name, tasks done, tasks) after each task."""
+
+
+class Job(NamedTuple):
+    """Variants of one optimizer on one task. theta has a leading axis [variants]."""
+
+    name: str
+    task: TaskLike
+    optimizer: LearnedOptimizer
+    theta: PyTree
+    labels: tuple[str, ...]
+
+
+class _Prepared(NamedTuple):
+    """A job with its environment; `found` are the runs of the cache by (horizon, variant)."""
+
+    job: Job
+    env: Env
+    data: Data
+    digests: dict[tuple[int, int], str]
+    found: dict[tuple[int, int], Runs]
+    program: Program | None
+
+
+def run_jobs(
+    jobs: Sequence[Job],
+    settings: Settings,
+    cache: Path | None = None,
+    progress: Progress | None = None,
+) -> list[list[Runs]]:
+    """The runs of every job, in order: for each horizon, for each variant.
+
+    As many programs as there are cores are compiled at a time (XLA compiles one program on
+    one core), then run and timed one after the other, then forgotten.
+    """
+    _check(settings)
+    results: list[list[Runs]] = []
+    workers = max(1, jax.local_device_count())
+    for first in range(0, len(jobs), workers):
+        group = jobs[first : first + workers]
+        with ThreadPoolExecutor(workers) as pool:
+            prepared = list(pool.map(lambda job: _prepare(job, settings, cache), group))
+        for job in prepared:
+            results.append(_run(job, settings, cache))
+            if progress is not None:
+                progress(job.job.name, len(results), len(jobs))
+    return results
+
+
+def _prepare(job: Job, settings: Settings, cache: Path | None) -> _Prepared:
+    env = factory.make(
+        job.task,
+        learned_optimizer=job.optimizer,
+        objective=settings.objective,
+        corruption=settings.corruption,
+        data=settings.data,
+        valid_every=settings.valid_every,
+        normalizer=settings.normalizer,
+    )
+    data = factory.load_data(env)
+    digests: dict[tuple[int, int], str] = {}
+    found: dict[tuple[int, int], Runs] = {}
+    if cache is not None and evaluation_cache.is_cacheable(job.optimizer, env):
+        for horizon in _horizons(settings):
+            for variant in range(len(job.labels)):
+                theta = jax.tree.map(lambda leaf, row=variant: leaf[row], job.theta)
+                digest = evaluation_cache.digest(
+                    env,
+                    job.optimizer,
+                    theta,
+                    settings._replace(horizon=horizon, normalizer=None)._asdict(),
+                )
+                digests[horizon, variant] = digest
+                record = evaluation_cache.read(cache, digest)
+                if record is not None:
+                    found[horizon, variant] = _from_cache(record, env, job, variant)
+    program = None
+    if len(found) < len(_horizons(settings)) * len(job.labels):
+        program = build_program(
+            env,
+            job.optimizer,
+            num_variants=len(job.labels),
+            num_seeds=settings.num_seeds,
+            seed=settings.seed,
+            num_points=settings.num_points,
+            num_batches=settings.num_batches,
+            corruption=settings.corruption,
+        )
+        compile_now(program, job.theta, data)
+    return _Prepared(job, env, data, digests, found, program)
+
+
+def _run(prepared: _Prepared, settings: Settings, cache: Path | None) -> list[Runs]:
+    job, env, data, digests, found, program = prepared
+    runs: dict[tuple[int, int], Runs] = dict(found)
+    for horizon in _horizons(settings):
+        places = [(horizon, variant) for variant in range(len(job.labels))]
+        if program is None or all(place in runs for place in places):
+            continue
+        steps = evaluation_steps(horizon, settings.num_points, settings.spacing)
+        seconds = seconds_per_step(program, job.theta, data, horizon)
+        plan = schedule(steps, settings.num_points)
+        curves = program.run(job.theta, data, plan)
+        for place in places:
+            rows = slice(
+                place[1] * settings.num_seeds, (place[1] + 1) * settings.num_seeds
+            )
+            one: Curves = jax.tree.map(lambda leaf, rows=rows: leaf[rows], curves)
+            runs[place] = _runs(job, env, steps, seconds, one, job.labels[place[1]])
+            if cache is not None and place in digests:
+                record = _to_cache(runs[place])
+                evaluation_cache.write(cache, digests[place], record)
+    return [
+        runs[horizon, variant]
+        for horizon in _horizons(settings)
+        for variant in range(len(job.labels))
+    ]
+
+
+def _runs(
+    job: Job, env: Env, steps: np.ndarray, seconds: float, curves: Curves, label: str
+) -> Runs:
+    losses = np.moveaxis(np.asarray(curves.losses), -1, 0)
+    counted = {"train": 0, "valid": 1, "noisy": 3}[env.objective]
+    return Runs(
+        task=job.name,
+        config=env.task.config,
+        optimizer=label,
+        horizon=int(steps[-1]),
+        objective=env.objective,
+        normalizer=env.normalizer,
+        seconds_per_step=seconds,
+        inner_steps=steps,
+        train_loss=losses[0],
+        valid_loss=losses[1],
+        test_loss=losses[2],
+        objective_loss=losses[counted],
+        accuracy=np.asarray(curves.accuracy),
+        mean_cost=np.asarray(curves.mean_cost),
+        diverged=np.asarray(curves.diverged),
+    )
+
+
+def _to_cache(runs: Runs) -> dict[str, np.ndarray]:
+    record = {field: np.asarray(getattr(runs, field)) for field in ARRAYS}
+    record["seconds_per_step"] = np.asarray(runs.seconds_per_step)
+    return record
+
+
+def _from_cache(
+    record: dict[str, np.ndarray], env: Env, job: Job, variant: int
+) -> Runs:
+    return Runs(
+        task=job.name,
+        config=env.task.config,
+        optimizer=job.labels[variant],
+        horizon=int(record["inner_steps"][-1]),
+        objective=env.objective,
+        normalizer=env.normalizer,
+        seconds_per_step=float(record["seconds_per_step"]),
+        **{field: record[field] for field in ARRAYS},
+    )
+
+
+def _horizons(settings: Settings) -> tuple[int, ...]:
+    horizon = settings.horizon
+    return (horizon,) if isinstance(horizon, int) else tuple(horizon)
+
+
+def _check(settings: Settings) -> None:
+    for horizon in _horizons(settings):
+        evaluation_steps(horizon, settings.num_points, settings.spacing)
+    if settings.num_seeds < 1:
+        raise ValueError(f"num_seeds must be >= 1, got {settings.num_seeds}")
+    if settings.num_batches < 1:
+        raise ValueError(f"num_batches must be >= 1, got {settings.num_batches}")

@@ -1,0 +1,269 @@
+"""The one compiled program of an evaluation: every run of one optimizer on one task.
+
+Runs are (θ variant × seed). Inner steps are counted by loops whose bounds are arguments, so
+one program serves any horizon and any spacing of the evaluation points, and a pass without
+evaluations can be timed with it. On 2 CPU cores such a loop of single steps takes the same
+time as one scan over the whole horizon (0.27 s for 6 runs of 1,000 steps).
+"""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from opt_gym import strategy
+from opt_gym.data.corruptions import Corruption, corrupt
+from opt_gym.env import split_loss
+from opt_gym.episode import start, unroll
+from opt_gym.plugins import unknown
+from opt_gym.records import Data, Env, LearnedOptimizer
+
+SPACINGS = ("log", "even")
+_EVALUATION_KEY = 1_234_567
+"""Evaluation batches are the same at every point, of every seed and every optimizer."""
+
+_NOISY_FACTOR = 4
+"""Times as many corrupted batches: each draws one of about ten corruptions."""
+
+
+class Curves(NamedTuple):
+    """What a run leaves; each field has a leading axis [runs] where there are many.
+
+    Shapes: losses [points, 3 or 4]: train, valid, test, and for "noisy" corrupted train;
+    accuracy [points]: on test, NaN where the task has none; mean_cost []: ℓ̃ averaged over
+    every inner step; diverged []; step_losses [kept]: of every inner step, inf once diverged.
+    """
+
+    losses: Float[Array, "points split"]
+    accuracy: Float[Array, " points"]
+    mean_cost: Float[Array, ""]
+    diverged: Bool[Array, ""]
+    step_losses: Float[Array, " kept"]
+
+
+class Schedule(NamedTuple):
+    """How far to go and where to stop for an evaluation, as arguments of the program.
+
+    Shapes: gaps [points], inner steps before each point; the rest are scalars. Only the
+    first `num_active` points are run; `measure` says whether there is an evaluation.
+    """
+
+    horizon: Int[Array, ""]
+    gaps: Int[Array, " points"]
+    num_active: Int[Array, ""]
+    measure: Bool[Array, ""]
+
+
+class Program(NamedTuple):
+    """A compiled evaluation.
+
+    run: (θ with a leading axis, data, Schedule) -> Curves on the host, leading axis [runs],
+    run r being variant r // num_seeds with seed r % num_seeds.
+    """
+
+    run: Callable[[PyTree, Data, Schedule], Curves]
+    num_runs: int
+    num_points: int
+
+
+def evaluation_steps(horizon: int, num_points: int, spacing: str) -> np.ndarray:
+    """The inner steps after which a run is evaluated: 0, ..., horizon, all different.
+
+    There are num_points of them, fewer where the horizon has not as many steps.
+
+    Raises:
+        ValueError: horizon < 1, num_points < 2 or an unknown spacing.
+    """
+    if horizon < 1:
+        raise ValueError(f"horizon must be >= 1, got {horizon}")
+    if num_points < 2:
+        raise ValueError(f"num_points must be >= 2, got {num_points}")
+    if spacing not in SPACINGS:
+        raise ValueError(unknown("spacing", spacing, list(SPACINGS)))
+    if horizon + 1 <= num_points:
+        return np.arange(horizon + 1)
+    if spacing == "even":
+        return np.round(np.linspace(0, horizon, num_points)).astype(int)
+    # Rounding makes early ones coincide, so the grid is refined until enough are left.
+    count, found = num_points, np.zeros(0, int)
+    while len(found) < num_points - 1:
+        found = np.unique(np.round(np.geomspace(1, horizon, count)).astype(int))
+        count += 1
+    surplus = len(found) - (num_points - 1)
+    return np.concatenate([[0], found[:1], found[1 + surplus :]])
+
+
+def schedule(
+    steps: Sequence[int] | np.ndarray, num_points: int, measure: bool = True
+) -> Schedule:
+    """The schedule that stops after each of `steps`, the last of which is the horizon."""
+    gaps = np.zeros(num_points, np.int32)
+    gaps[: len(steps)] = np.diff(np.asarray(steps), prepend=0)
+    return Schedule(
+        horizon=jnp.int32(steps[-1]),
+        gaps=jnp.asarray(gaps),
+        num_active=jnp.int32(len(steps)),
+        measure=jnp.bool_(measure),
+    )
+
+
+def build_program(
+    env: Env,
+    learned_optimizer: LearnedOptimizer,
+    *,
+    num_variants: int,
+    num_seeds: int,
+    seed: int = 0,
+    num_points: int = 50,
+    num_batches: int = 5,
+    corruption: str | tuple[Corruption, ...] = "training",
+    num_kept: int = 0,
+) -> Program:
+    """The program of one task; it compiles at its first call.
+
+    Args:
+        env: made for this learned optimizer.
+        learned_optimizer: the policy.
+        num_variants: leading axis of θ.
+        num_seeds: episodes of each variant; seed s has the same initial weights and batches
+            for every variant and every optimizer.
+        seed: which set of episodes.
+        num_points: evaluation points at most.
+        num_batches: batches of an evaluation, of each split.
+        corruption: for the objective "noisy", as in the environment.
+        num_kept: keep the losses of the first so many inner steps.
+    """
+    measure = _measurement(env, num_batches, corruption)
+    num_splits = 4 if env.objective == "noisy" else 3
+
+    def one_run(one: tuple, shared: tuple) -> Curves:
+        variant, key = one
+        thetas, data, plan = shared
+        theta = jax.tree.map(lambda leaf: leaf[variant], thetas)
+        state = start(key, env, learned_optimizer, theta, data, plan.horizon)
+
+        def inner_step(_: Any, carry: tuple) -> tuple:
+            state, total, kept = carry
+            t = state.env.t
+            state, out = unroll(env, learned_optimizer, theta, data, state, 1)
+            if num_kept:
+                loss = jnp.where(out.terminated[0], jnp.inf, out.loss[0])
+                kept = kept.at[t].set(loss, mode="drop")
+            return state, total + out.cost[0], kept
+
+        def to_point(index: Any, carry: tuple) -> tuple:
+            *running, losses, accuracy = carry
+            running = jax.lax.fori_loop(0, plan.gaps[index], inner_step, tuple(running))
+            row, right = jax.lax.cond(
+                plan.measure,
+                lambda: measure(data, running[0].env.params, running[0].env.instance),
+                lambda: (jnp.zeros(num_splits), jnp.zeros(())),
+            )
+            return *running, losses.at[index].set(row), accuracy.at[index].set(right)
+
+        begin = (
+            state,
+            jnp.zeros(()),
+            jnp.zeros(num_kept),
+            jnp.zeros((num_points, num_splits)),
+            jnp.zeros(num_points),
+        )
+        state, total, kept, losses, accuracy = jax.lax.fori_loop(
+            0, plan.num_active, to_point, begin
+        )
+        mean_cost = total / plan.horizon
+        return Curves(losses, accuracy, mean_cost, state.env.dead, kept)
+
+    num_runs = num_variants * num_seeds
+    padded = _padded(num_runs)
+    # What is left over to fill the devices repeats the first runs, and is dropped.
+    runs = np.arange(padded) % num_runs
+    variants = jnp.asarray(runs // num_seeds, jnp.int32)
+    keys = jax.random.split(jax.random.key(seed), num_seeds)[runs % num_seeds]
+    mapped = strategy.map_unrolls(one_run, padded)
+
+    def run(thetas: PyTree, data: Data, plan: Schedule) -> Curves:
+        out = mapped((variants, keys), (thetas, data, plan))
+        active = int(plan.num_active)
+        curves = jax.tree.map(lambda leaf: np.asarray(leaf)[:num_runs], out)
+        return curves._replace(
+            losses=curves.losses[:, :active], accuracy=curves.accuracy[:, :active]
+        )
+
+    return Program(run, num_runs, num_points)
+
+
+def compile_now(program: Program, thetas: PyTree, data: Data) -> None:
+    """Compiles the program by a call that makes no inner step. Threads may do this."""
+    program.run(thetas, data, _empty(program))
+
+
+def seconds_per_step(
+    program: Program, thetas: PyTree, data: Data, horizon: int
+) -> float:
+    """Seconds of one inner step of one run, from a timed pass without evaluations.
+
+    All runs go through the first tenth of the horizon (at least 100 steps), every device on
+    one run at a time (on CPU; on accelerators they share it): wall time x devices / runs /
+    steps. The time of a call without steps is subtracted, compilation is not in it.
+    """
+    steps = min(horizon, max(100, horizon // 10))
+    timed = schedule([steps], program.num_points, measure=False)
+    timed = timed._replace(horizon=jnp.int32(horizon))
+    seconds = []
+    for plan in (_empty(program), timed):
+        begin = time.perf_counter()
+        program.run(thetas, data, plan)
+        seconds.append(time.perf_counter() - begin)
+    padded = _padded(program.num_runs)
+    runs_each = padded / len(strategy.devices_for(padded))
+    return max(seconds[1] - seconds[0], 1e-9) / (runs_each * steps)
+
+
+def _measurement(
+    env: Env, num_batches: int, corruption: str | tuple[Corruption, ...]
+) -> Callable[[Data, PyTree, PyTree], tuple[Array, Array]]:
+    """(data, φ, ψ) -> (mean losses [3 or 4], accuracy on test)."""
+    task = env.task
+    k_splits, k_noisy = jax.random.split(jax.random.key(_EVALUATION_KEY))
+    keys = jax.random.split(k_splits, num_batches)
+    noisy_keys = jax.random.split(k_noisy, num_batches * _NOISY_FACTOR)
+
+    def measure(data: Data, params: PyTree, instance: PyTree) -> tuple[Array, Array]:
+        def on_split(split: str) -> tuple[Array, Array]:
+            def one(key: PRNGKeyArray) -> tuple[Array, Array]:
+                loss, aux = split_loss(task, key, data, params, instance, split)
+                return loss, jnp.asarray(aux.get("accuracy", jnp.nan))
+
+            loss, accuracy = jax.lax.map(one, keys)
+            return jnp.mean(loss), jnp.mean(accuracy)
+
+        def corrupted(key: PRNGKeyArray) -> Array:
+            k_batch, k_loss, k_corrupt = jax.random.split(key, 3)
+            batch = task.sample_batch(k_batch, data, instance, "train")
+            inputs = corrupt(k_corrupt, batch.inputs, corruption)
+            return task.loss(k_loss, params, instance, batch._replace(inputs=inputs))[0]
+
+        means = [on_split(split) for split in ("train", "valid_outer", "test")]
+        losses = [loss for loss, _ in means]
+        if env.objective == "noisy":
+            losses.append(jnp.mean(jax.lax.map(corrupted, noisy_keys)))
+        return jnp.stack(losses), means[2][1]
+
+    return measure
+
+
+def _padded(num_runs: int) -> int:
+    """The next number of runs that the devices share evenly."""
+    devices = min(num_runs, jax.device_count())
+    return math.ceil(num_runs / devices) * devices
+
+
+def _empty(program: Program) -> Schedule:
+    plan = schedule([1], program.num_points, measure=False)
+    return plan._replace(num_active=jnp.int32(0))

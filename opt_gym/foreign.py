@@ -1,0 +1,62 @@
+"""Optimizers from elsewhere in the shape of a `LearnedOptimizer`."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PRNGKeyArray, PyTree
+
+from opt_gym import plugins
+from opt_gym.records import LearnedOptimizer, Observation, Signal
+
+
+def from_optax(
+    transformation: optax.GradientTransformation, name: str = "optax"
+) -> LearnedOptimizer:
+    """Any optax transformation as a policy of the environment; θ is ().
+
+    Its state is the carry. One that takes extra arguments is given `value`, the loss, and
+    `grad`. Its settings are closed over, so its results are never cached.
+
+    Args:
+        transformation: such as `optax.adam(1e-3)`, schedules and chains included.
+        name: for reports.
+
+    Raises:
+        ValueError: not an optax transformation.
+    """
+    if not isinstance(transformation, optax.GradientTransformation):
+        raise ValueError(
+            "expected an optax.GradientTransformation such as optax.adam(1e-3), got "
+            f"{transformation!r}"
+        )
+    takes_more = isinstance(transformation, optax.GradientTransformationExtraArgs)
+    extended = optax.with_extra_args_support(transformation)
+
+    def init_theta(key: PRNGKeyArray) -> tuple[()]:
+        return ()
+
+    def init(theta: tuple[()], params: PyTree) -> PyTree:
+        # Python numbers in a state would change their type inside a scan.
+        return jax.tree.map(jnp.asarray, extended.init(params))
+
+    def step(
+        theta: tuple[()], carry: PyTree, signal: Signal, observation: Observation
+    ) -> tuple[PyTree, tuple[Any]]:
+        updates, carry = extended.update(
+            signal.grad, carry, signal.params, value=signal.loss, grad=signal.grad
+        )
+        return carry, (updates,)
+
+    return LearnedOptimizer(
+        name=name,
+        config={},
+        features=plugins.build("features", "none"),
+        action_map=plugins.build("action", "update"),
+        needs=("loss",) if takes_more else (),
+        trained_horizon=None,
+        init_theta=init_theta,
+        init=init,
+        step=step,
+    )
