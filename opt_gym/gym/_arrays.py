@@ -1,0 +1,121 @@
+"""What crosses the border: actions inwards, numbers of an episode outwards."""
+
+from typing import Any
+
+import jax
+import numpy as np
+from jaxtyping import Bool
+
+from opt_gym.gym._core import OUTCOME, RESET_INFO, Core, Rows
+
+_FLAGS = ("terminated", "truncated")
+_COUNTS = ("inner_step",)
+
+
+def as_actions(action: Any, shape: tuple[int, ...]) -> Any:
+    """An action as float32: a JAX array stays one, all else becomes numpy.
+
+    Raises:
+        ValueError: another shape, or a type that is not floating point.
+    """
+    if not isinstance(action, jax.Array):
+        try:
+            action = np.asarray(action)
+        except ValueError as error:
+            raise ValueError(f"an action must have shape {shape}: {error}") from error
+    if action.shape != shape:
+        raise ValueError(f"an action must have shape {shape}, got {action.shape}")
+    if not jax.numpy.issubdtype(action.dtype, np.floating):
+        raise ValueError(f"an action must be floating point, got {action.dtype}")
+    if action.dtype == np.float32:
+        return action
+    with np.errstate(over="ignore"):  # what float32 cannot hold ends the episode
+        return action.astype(np.float32)
+
+
+def single(core: Core, rows: Rows, output: str) -> tuple[Any, dict[str, Any]]:
+    """The observation and the columns of the only row.
+
+    Numpy: a fresh array, Python floats, bools and ints. JAX: arrays without axes.
+    """
+    if output == "jax":
+        return rows.observation[0], core.unpack_first(rows.numbers)
+    values = np.asarray(rows.numbers)[0].tolist()
+    numbers: dict[str, Any] = dict(zip(core.columns, values, strict=True))
+    for name in _FLAGS:
+        numbers[name] = bool(numbers[name])
+    for name in _COUNTS:
+        numbers[name] = int(numbers[name])
+    return np.array(rows.observation)[0], numbers
+
+
+def observation(rows: Rows, output: str) -> Any:
+    """The observations of all rows; numpy: a fresh, writable array."""
+    return rows.observation if output == "jax" else np.array(rows.observation)
+
+
+def ended(rows: Rows) -> Bool[np.ndarray, " n"]:
+    """The rows whose episode ended."""
+    flags = [OUTCOME.index(name) for name in _FLAGS]
+    return np.any(np.asarray(rows.numbers)[:, flags], axis=1)
+
+
+def batch(core: Core, rows: Rows, output: str) -> dict[str, Any]:
+    """The columns of all rows, [N] each; numpy: float64, bool, int64, as SyncVectorEnv."""
+    if output == "jax":
+        return core.unpack(rows.numbers)
+    columns = zip(core.columns, np.asarray(rows.numbers).T, strict=True)
+    return {name: column.astype(_numpy_type(name)) for name, column in columns}
+
+
+def batch_info(
+    columns: dict[str, Any],
+    known: Bool[np.ndarray, " n"],
+    stepped: Bool[np.ndarray, " n"],
+    output: str,
+) -> dict[str, Any]:
+    """`info` of a vector environment: each array with a mask `_name` of who has it.
+
+    Args:
+        columns: of `batch`.
+        known: the rows that have what a reset tells.
+        stepped: the rows that have the rest.
+        output: "numpy" or "jax".
+    """
+    masks = {True: known, False: stepped}
+    info = {}
+    for name, column in columns.items():
+        mask = masks[name in RESET_INFO]
+        if name in OUTCOME or not mask.any():
+            continue
+        if not mask.all():
+            column = _xp(output).where(mask, column, column.dtype.type(0))
+        info[name] = column
+        info[f"_{name}"] = _xp(output).array(mask)
+    return info
+
+
+def final_info(
+    rows: Rows, columns: dict[str, Any], done: Bool[np.ndarray, " n"], output: str
+) -> dict[str, Any]:
+    """What SAME_STEP keeps of the episodes that ended, as `SyncVectorEnv` does."""
+    last = observation(rows, output)
+    final = np.full(len(done), None, dtype=object)
+    for i in np.flatnonzero(done):
+        final[i] = last[i]
+    return {
+        "final_obs": final,
+        "_final_obs": done.copy(),
+        "final_info": batch_info(columns, done, done, output),
+        "_final_info": done.copy(),
+    }
+
+
+def _xp(output: str) -> Any:
+    return jax.numpy if output == "jax" else np
+
+
+def _numpy_type(name: str) -> type:
+    if name in _FLAGS:
+        return np.bool_
+    return np.int64 if name in _COUNTS else np.float64

@@ -1,0 +1,328 @@
+"""The compiled programs that the single and the vector environment share.
+
+A batch of N episodes is an `EnvState` with a leading axis [N]. Two programs run on it:
+`reset` and `step`. What an episode tells beside its observation travels in one float32
+array, `numbers` [N, k], because every array that leaves the device costs the same.
+
+Rows of a batch never touch each other, and in `batching="map"` (and in every reset) a row
+is computed inside a conditional of a loop. XLA does not fuse across a conditional, so the
+program of a row is the same whatever N is, and N rows give the bits of N single
+environments. Without it they do not: a reset's features differed in the last bit.
+"""
+
+import json
+from collections import OrderedDict
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
+
+from opt_gym import factory, normalize, plugins
+from opt_gym.data import catalog
+from opt_gym.env import COST_LIMIT
+from opt_gym.gym import _fork
+from opt_gym.gym._layout import make_layout, to_action, to_array
+from opt_gym.gym._settings import Settings
+from opt_gym.records import Data, Env, EnvState, StepOut
+
+OUTCOME = ("reward", "terminated", "truncated")
+"""The first columns of `numbers`; those of `info` follow."""
+
+RESET_INFO = ("train_loss", "inner_step", "diverged")
+STEP_INFO = (*RESET_INFO, "loss", "cost")
+
+_IMPL = "threefry2x32"
+_MAX_KEPT = 16
+_kept: "OrderedDict[Any, Core]" = OrderedDict()
+
+
+class Rows(NamedTuple):
+    """A batch of episodes after a program.
+
+    Shapes: state with a leading axis [N], its key as raw uint32 [N, 2]; observation
+    [N, ...]; numbers [N, k] float32, columns `Core.columns`.
+    """
+
+    state: EnvState
+    observation: Float[Array, "n ..."]
+    numbers: Float[Array, "n k"]
+
+
+class Core:
+    """One config and what was compiled for it.
+
+    Attributes:
+        env: the functional environment.
+        data: its data, on the device.
+        layout: whose row is whose.
+        columns: the names of `numbers`.
+        dataset: which data serve, in words.
+        title: the task's name, for pictures.
+        unpack: `numbers` -> {column: array [N]} on the device, flags and counts as such.
+        unpack_first: the same of row 0, without an axis.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self.env = _functional(settings)
+        self.data = factory.load_data(self.env)
+        self.dataset = _dataset(self.env, settings.data)
+        self.title = _title(self.env, settings)
+        self._final = settings.reward == "final"
+        params, aux = jax.eval_shape(self._first_loss, jax.random.key(0), self.data)
+        self.layout = make_layout(self.env, params)
+        self.columns = (*OUTCOME, *STEP_INFO, *sorted(aux))
+        self.unpack = jax.jit(self._unpack)
+        self.unpack_first = jax.jit(
+            lambda numbers: jax.tree.map(lambda x: x[0], self._unpack(numbers))
+        )
+        self._reset = jax.jit(self._reset_batch, donate_argnums=0)
+        self._step = {
+            "map": jax.jit(self._step_mapped, donate_argnums=0),
+            "vmap": jax.jit(self._step_batched, donate_argnums=0),
+        }
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        """The shapes of an observation and of an action."""
+        return self.layout.observation_shape, self.layout.action_shape
+
+    def empty(self, num: int) -> Rows:
+        """Rows of zeros, for the first reset to fill."""
+        key = jax.ShapeDtypeStruct((2,), jnp.uint32)
+        horizon = jax.ShapeDtypeStruct((), jnp.int32)
+        row = jax.eval_shape(self._reset_row, key, self.data, horizon)
+        return jax.tree.map(lambda x: jnp.zeros((num, *x.shape), x.dtype), row)
+
+    def reset(
+        self,
+        rows: Rows,
+        keys: UInt32[np.ndarray, "n 2"],
+        which: Bool[Any, " n"],
+        horizon: int,
+    ) -> Rows:
+        """Begins a new episode in the rows `which`; the others stay as they are.
+
+        The buffers of `rows.state` are reused.
+        """
+        state, *shown = rows
+        return self._reset(state, shown, self.data, keys, which, np.int32(horizon))
+
+    def step(
+        self,
+        state: EnvState,
+        actions: Float[Any, "n ..."],
+        which: Bool[Any, " n"],
+        scale: Any,
+        batching: str,
+    ) -> Rows:
+        """One inner step. The buffers of `state` are reused.
+
+        Rows that are not in `which` have no meaning afterwards but to be reset.
+        """
+        return self._step[batching](state, self.data, actions, which, scale)
+
+    def _unpack(self, numbers: Float[Array, "n k"]) -> dict[str, Array]:
+        return {
+            name: numbers[:, i].astype(_TYPES.get(name, jnp.float32))
+            for i, name in enumerate(self.columns)
+        }
+
+    def _first_loss(self, key: Any, data: Data) -> tuple[PyTree, dict[str, Any]]:
+        params, instance = self.env.task.init(key, data)
+        batch = self.env.task.sample_batch(key, data, instance, "train")
+        return params, self.env.task.loss(key, params, instance, batch)[1]
+
+    def _reset_row(
+        self, key: UInt32[Array, "2"], data: Data, horizon: Int[Array, ""]
+    ) -> Rows:
+        state = self.env.reset(jax.random.wrap_key_data(key, impl=_IMPL), data, horizon)
+        return self._row(state, {})
+
+    def _step_row(
+        self,
+        state: EnvState,
+        action: Float[Array, "..."],
+        data: Data,
+        scale: Float[Array, ""],
+    ) -> Rows:
+        # An action may be infinite and its update finite: the sigmoid of a momentum.
+        usable = jnp.all(jnp.isfinite(action))
+        state = state._replace(
+            key=jax.random.wrap_key_data(state.key, impl=_IMPL),
+            dead=state.dead | ~usable,
+        )
+        state, out = self.env.step(
+            data, state, to_action(self.layout, scale * action.astype(jnp.float32))
+        )
+        outcome = {
+            "reward": self._reward(state, out),
+            "terminated": out.terminated,
+            "truncated": out.truncated,
+            "loss": out.loss,
+            "cost": out.cost,
+            **out.aux,
+        }
+        return self._row(state, outcome)
+
+    def _reward(self, state: EnvState, out: StepOut) -> Float[Array, ""]:
+        if self._final:
+            return jnp.where(out.terminated | out.truncated, -out.cost, 0.0)
+        # What the functional environment would pay at each step that is left.
+        left = jnp.maximum(state.horizon - state.t, 0) / state.horizon
+        return out.reward - jnp.where(out.terminated, COST_LIMIT * left, 0.0)
+
+    def _row(self, state: EnvState, outcome: dict[str, Any]) -> Rows:
+        _, observation = self.env.observe(state)
+        array = to_array(self.layout, observation)
+        known = {
+            "train_loss": state.loss,
+            "inner_step": state.t,
+            "diverged": state.dead,
+            **outcome,
+        }
+        zero = jnp.zeros(())
+        numbers = [
+            jnp.asarray(known.get(name, zero), jnp.float32) for name in self.columns
+        ]
+        return Rows(
+            state._replace(key=jax.random.key_data(state.key)),
+            jnp.where(state.dead, 0.0, array),
+            jnp.stack(numbers),
+        )
+
+    def _reset_batch(
+        self,
+        state: EnvState,
+        shown: list[Array],
+        data: Data,
+        keys: Array,
+        which: Array,
+        horizon: Array,
+    ) -> Rows:
+        return _map_rows(
+            lambda row, key: self._reset_row(key, data, horizon),
+            which,
+            Rows(state, *shown),
+            keys,
+        )
+
+    def _step_mapped(
+        self, state: EnvState, data: Data, actions: Array, which: Array, scale: Array
+    ) -> Rows:
+        num = actions.shape[0]
+        shown = (
+            jnp.zeros((num, *self.layout.observation_shape)),
+            jnp.zeros((num, len(self.columns))),
+        )
+        return _map_rows(
+            lambda row, action: self._step_row(row.state, action, data, scale),
+            which,
+            Rows(state, *shown),
+            actions,
+        )
+
+    def _step_batched(
+        self, state: EnvState, data: Data, actions: Array, which: Array, scale: Array
+    ) -> Rows:
+        del which  # a vmapped conditional would compute every row all the same
+        return jax.vmap(lambda s, a: self._step_row(s, a, data, scale))(state, actions)
+
+
+_TYPES = {"terminated": bool, "truncated": bool, "inner_step": jnp.int32}
+
+
+def core(settings: Settings) -> Core:
+    """The core of these settings; the last few are kept, with their programs.
+
+    Raises:
+        ValueError: settings that cannot be.
+        RuntimeError: it is not kept, in a process forked while JAX ran.
+    """
+    key = _cache_key(settings)
+    if key in _kept:
+        _kept.move_to_end(key)
+        return _kept[key]
+    _fork.check_usable()
+    made = Core(settings)
+    _kept[key] = made
+    while len(_kept) > _MAX_KEPT:
+        _kept.popitem(last=False)
+    return made
+
+
+def draw_key(generator: np.random.Generator) -> UInt32[np.ndarray, "2"]:
+    """The key of an episode."""
+    return generator.integers(0, 2**32, size=2, dtype=np.uint32)
+
+
+def action_scale(settings: Settings) -> np.float32:
+    """What actions are multiplied by."""
+    return np.float32(settings.action_scale if settings.action == "update" else 1.0)
+
+
+def _map_rows(
+    fn: Callable[[Rows, Any], Rows], which: Array, rows: Rows, mapped: Any
+) -> Rows:
+    """Fn of (row i, mapped[i]) in the rows `which`; the others stay. See the module."""
+
+    def body(i: Int[Array, ""], rows: Rows) -> Rows:
+        row, one = (
+            jax.tree.map(
+                lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), tree
+            )
+            for tree in (rows, mapped)
+        )
+        row = jax.lax.cond(which[i], fn, lambda row, _: row, row, one)
+        return jax.tree.map(
+            lambda x, new: jax.lax.dynamic_update_index_in_dim(x, new, i, 0), rows, row
+        )
+
+    return jax.lax.fori_loop(0, which.shape[0], body, rows)
+
+
+def _functional(settings: Settings) -> Env:
+    action = settings.action
+    if action == "hyperparameters":
+        config = {"level": settings.level, "controls": settings.controls}
+        action = plugins.build("action", action, config)
+    features = settings.features
+    if settings.level == "global" and features == "mlp":
+        features = "summary"
+    return factory.make(
+        settings.task,
+        task_seed=settings.task_seed,
+        features=features,
+        action=action,
+        objective=settings.objective,
+        corruption=settings.corruption,
+        data=settings.data,
+    )
+
+
+def _dataset(env: Env, source: str) -> str:
+    name = env.task.dataset
+    if name in catalog.IMAGE_SETS:
+        return catalog.describe(name, source)
+    return "none (synthetic)" if name == "none" else name
+
+
+def _title(env: Env, settings: Settings) -> str:
+    if isinstance(settings.task, str):
+        name = settings.task
+        seed = "" if settings.task_seed is None else f" {settings.task_seed}"
+        return name + seed
+    return str(env.task.config.get("family", "task"))
+
+
+def _cache_key(settings: Settings) -> Any:
+    table = normalize.user_table()
+    compiled = settings._replace(
+        horizon=1, action_scale=1.0, output="numpy", render_mode=None
+    )
+    # Records of functions are told apart by identity: the cache holds what they made.
+    words = json.dumps(compiled, sort_keys=True, default=lambda record: id(record))
+    # Losses are normalized by what the user measured, which may change meanwhile.
+    return words, str(table), table.stat().st_mtime_ns if table.exists() else 0

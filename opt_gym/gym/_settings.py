@@ -1,0 +1,107 @@
+"""The keywords of the environments, checked."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from opt_gym.data.catalog import SOURCES
+from opt_gym.data.corruptions import Corruption
+from opt_gym.plugins import unknown
+from opt_gym.records import Config, Features, Task
+
+ACTION_SCALE = 0.01
+REWARDS = ("mean", "final")
+OUTPUTS = ("numpy", "jax")
+BATCHINGS = ("vmap", "map")
+RENDER_MODES = ("rgb_array",)
+LARGEST_HORIZON = 2**24
+"""Inner steps travel to the host as float32, which counts exactly up to here."""
+
+
+class Settings(NamedTuple):
+    """What both constructors take; `OptEnv` says what each keyword means."""
+
+    task: str | Config | Task
+    task_seed: int | None
+    horizon: int
+    features: str | Features
+    action: str
+    action_scale: float
+    reward: str
+    objective: str
+    corruption: str | tuple[Corruption, ...]
+    data: str
+    output: str
+    level: str
+    controls: str
+    render_mode: str | None
+
+
+def checked(settings: Settings) -> Settings:
+    """The settings, if they can be.
+
+    What `opt_gym.make` checks (task, features, action, objective, corruption) is left to it.
+
+    Raises:
+        ValueError: a value that cannot be, by name.
+    """
+    check_whole("horizon", settings.horizon, 1, LARGEST_HORIZON)
+    if settings.task_seed is not None:
+        check_whole("task_seed", settings.task_seed, 0)
+    scale = settings.action_scale
+    if not _is_number(scale) or not 0.0 < scale < float("inf"):
+        raise ValueError(f"action_scale must be a number > 0, got {scale!r}")
+    for name, value, known in (
+        ("reward", settings.reward, REWARDS),
+        ("output", settings.output, OUTPUTS),
+        ("data", settings.data, SOURCES),
+        ("render_mode", settings.render_mode, (None, *RENDER_MODES)),
+    ):
+        check_choice(name, value, known)
+    _check_action_keywords(settings)
+    return settings._replace(horizon=int(settings.horizon), action_scale=float(scale))
+
+
+def check_choice(name: str, value: Any, known: tuple[Any, ...]) -> None:
+    """Raises ValueError unless `value` is one of `known`."""
+    if not any(value is item or value == item for item in known):
+        raise ValueError(unknown(name, value, list(known)))
+
+
+def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
+    """Raises ValueError unless `value` is an integer in [low, high]."""
+    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if not whole or value < low or (high is not None and value > high):
+        most = "" if high is None else f" and <= {high}"
+        raise ValueError(f"{name} must be an integer >= {low}{most}, got {value!r}")
+
+
+def with_task_seed(settings: Settings, value: Any) -> Settings:
+    """The settings with another task seed.
+
+    Raises:
+        ValueError: it is no integer >= 0.
+    """
+    if getattr(value, "shape", None) == ():
+        value = value.item()
+    check_whole("task_seed", value, 0)
+    return settings._replace(task_seed=int(value))
+
+
+def _check_action_keywords(settings: Settings) -> None:
+    if settings.action != "hyperparameters":
+        for name, default in (("level", "parameter"), ("controls", "sgd")):
+            if (value := getattr(settings, name)) != default:
+                raise ValueError(
+                    f"{name}={value!r} is for action='hyperparameters', "
+                    f"but action is {settings.action!r}"
+                )
+    if settings.action != "update" and settings.action_scale != ACTION_SCALE:
+        raise ValueError(
+            f"action_scale={settings.action_scale!r} is for action='update'; "
+            f"{settings.action!r} has constants of its own"
+        )
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.number) and not isinstance(value, bool)
