@@ -1,0 +1,1 @@
+"""Every figure of the speed table: `python -m benchmarks` lists, `... NAME --json` runs."""
