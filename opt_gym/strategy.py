@@ -20,6 +20,11 @@ from jaxtyping import PyTree
 
 _AXIS = "unrolls"
 
+_CPU_OPTIONS = {"xla_backend_optimization_level": 1}
+"""Of XLA's compiler. Level 1 compiles a window of the optimizer `nominal` in 3.4 instead of
+4.4 core-seconds and runs it as fast (20.1 against 23.3 ms for 200 steps); level 0 is 5 times
+slower."""
+
 
 def cache_folder() -> Path:
     """The user's cache folder of this project; `OPT_GYM_CACHE` overrides it."""
@@ -81,13 +86,13 @@ def map_unrolls(
 
     donated = (0,) if donate else ()
     if len(devices) == 1:
-        return jax.jit(body, donate_argnums=donated)
+        return jax.jit(body, donate_argnums=donated, compiler_options=_options(devices))
     mesh = _mesh(tuple(devices))
     cut, whole = PartitionSpec(_AXIS), PartitionSpec()
     sharded = jax.shard_map(
         body, mesh=mesh, in_specs=(cut, whole), out_specs=cut, check_vma=False
     )
-    run = jax.jit(sharded, donate_argnums=donated)
+    run = jax.jit(sharded, donate_argnums=donated, compiler_options=_options(devices))
     cut_sharding, whole_sharding = NamedSharding(mesh, cut), NamedSharding(mesh, whole)
 
     def call(mapped: PyTree, shared: PyTree) -> PyTree:
@@ -109,6 +114,10 @@ def replicate(tree: PyTree, num: int) -> PyTree:
 def gather(tree: PyTree) -> PyTree:
     """Brings a pytree onto the first device, so that sums keep one order."""
     return jax.device_put(tree, jax.devices()[0])
+
+
+def _options(devices: list[Any]) -> dict[str, Any] | None:
+    return _CPU_OPTIONS if devices[0].platform == "cpu" else None
 
 
 @lru_cache(maxsize=8)

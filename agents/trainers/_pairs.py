@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
@@ -76,7 +77,8 @@ def programs(
         common_length: whether all slots of a reset draw one length, or each its own.
     """
     check_compatible(env, learned_optimizer)
-    indices = jnp.arange(num_pairs, dtype=jnp.uint32)
+    # On the host: the mapped arguments of `window` are donated, these would go with them.
+    indices = np.arange(num_pairs, dtype=np.uint32)
     signs = jnp.array([1.0, -1.0])
 
     def fresh(key: PRNGKeyArray, data: Data, length: Any, theta: PyTree) -> UnrollState:
