@@ -16,7 +16,7 @@ def hidden_rows(weights: Any, tensor: TensorObservation, shape: tuple[int, ...])
     Shapes: weights [h, f]; result [h, n], n the size of the tensor.
     """
     xp = namespace(weights)
-    return (weights * tensor.scale) @ rows(tensor, shape, xp)
+    return (weights * tensor.scale[None]) @ rows(tensor, shape, xp)
 
 
 def rows(tensor: TensorObservation, shape: tuple[int, ...], xp: Any) -> Any:

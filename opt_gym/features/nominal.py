@@ -148,7 +148,7 @@ def _tensor(
     reciprocal = 1.0 / (root + ADAM_EPSILON)
     direction = m[1] * reciprocal[1]
     param_square = mean_square(param)
-    fast = xp.concat([grad[None], m]) * reciprocal[0]
+    fast = xp.concat([grad[None], m]) * reciprocal[:1]
     slow = xp.stack([direction, m[2] * reciprocal[1], grad * reciprocal[1]])
     ratio = xp.log((root[0] + ADAM_EPSILON) * reciprocal[1])
     rest = xp.stack([param * rsqrt(param_square + _TINY), ratio])
