@@ -6,10 +6,9 @@ older code is never taken for one of this. No pickle.
 """
 
 import hashlib
+import io
 import json
-import os
 import sys
-import tempfile
 import zipfile
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from opt_gym import plugins
+from opt_gym.files import write_atomically
 from opt_gym.normalize import digest_data
 from opt_gym.records import Env, LearnedOptimizer
 
@@ -73,15 +73,9 @@ def read(folder: Path, name: str) -> dict[str, np.ndarray] | None:
 
 def write(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
     """Writes a result atomically."""
-    folder.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(dir=folder, suffix=".part")
-    try:
-        with os.fdopen(descriptor, "wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        os.replace(temporary, folder / f"{name}.npz")
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **arrays)
+    write_atomically(folder / f"{name}.npz", content.getvalue())
 
 
 def _folder_of(learned_optimizer: LearnedOptimizer) -> Path:

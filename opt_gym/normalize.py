@@ -2,25 +2,47 @@
 
 The key of a row is the digest of the task's config, the objective and the digest of the
 data. `lookup` never trains; `opt-gym normalize` does (see `measure`).
+
+Source of the procedure: Metz, talk on learned optimizers at the Institute for Advanced Study
+(2019): ℓ̃ is 0 at the best of 14 learning rates of Adam.
 """
 
 import csv
 import hashlib
+import io
 import json
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 import opt_gym
+from opt_gym import plugins
 from opt_gym.data.corruptions import Corruption, corrupt
+from opt_gym.env import build
+from opt_gym.evaluation_program import build_program, evaluation_steps, schedule
+from opt_gym.files import write_atomically
 from opt_gym.records import Config, Data, Normalizer, Task
 from opt_gym.strategy import cache_folder
 
 COLUMNS = ("name", "config", "objective", "data", "initial", "best")
+"""What every table has."""
+
+MEASURED_COLUMNS = ("num_seeds", "adam_mean_cost")
+"""What `measure` adds: ℓ̃ averaged over every inner step, one number a learning rate."""
+
 PROVISIONAL_KEYS = 5
+REFERENCE_HORIZON = 1000
+
+LEARNING_RATES = tuple(
+    float(f"{digit}e{power}") for power in range(-6, 1) for digit in (1, 3)
+)
+"""The 14 learning rates of Adam that define "best": 1e-6, 3e-6, ... 1, 3."""
+
+_NUM_POINTS = 51
 
 
 def lookup(
@@ -38,7 +60,7 @@ def lookup(
         corruption: what "noisy" is corrupted with.
     """
     data = task.load_data(source)
-    key = row_key(task.config, objective, data)
+    key = row_key(task.config, objective, data, corruption)
     for path, kind in ((opt_gym.NORMALIZER_TABLE, "table"), (user_table(), "cache")):
         row = read_table(path).get(key) if task.config else None
         if row is not None:
@@ -46,8 +68,43 @@ def lookup(
     return provisional(task, objective, data, corruption)
 
 
-def row_key(config: Config, objective: str, data: Data) -> tuple[str, str, str]:
-    """(digest of config, objective, digest of data)."""
+def trial_costs(
+    task: Task,
+    objective: str,
+    source: str,
+    corruption: str | tuple[Corruption, ...] = "training",
+) -> np.ndarray | None:
+    """Mean ℓ̃ of Adam at each of the 14 learning rates, [14], if it was measured.
+
+    Over `REFERENCE_HORIZON` steps and relative to the normalizer that `lookup` gives.
+    """
+    if not task.config:
+        return None
+    key = row_key(task.config, objective, task.load_data(source), corruption)
+    for path in (opt_gym.NORMALIZER_TABLE, user_table()):
+        row = read_table(path).get(key)
+        if row is not None:
+            numbers = (row.get("adam_mean_cost") or "").split()
+            complete = len(numbers) == len(LEARNING_RATES)
+            return np.array([float(n) for n in numbers]) if complete else None
+    return None
+
+
+def row_key(
+    config: Config,
+    objective: str,
+    data: Data,
+    corruption: str | tuple[Corruption, ...] = "training",
+) -> tuple[str, str, str]:
+    """(digest of config, objective, digest of data).
+
+    The objective "noisy" with other corruptions than the usual ones is another objective.
+    """
+    if objective == "noisy" and corruption != "training":
+        chosen = corruption
+        if not isinstance(chosen, str):
+            chosen = digest_config({"corruptions": [list(c) for c in chosen]})
+        objective = f"noisy {chosen}"
     return digest_config(config), objective, digest_data(data)
 
 
@@ -119,6 +176,147 @@ def provisional(
         initial = task.loss_floor + 1.0
     best = min(task.loss_floor, initial - 1e-8 - 1e-6 * abs(initial))
     return Normalizer(initial, best, "provisional")
+
+
+class Measurement(NamedTuple):
+    """What `measure` found.
+
+    Attributes:
+        normalizer: initial and best loss.
+        costs: [14], mean ℓ̃ over every inner step of Adam at each learning rate.
+        row: of a table, by column.
+    """
+
+    normalizer: Normalizer
+    costs: np.ndarray
+    row: dict[str, str]
+
+
+def measure(
+    task: Task,
+    objective: str = "train",
+    source: str = "auto",
+    corruption: str | tuple[Corruption, ...] = "training",
+    *,
+    name: str = "",
+    num_seeds: int = 5,
+    num_batches: int = 5,
+    horizon: int = REFERENCE_HORIZON,
+) -> Measurement:
+    """Trains Adam at the 14 learning rates; writes nothing (see `write_rows`).
+
+    "initial" is the mean loss at the initial weights. "best" is the lowest loss, averaged
+    over the seeds, that any learning rate reaches at any of 51 evenly spaced evaluations of
+    `num_batches` batches of the objective's distribution.
+
+    Args:
+        task, objective, source, corruption: as `lookup`.
+        name: for the row.
+        num_seeds: episodes of each learning rate.
+        num_batches: batches of an evaluation.
+        horizon: a row of the table has the reference horizon.
+
+    Raises:
+        ValueError: a task without a config, an initial loss that is not finite, or one
+            that no learning rate lowers.
+    """
+    if not task.config:
+        raise ValueError("a task without a config has no row in a table of normalizers")
+    data = task.load_data(source)
+    initial, best, losses = _adam_losses(
+        task, objective, data, corruption, num_seeds, num_batches, horizon
+    )
+    shown = name or str(task.config)
+    if not np.isfinite(initial):
+        raise ValueError(f"{shown}: the initial loss is not finite: {initial}")
+    if not best < initial - 1e-6 * abs(initial):
+        raise ValueError(
+            f"{shown}: none of {len(LEARNING_RATES)} learning rates lowers the loss from "
+            f"its initial {initial:.6g}"
+        )
+    limit = 2.0
+    costs = np.clip((losses - best) / (initial - best), -limit, limit)
+    costs = np.where(np.isfinite(losses), costs, limit).mean(axis=(1, 2))
+    config, kind, digest = row_key(task.config, objective, data, corruption)
+    row = {
+        "name": name,
+        "config": config,
+        "objective": kind,
+        "data": digest,
+        "initial": f"{initial:.7g}",
+        "best": f"{best:.7g}",
+        "num_seeds": str(num_seeds),
+        "adam_mean_cost": " ".join(f"{cost:.6g}" for cost in costs),
+    }
+    # What the file says, so that a lookup gives the same numbers.
+    normalizer = Normalizer(float(row["initial"]), float(row["best"]), "given")
+    return Measurement(normalizer, costs, row)
+
+
+def write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
+    """Adds rows to a table, or replaces those of the same key; the file is never half written.
+
+    Raises:
+        ValueError: the file exists and is no such table.
+    """
+    table = read_table(path)
+    for row in rows:
+        table[row["config"], row["objective"], row["data"]] = row
+    extra = {column: None for row in table.values() for column in row}
+    columns = list({**dict.fromkeys((*COLUMNS, *MEASURED_COLUMNS)), **extra})
+    text = io.StringIO()
+    writer = csv.DictWriter(text, columns, restval="", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(table.values())
+    write_atomically(path, text.getvalue().encode())
+
+
+def _adam_losses(
+    task: Task,
+    objective: str,
+    data: Data,
+    corruption: str | tuple[Corruption, ...],
+    num_seeds: int,
+    num_batches: int,
+    horizon: int,
+) -> tuple[float, float, np.ndarray]:
+    """(initial, best, losses of every inner step [rates, seeds, horizon])."""
+    adam = plugins.build("architecture", "adam")
+    env = build(
+        task,
+        adam.features,
+        adam.action_map,
+        Normalizer(1.0, 0.0, "given"),
+        objective=objective,
+        corruption=corruption,
+    )
+    rates = jnp.asarray(LEARNING_RATES, jnp.float32)
+    theta = jax.tree.map(
+        lambda leaf: jnp.full(len(rates), leaf), adam.init_theta(jax.random.key(0))
+    )
+    theta = {**theta, "learning_rate": rates}
+    program = build_program(
+        env,
+        adam,
+        num_variants=len(rates),
+        num_seeds=num_seeds,
+        num_points=_NUM_POINTS,
+        num_batches=num_batches,
+        corruption=corruption,
+        num_kept=horizon,
+    )
+    steps = evaluation_steps(horizon, _NUM_POINTS, "even")
+    curves = program.run(theta, jax.device_put(data), schedule(steps, _NUM_POINTS))
+    counted = {"train": 0, "valid": 1, "noisy": 3}[objective]
+    losses = np.asarray(curves.losses, np.float64)[:, :, counted]
+    by_rate = losses.reshape(len(rates), num_seeds, -1).mean(axis=1)
+    finite = np.where(np.isfinite(by_rate), by_rate, np.inf)
+    kept = np.asarray(curves.step_losses, np.float64)
+    return (
+        float(by_rate[0, 0]),
+        float(np.min(finite)),
+        kept.reshape(len(rates), num_seeds, horizon),
+    )
 
 
 def _rounded(value: Any) -> Any:

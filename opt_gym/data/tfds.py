@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from opt_gym.data.embedded import Arrays
+from opt_gym.strategy import cache_folder
 
 FORMAT = "array_record"
 
@@ -109,14 +110,6 @@ def cut(stored: dict[str, tuple[np.ndarray, np.ndarray]], num_valid: int) -> Arr
     return [parts[name] for name in ("train", "valid_inner", "valid_outer", "test")]
 
 
-def cache_folder() -> Path:
-    """$OPT_GYM_CACHE where it is set, else this user's cache folder."""
-    import platformdirs
-
-    chosen = os.environ.get("OPT_GYM_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("opt_gym"))
-
-
 def _data_dir() -> Path:
     chosen = os.environ.get("TFDS_DATA_DIR")
     return Path(chosen or "~/tensorflow_datasets").expanduser()
@@ -159,9 +152,16 @@ def _write(file: Path, stored: dict[str, tuple[np.ndarray, np.ndarray]]) -> None
 def _decode(
     path: Path, label_key: str, resize_to: tuple[int, int, int] | None
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    import tensorflow_datasets
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise ImportError(
+            f"reading {path} needs tensorflow-datasets: pip install 'opt-gym[tfds]'"
+        ) from error
 
     builder: Any = tensorflow_datasets.builder_from_directory(path)
+    if label_key not in builder.info.features:
+        label_key = "label"  # What older versions of coil100 call it.
     stored = {}
     for split in builder.info.splits:
         source = builder.as_data_source(split=split)

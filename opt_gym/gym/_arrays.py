@@ -1,5 +1,6 @@
 """What crosses the border: actions inwards, numbers of an episode outwards."""
 
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -82,16 +83,18 @@ def batch_info(
         stepped: the rows that have the rest.
         output: "numpy" or "jax".
     """
-    masks = {True: known, False: stepped}
+    xp = jax.numpy if output == "jax" else np
+    masks = {True: _Mask(known, output), False: _Mask(stepped, output)}
     info = {}
     for name, column in columns.items():
         mask = masks[name in RESET_INFO]
-        if name in OUTCOME or not mask.any():
+        if name in OUTCOME or not mask.some:
             continue
-        if not mask.all():
-            column = _xp(output).where(mask, column, column.dtype.type(0))
+        if not mask.every:
+            column = xp.where(mask.shown, column, column.dtype.type(0))
         info[name] = column
-        info[f"_{name}"] = _xp(output).array(mask)
+        # JAX arrays never change, so one may be shown under several names.
+        info[f"_{name}"] = mask.shown if output == "jax" else mask.shown.copy()
     return info
 
 
@@ -111,8 +114,17 @@ def final_info(
     }
 
 
-def _xp(output: str) -> Any:
-    return jax.numpy if output == "jax" else np
+class _Mask:
+    def __init__(self, mask: Bool[np.ndarray, " n"], output: str) -> None:
+        self.some, self.every = bool(mask.any()), bool(mask.all())
+        self.shown: Any = mask
+        if output == "jax":
+            self.shown = _ones(len(mask)) if self.every else jax.numpy.asarray(mask)
+
+
+@lru_cache(maxsize=8)
+def _ones(num: int) -> jax.Array:
+    return jax.numpy.ones(num, bool)
 
 
 def _numpy_type(name: str) -> type:

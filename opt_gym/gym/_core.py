@@ -13,6 +13,7 @@ environments. Without it they do not: a reset's features differed in the last bi
 import json
 from collections import OrderedDict
 from collections.abc import Callable
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
@@ -91,10 +92,14 @@ class Core:
 
     def empty(self, num: int) -> Rows:
         """Rows of zeros, for the first reset to fill."""
+        return jax.tree.map(lambda x: jnp.zeros((num, *x.shape), x.dtype), self._one)
+
+    @cached_property
+    def _one(self) -> Rows:
+        """The shapes of one row."""
         key = jax.ShapeDtypeStruct((2,), jnp.uint32)
         horizon = jax.ShapeDtypeStruct((), jnp.int32)
-        row = jax.eval_shape(self._reset_row, key, self.data, horizon)
-        return jax.tree.map(lambda x: jnp.zeros((num, *x.shape), x.dtype), row)
+        return jax.eval_shape(self._reset_row, key, self.data, horizon)
 
     def reset(
         self,

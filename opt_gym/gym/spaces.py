@@ -53,8 +53,6 @@ class BroadcastBox(gym.spaces.Box):
             return super().__eq__(other)
         return (self.shape, self._bounds()) == (other.shape, other._bounds())
 
-    __hash__ = None  # type: ignore[assignment]  # as for Box: spaces are mutable
-
     def __getstate__(self) -> dict[str, Any]:
         # A view would be copied and pickled in full.
         corner = (0,) * len(self.shape)

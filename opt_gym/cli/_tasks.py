@@ -1,0 +1,47 @@
+"""What a user may write for a task, and what the commands have in common."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from envs_registry.benchmark_sets import BENCHMARK_SETS
+
+
+def expand(tasks: Sequence[str]) -> dict[str, Any]:
+    """Names, ids, frozen lists and .json files -> {name: id or config}.
+
+    Raises:
+        ValueError: nothing given, a file that holds no config, a name that is unknown.
+    """
+    from opt_gym import factory, plugins
+    from opt_gym.evaluation import name_tasks
+
+    found: dict[str, Any] = {}
+    for task in tasks:
+        if task in BENCHMARK_SETS:
+            found.update({name: name for name in BENCHMARK_SETS[task]})
+        elif task.endswith(".json"):
+            found[Path(task).stem] = _read_config(Path(task))
+        elif "/" in task:
+            raise ValueError(
+                plugins.unknown("frozen list of tasks", task, list(BENCHMARK_SETS))
+            )
+        else:
+            factory.task_config(
+                task
+            )  # an unknown name is an error here, before any work
+            found.update(name_tasks([task]))
+    if not found:
+        raise ValueError(f"no tasks given; frozen lists: {', '.join(BENCHMARK_SETS)}")
+    return found
+
+
+def _read_config(path: Path) -> dict[str, Any]:
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path} is not JSON: {error}") from None
+    if not isinstance(config, dict) or "family" not in config:
+        raise ValueError(f"{path} holds no task config (a JSON object with 'family')")
+    return config

@@ -1,0 +1,2 @@
+def evaluate(x: int = 0) -> int:
+    return 0

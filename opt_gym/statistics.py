@@ -1,0 +1,95 @@
+"""Statistics over tasks x seeds: IQM, bootstrap intervals, paired differences, wins.
+
+A table of scores has one row a task and one column a seed. All intervals are percentiles of a
+seeded bootstrap.
+
+Source: Agarwal et al. 2021, arXiv:2108.13264 (interquartile mean, stratified bootstrap).
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+
+Scores = Float[np.ndarray, "tasks seeds"]
+NUM_RESAMPLES = 5000
+
+
+class Interval(NamedTuple):
+    """A number and its bootstrap interval."""
+
+    value: float
+    low: float
+    high: float
+
+
+def interquartile_mean(scores: Float[np.ndarray, "... n"]) -> Float[np.ndarray, "..."]:
+    """The mean of the middle half of the last axis: ⌊n/4⌋ are dropped at either end."""
+    ordered = np.sort(scores, axis=-1)
+    cut = ordered.shape[-1] // 4
+    return ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
+
+
+def iqm(scores: Scores, *, level: float = 0.95, seed: int = 0) -> Interval:
+    """The interquartile mean over all tasks and seeds.
+
+    The bootstrap is stratified: seeds are drawn anew within every task, tasks are kept. It
+    says how sure the number is for these tasks, not for others.
+    """
+    scores = _checked(scores)
+    rng = np.random.default_rng(seed)
+    tasks, seeds = scores.shape
+    drawn = rng.integers(0, seeds, (NUM_RESAMPLES, tasks, seeds))
+    resampled = np.take_along_axis(scores[None], drawn, axis=-1)
+    values = interquartile_mean(resampled.reshape(NUM_RESAMPLES, -1))
+    return _interval(float(interquartile_mean(scores.ravel())), values, level)
+
+
+def mean(scores: Scores, *, level: float = 0.95, seed: int = 0) -> Interval:
+    """The mean over tasks of the mean over seeds; tasks are drawn anew."""
+    return _over_tasks(_checked(scores).mean(axis=1), level, seed)
+
+
+def mean_difference(
+    scores: Scores, reference: Scores, *, level: float = 0.95, seed: int = 0
+) -> Interval:
+    """The mean over tasks of (scores − reference), paired by task; tasks are drawn anew.
+
+    Raises:
+        ValueError: tables with other numbers of tasks.
+    """
+    scores, reference = _checked(scores), _checked(reference)
+    if len(scores) != len(reference):
+        raise ValueError(
+            f"paired by task, but there are {len(scores)} and {len(reference)} tasks"
+        )
+    return _over_tasks(scores.mean(axis=1) - reference.mean(axis=1), level, seed)
+
+
+def wins(scores: Scores, reference: Scores) -> int:
+    """The number of tasks whose mean over seeds is lower than the reference's."""
+    return int(np.sum(_checked(scores).mean(axis=1) < _checked(reference).mean(axis=1)))
+
+
+def _over_tasks(
+    per_task: Float[np.ndarray, " tasks"], level: float, seed: int
+) -> Interval:
+    rng = np.random.default_rng(seed)
+    drawn = rng.integers(0, len(per_task), (NUM_RESAMPLES, len(per_task)))
+    return _interval(float(per_task.mean()), per_task[drawn].mean(axis=1), level)
+
+
+def _interval(value: float, resampled: np.ndarray, level: float) -> Interval:
+    if not 0.0 < level < 1.0:
+        raise ValueError(f"level must be between 0 and 1, got {level}")
+    low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
+    return Interval(value, float(low), float(high))
+
+
+def _checked(scores: Scores) -> Scores:
+    scores = np.asarray(scores, np.float64)
+    if scores.ndim != 2 or scores.size == 0:
+        raise ValueError(f"scores must have shape [tasks, seeds], got {scores.shape}")
+    if not np.all(np.isfinite(scores)):
+        raise ValueError("scores must be finite: use normalized losses, in [-2, 2]")
+    return scores
