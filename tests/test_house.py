@@ -59,7 +59,13 @@ def test_no_file_is_two_rooms(path):
 
 
 def test_heavy_packages_are_imported_where_they_are_used():
-    heavy = {"torch", "tensorflow_datasets", "stable_baselines3", "matplotlib", "sklearn"}
+    heavy = {
+        "torch",
+        "tensorflow_datasets",
+        "stable_baselines3",
+        "matplotlib",
+        "sklearn",
+    }
     for path in FILES:
         top = {
             name.split(".")[0]

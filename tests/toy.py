@@ -39,7 +39,10 @@ def sgd_env(task: Task, *, learning_rate: float = 0.1):
     """(env, learned optimizer, θ): SGD whose learning rate is θ."""
     optimizer = learned.make("sgd", learning_rate=learning_rate)
     env = opt_gym.make(
-        task, learned_optimizer=optimizer, normalizer=NORMALIZER, second_derivatives=True
+        task,
+        learned_optimizer=optimizer,
+        normalizer=NORMALIZER,
+        second_derivatives=True,
     )
     return env, optimizer, optimizer.init_theta(jax.random.key(0))
 

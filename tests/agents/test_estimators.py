@@ -17,7 +17,9 @@ def run(estimator, theta, num_steps, seed=0):
     state = estimator.init(key, ({},), theta)
     found = []
     for i in range(num_steps):
-        state, estimate = estimator.step(jax.random.fold_in(key, i), ({},), theta, state)
+        state, estimate = estimator.step(
+            jax.random.fold_in(key, i), ({},), theta, state
+        )
         found.append(estimate)
     return found, state
 
@@ -130,7 +132,8 @@ def test_the_accumulator_restarts_exactly_after_an_episode_s_last_step():
         done.append(np.asarray(state.slots[0].done))
     # Staggering: slot 0's first episode is 3 steps, slot 1's is 6; then all are 6.
     np.testing.assert_array_equal(
-        done, [[True, False], [False, True], [True, False], [False, True], [True, False]]
+        done,
+        [[True, False], [False, True], [True, False], [False, True], [True, False]],
     )
     scores = [score(jax.random.fold_in(key, i)) for i in range(5)]
     expected = [
@@ -146,7 +149,9 @@ def test_the_accumulator_restarts_exactly_after_an_episode_s_last_step():
 def score(step_key):
     """z of both slots in one outer step, as documented: fold_in(k_eps, i)."""
     _, k_eps = jax.random.split(step_key)
-    return [float(jax.random.normal(jax.random.fold_in(k_eps, i), (1,))[0]) for i in (0, 1)]
+    return [
+        float(jax.random.normal(jax.random.fold_in(k_eps, i), (1,))[0]) for i in (0, 1)
+    ]
 
 
 def test_mixed_horizons_minimize_the_mean_over_episodes_not_over_steps():
@@ -187,7 +192,7 @@ def test_a_dead_half_is_charged_and_never_poisons_the_gradient():
     settings = {"num_pairs": 64, "trunc_length": 4, "sigma": 0.2, "horizon": 8}
     for module in (es, pes):
         estimates, _ = run(module.estimator([env], optimizer, **settings), theta, 4)
-        assert all(0 < int(e.dropped) for e in estimates)
+        assert all(int(e.dropped) > 0 for e in estimates)
         assert np.all(np.isfinite(gradients(estimates)))
         assert np.mean(gradients(estimates)) > 0  # a larger learning rate is worse
         assert all(0 < float(e.outer_loss) <= 2 for e in estimates)
@@ -196,7 +201,9 @@ def test_a_dead_half_is_charged_and_never_poisons_the_gradient():
 def test_a_dead_half_costs_two_to_its_horizon():
     from opt_gym import start, unroll
 
-    env, optimizer, theta = toy.sgd_env(toy.quadratic(dies_above=1.05), learning_rate=2.5)
+    env, optimizer, theta = toy.sgd_env(
+        toy.quadratic(dies_above=1.05), learning_rate=2.5
+    )
     state = start(jax.random.key(0), env, optimizer, theta, {}, 6)
     _, out = unroll(env, optimizer, theta, {}, state, 6)
     np.testing.assert_array_equal(out.cost, [2.0] * 6)
@@ -211,7 +218,9 @@ def test_variance_is_that_of_one_particle():
     combined = _pairs.combine(scores, coefficients, jnp.ones(3), jnp.zeros(3, bool))
     grads = np.array([[1.0, 0.0], [4.0, 2.0], [0.0, 0.0]])
     np.testing.assert_allclose(combined.grad, grads.mean(0), rtol=1e-6)
-    np.testing.assert_allclose(combined.variance, grads.var(0, ddof=1).mean(), rtol=1e-6)
+    np.testing.assert_allclose(
+        combined.variance, grads.var(0, ddof=1).mean(), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize(

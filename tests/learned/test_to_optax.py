@@ -1,5 +1,7 @@
 """The way out: the same numbers as the environment, and a good citizen of optax."""
 
+from typing import Any, cast
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -48,7 +50,7 @@ def test_the_environment_and_a_plain_optax_loop_give_the_same_losses(name):
         _, out = opt_gym.unroll(env, optimizer, theta, data, state, STEPS)
         return jnp.concatenate([state.env.loss[None], out.loss])
 
-    tx = learned.to_optax(optimizer, theta, horizon=STEPS)
+    tx: Any = learned.to_optax(optimizer, theta, horizon=STEPS)
 
     @jax.jit
     def step(t, params, state, data):
@@ -62,12 +64,12 @@ def test_the_environment_and_a_plain_optax_loop_give_the_same_losses(name):
         updates, state = tx.update(grad, state, params, value=loss)
         return env.task.constrain(optax.apply_updates(params, updates)), state, loss
 
-    params = opt_gym.replay(env.task, data, key).params
+    params: Any = opt_gym.replay(env.task, data, key).params
     state, losses = tx.init(params), []
     for t in range(STEPS + 1):
         params, state, loss = step(jnp.int32(t), params, state, data)
         losses.append(loss)
-    assert step._cache_size() == 1  # no recompilation on the second call
+    assert cast(Any, step)._cache_size() == 1  # no recompilation on the second call
     np.testing.assert_allclose(in_env(data), losses, rtol=1e-5)
     assert int(state.t) == STEPS + 1
 
@@ -89,8 +91,8 @@ def test_hand_designed_optimizers_are_optax_s(name, reference):
         "adam": {},
     }[name]
     optimizer = learned.make(name, learning_rate=0.05, **config)
-    ours = learned.to_optax(optimizer, optimizer.init_theta(jax.random.key(0)))
-    params = {"a": jnp.ones((3, 2)), "b": jnp.zeros(2)}
+    ours: Any = learned.to_optax(optimizer, optimizer.init_theta(jax.random.key(0)))
+    params: Any = {"a": jnp.ones((3, 2)), "b": jnp.zeros(2)}
     state, their_state = ours.init(params), reference.init(params)
     their_params = params
     for t in range(30):
@@ -112,9 +114,9 @@ def test_hand_designed_optimizers_are_optax_s(name, reference):
 
 def test_an_untrained_nominal_is_adam():
     optimizer = learned.make("nominal", learning_rate=0.02)
-    ours = learned.to_optax(optimizer, optimizer.init_theta(jax.random.key(0)))
-    adam = optax.adam(0.02)
-    params = {"w": jnp.ones((4, 3)), "b": jnp.zeros(3)}
+    ours: Any = learned.to_optax(optimizer, optimizer.init_theta(jax.random.key(0)))
+    adam: Any = optax.adam(0.02)
+    params: Any = {"w": jnp.ones((4, 3)), "b": jnp.zeros(3)}
     state, adam_state = ours.init(params), adam.init(params)
     for t in range(10):
         k_w, k_b = jax.random.split(jax.random.key(t))
@@ -134,15 +136,17 @@ def test_the_mlp_has_the_published_number_of_weights():
 @pytest.mark.parametrize("name", ["mlp", "nominal"])
 def test_a_gradient_that_is_not_finite_changes_only_the_count(name):
     optimizer, theta = moving_theta(name)
-    tx = learned.to_optax(optimizer, theta, horizon=10)
-    params = {"w": jnp.ones((4, 3)), "b": jnp.zeros(3)}
+    tx: Any = learned.to_optax(optimizer, theta, horizon=10)
+    params: Any = {"w": jnp.ones((4, 3)), "b": jnp.zeros(3)}
     good = {"w": jnp.ones((4, 3)), "b": jnp.ones(3)}
     _, before = tx.update(good, tx.init(params), params, value=1.0)
     bad = {"w": jnp.ones((4, 3)).at[0, 0].set(jnp.nan), "b": jnp.ones(3)}
     updates, after = tx.update(bad, before, params, value=1.0)
     assert all(float(jnp.abs(leaf).max()) == 0.0 for leaf in jax.tree.leaves(updates))
     assert int(after.skipped) == 1
-    jax.tree.map(np.testing.assert_array_equal, before, after._replace(skipped=before.skipped))
+    jax.tree.map(
+        np.testing.assert_array_equal, before, after._replace(skipped=before.skipped)
+    )
     if "loss" in optimizer.needs:
         _, after = tx.update(good, before, params, value=jnp.inf)
         assert int(after.skipped) == 1
@@ -151,17 +155,19 @@ def test_a_gradient_that_is_not_finite_changes_only_the_count(name):
 @pytest.mark.parametrize("name", ["mlp", "nominal", "adam"])
 def test_it_is_a_good_citizen_of_optax(name):
     optimizer, theta = moving_theta(name)
-    tx = optax.chain(
+    tx: Any = optax.chain(
         optax.clip_by_global_norm(1.0),
         learned.to_optax(optimizer, theta, horizon=100),
         optax.scale_by_schedule(optax.cosine_decay_schedule(1.0, 10)),
     )
-    params = {"w": jnp.ones((4, 3), jnp.bfloat16), "s": jnp.ones(())}
+    params: Any = {"w": jnp.ones((4, 3), jnp.bfloat16), "s": jnp.ones(())}
     grads = jax.tree.map(jnp.ones_like, params)
     state = tx.init(params)
     shapes = jax.tree.map(lambda x: (x.shape, x.dtype), state)
     for _ in range(2):
-        updates, state = tx.update(grads, state, params, value=0.5, unexpected="argument")
+        updates, state = tx.update(
+            grads, state, params, value=0.5, unexpected="argument"
+        )
         assert jax.tree.map(lambda x: (x.shape, x.dtype), state) == shapes
         assert updates["w"].dtype == jnp.bfloat16
         params = optax.apply_updates(params, updates)
@@ -170,8 +176,8 @@ def test_it_is_a_good_citizen_of_optax(name):
 
 def test_what_is_missing_is_said():
     nominal = learned.make("nominal")
-    tx = learned.to_optax(nominal, nominal.init_theta(jax.random.key(0)))
-    params = {"w": jnp.ones((2, 2))}
+    tx: Any = learned.to_optax(nominal, nominal.init_theta(jax.random.key(0)))
+    params: Any = {"w": jnp.ones((2, 2))}
     state = tx.init(params)
     with pytest.raises(ValueError, match="needs params"):
         tx.update(params, state)
