@@ -68,7 +68,7 @@ def gradient_trainer(
     def apply(
         state: GradientTrainerState, estimate: Estimate
     ) -> tuple[PyTree, PyTree, PyTree, Float[Array, ""]]:
-        norm = optax.global_norm(estimate.grad)
+        norm = optax.tree.norm(estimate.grad)
         finite = jnp.isfinite(norm)
         grad = jax.tree.map(lambda g: jnp.where(finite, g, 0.0), estimate.grad)
         updates, optimizer = outer_optimizer.update(grad, state.optimizer, state.theta)

@@ -1,0 +1,183 @@
+"""The outer loop: resumed bit for bit, whatever stopped it."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import agents
+from agents import checkpoint
+from agents.callbacks import CsvLog, ProgressBar
+from tests import toy
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@cache  # its programs compile once; the killed runs show that a new process gives the same
+def make_trainer(**settings):
+    env, optimizer, _ = toy.sgd_env(toy.quadratic(noise=0.1))
+    settings = {"num_pairs": 2, "trunc_length": 2, "horizon": (2, 8), **settings}
+    return agents.make(
+        "pes",
+        envs=[env],
+        learned_optimizer=optimizer,
+        outer_optimizer=optax.adam(1e-2),
+        sigma=0.05,
+        **settings,
+    )
+
+
+def run(out=None, outer_steps=8, **keywords):
+    return agents.train(
+        make_trainer(), [{}], outer_steps=outer_steps, out=out, **keywords
+    )
+
+
+def same(a, b):
+    jax.tree.map(np.testing.assert_array_equal, a, b)
+
+
+def test_a_resumed_run_is_the_unbroken_run_bit_for_bit(tmp_path):
+    unbroken = run()
+    run(tmp_path, outer_steps=3)
+    resumed = run(tmp_path, resume=True)
+    same(resumed.theta, unbroken.theta)
+    assert (resumed.outer_step, len(resumed.reports)) == (8, 5)
+    assert resumed.reports == unbroken.reports[3:]
+    rows = (tmp_path / "log.csv").read_text().splitlines()
+    assert rows[0].split(",") == list(CsvLog.COLUMNS)
+    assert [row.split(",")[0] for row in rows[1:]] == [str(i) for i in range(1, 9)]
+
+
+def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
+    unbroken = run()
+    run(tmp_path, outer_steps=5, checkpoint_seconds=0.0)
+    newest = max(tmp_path.glob("checkpoint-*"))
+    newest.write_bytes(newest.read_bytes()[:-8])
+    resumed = run(tmp_path, resume=True)
+    assert len(resumed.reports) == 8 - 4
+    assert "falling back" in caplog.text
+    same(resumed.theta, unbroken.theta)
+    for path in tmp_path.glob("checkpoint-*"):
+        path.write_bytes(b"")
+    with pytest.raises(ValueError, match=r"no checkpoint in .* can be read"):
+        run(tmp_path, resume=True)
+
+
+KILLED = """
+import sys, jax
+import opt_gym
+opt_gym.use_all_cores(2)
+from tests.agents.test_loop import run
+run(sys.argv[1], outer_steps=100_000, checkpoint_seconds=0.0)
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_run_goes_on_bit_for_bit(tmp_path, how):
+    child = subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.glob("checkpoint-*"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    child.send_signal(how)
+    child.wait(timeout=60)
+    header = checkpoint.newest_header(tmp_path)
+    assert header is not None
+    steps = header["outer_step"] + 2
+    resumed = run(tmp_path, outer_steps=steps, resume=True)
+    same(resumed.theta, run(outer_steps=steps).theta)
+
+
+def test_ctrl_c_ends_after_the_step_under_way(tmp_path):
+    def interrupt(progress):
+        if progress.outer_step == 3:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    before = signal.getsignal(signal.SIGINT)
+    stopped = run(tmp_path, callbacks=[interrupt])
+    assert (stopped.interrupted, stopped.outer_step) == (True, 3)
+    assert signal.getsignal(signal.SIGINT) is before
+    resumed = run(tmp_path, resume=True)
+    same(resumed.theta, run().theta)
+
+
+def test_a_gradient_that_is_not_finite_does_not_reach_theta():
+    from agents.trainers._gradient_trainer import gradient_trainer
+    from opt_gym.records import Estimate, GradientEstimator
+
+    def step(key, data, theta, state):
+        grad = jax.tree.map(lambda x: x * np.nan, theta)
+        return state, Estimate(grad, *(jax.numpy.zeros(()) for _ in range(4)))
+
+    bad = GradientEstimator("bad", {}, lambda *_: (), step)
+    env, optimizer, theta = toy.sgd_env(toy.quadratic())
+    trainer = gradient_trainer(bad, [env], optimizer, optax.adam(0.1))
+    result = agents.train(trainer, [{}], outer_steps=2, theta=theta)
+    same(result.theta, theta)
+    assert not np.isfinite(result.reports[0].grad_norm)
+
+
+def test_the_running_average_of_theta_is_unbiased():
+    last = agents.train(make_trainer(), [{}], outer_steps=1)
+    averaged = agents.train(make_trainer(theta_average=0.9), [{}], outer_steps=1)
+    np.testing.assert_allclose(
+        averaged.theta["learning_rate"], last.theta["learning_rate"], rtol=1e-6
+    )
+
+
+def test_training_lowers_the_outer_loss():
+    theta: Any = {"learning_rate": np.float32(0.05)}
+    result = agents.train(
+        make_trainer(num_pairs=8, horizon=8), [{}], outer_steps=120, theta=theta
+    )
+    assert float(toy.outer_loss(result.theta["learning_rate"], 8)) < 0.8 * float(
+        toy.outer_loss(0.05, 8)
+    )
+
+
+def test_the_progress_bar_says_what_it_should(tmp_path):
+    with (tmp_path / "bar").open("w") as file:
+        run(callbacks=[ProgressBar(file=file)])
+    text = (tmp_path / "bar").read_text()
+    assert "8/8" in text
+    assert "outer-loss" in text
+    assert "inner steps/s" in text
+
+
+def test_mistakes_are_named(tmp_path):
+    with pytest.raises(ValueError, match="outer_steps must be >= 1, got 0"):
+        run(outer_steps=0)
+    with pytest.raises(ValueError, match="1 envs need as many data, got 0"):
+        agents.train(make_trainer(), [], outer_steps=1)
+    with pytest.raises(ValueError, match="needs out="):
+        run(resume=True)
+    with pytest.raises(ValueError, match="holds no checkpoint"):
+        run(tmp_path, resume=True)
+    run(tmp_path, outer_steps=1)
+    with pytest.raises(ValueError, match="holds a run already"):
+        run(tmp_path, outer_steps=1)
+    with pytest.raises(ValueError, match="begun with seed 0, not 7"):
+        run(tmp_path, resume=True, seed=7)
+    with pytest.raises(ValueError, match="another configuration"):
+        agents.train(
+            make_trainer(num_pairs=3), [{}], outer_steps=2, out=tmp_path, resume=True
+        )
+    with pytest.raises(ValueError, match="option of trainer 'pes': 'num_pair'"):
+        make_trainer(num_pair=3)
+    with pytest.raises(ValueError, match="at least one env"):
+        agents.make(
+            "es", envs=[], learned_optimizer=None, outer_optimizer=optax.sgd(1.0)
+        )  # pyright: ignore[reportArgumentType]
