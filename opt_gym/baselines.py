@@ -63,9 +63,9 @@ class Baseline(NamedTuple):
 
     @property
     def title(self) -> str:
-        """For reports: "Adam, best of 14 per task"."""
-        kind = "best of {} per task" if self.per_task else "one of {} for all"
-        return f"{SPACES[self.space].title}, {kind.format(self.num_trials)}"
+        """For reports: "Adam, per-task best of 14"."""
+        kind = "per-task best" if self.per_task else "global best"
+        return f"{SPACES[self.space].title}, {kind} of {self.num_trials}"
 
 
 GLOBAL_ADAM = Baseline("adam_lr", 14, per_task=False)

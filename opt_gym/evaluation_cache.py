@@ -24,7 +24,16 @@ from opt_gym.normalize import digest_data
 from opt_gym.records import Env, LearnedOptimizer
 
 _PACKAGE = Path(__file__).resolve().parent
-_WITHOUT_INFLUENCE = ("cli", "gym")
+_WITHOUT_INFLUENCE = (
+    "cli",
+    "gym",
+    "baselines.py",
+    "comparison.py",
+    "curves.py",
+    "plots.py",
+    "statistics.py",
+)
+"""What only uses results; all other source files of the package are in the digest."""
 
 
 def is_cacheable(learned_optimizer: LearnedOptimizer, env: Env) -> bool:

@@ -1,146 +1,283 @@
-"""The picture of an evaluation: every task's curves, and the aggregate beside them."""
+"""Pictures of a comparison: the aggregate on top, one small panel a task below.
 
+Drawn on a canvas of their own (Agg): no window, no backend switched, no global setting changed.
+"""
+
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from opt_gym.comparison import group, mean_costs
+from opt_gym import statistics
+from opt_gym.comparison import bounded, group, mean_costs
 from opt_gym.evaluation_records import Runs
-from opt_gym.records import Config
-from opt_gym.statistics import mean
+from opt_gym.files import write_atomically
+from opt_gym.plugins import unknown
 
-COLOURS = ("#d1495b", "#30638e", "#8d99ae", "#edae49", "#00798c", "#5f0f40")
-COLUMNS = 4
-_INK, _FAINT = "#2b2d42", "#e6e8ef"
+SUBJECT_COLOR = "#c2185b"
+OTHER_COLORS = ("#5f6b7a", "#e09f1f", "#2a9d8f", "#4c78c9", "#8a5fbf")
+LINES = ("-", "-", (0, (5, 1.5)), (0, (1.5, 1)))
+"""Solid, solid, dashed, dotted: where two optimizers chose the same setting, both show."""
+
+LEAST_COST = 1e-3
+"""The aggregate is cut here: lower costs are within the noise of an evaluation."""
+
+_INK, _GRID = "#22262b", "#e6e8eb"
+
+_STYLE: dict[Any, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9,
+    "text.color": _INK,
+    "axes.edgecolor": "#b8bec5",
+    "axes.labelcolor": _INK,
+    "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.7,
+    "xtick.color": "#5b636c",
+    "ytick.color": "#5b636c",
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "xtick.minor.size": 0,
+    "ytick.minor.size": 0,
+}
 
 
-def plot(path: Path, runs: Sequence[Runs], *, title: str = "") -> Path:
-    """Writes a PNG: train loss per task (median and range over seeds), and mean costs.
+class _Look(NamedTuple):
+    color: str
+    line: Any
+    width: float
 
-    Runs of the first run's horizon are shown; the first optimizer is drawn on top.
+
+def plot_comparison(
+    path: Path,
+    runs: Sequence[Runs],
+    *,
+    subject: str,
+    title: str = "",
+    horizon: int | None = None,
+) -> Path:
+    """Writes a PNG: normalized loss over all tasks, the mean costs, and every task's curves.
+
+    Small panels show the training loss, median and range over the seeds. Losses of diverged
+    runs are drawn at the loss where ℓ̃ = 2.
 
     Args:
-        path: of the picture.
-        runs: of several optimizers on the same tasks.
-        title: over the whole.
+        path: of the file; 12 inches wide, 150 dots an inch.
+        runs: of all optimizers on the same tasks.
+        subject: the optimizer the picture is about.
+        title: above all; by default says the number of tasks, seeds and steps.
+        horizon: which, where there are several; by default the first.
+
+    Raises:
+        ValueError: an unknown subject, or a horizon nobody ran.
     """
-    # The object-oriented interface: no pyplot, no global state, no display.
+    import matplotlib as mpl
+
+    groups = group(runs)
+    horizon = runs[0].horizon if horizon is None else horizon
+    shown = {name: own for (name, h), own in groups.items() if h == horizon}
+    if not shown:
+        known = sorted({h for _, h in groups})
+        raise ValueError(f"no runs of horizon {horizon}, only of {known}")
+    if subject not in shown:
+        raise ValueError(unknown("optimizer", subject, list(shown)))
+    # The subject is drawn last, above the others, and listed first.
+    shown = {subject: shown.pop(subject), **shown}
+    with mpl.rc_context(rc=_STYLE):
+        figure = _draw(shown, title or _default_title(shown[subject]))
+        content = io.BytesIO()
+        figure.savefig(content, format="png", dpi=150, facecolor="white")
+    return write_atomically(path, content.getvalue())
+
+
+def task_title(one: Runs) -> str:
+    """A short name for people: "64-32-10 relu, batch 64" for an MLP, else the task's name."""
+    from opt_gym.data import catalog
+
+    config = one.config
+    data = config.get("dataset")
+    if "layer_sizes" not in config or not isinstance(data, list | tuple):
+        return one.task.replace("_", " ")
+    if data[0] not in catalog.IMAGE_SETS:
+        return one.task.replace("_", " ")
+    entry = catalog.image_set(data[0])
+    sizes = [math.prod(entry.shape), *config["layer_sizes"], entry.num_classes]
+    shape = "-".join(map(str, sizes))
+    return f"{shape} {config['activation']}, batch {data[1]['bs']}"
+
+
+def _default_title(own: list[Runs]) -> str:
+    seeds = len(own[0].mean_cost)
+    return (
+        f"{len(own)} tasks, {seeds} seeds each, {own[0].horizon:,} inner steps: "
+        "lower is better"
+    )
+
+
+def _draw(shown: dict[str, list[Runs]], title: str) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    horizon = runs[0].horizon
-    groups = {name: own for (name, h), own in group(runs).items() if h == horizon}
-    tasks = [one.task for one in next(iter(groups.values()))]
-    num_rows = math.ceil(len(tasks) / COLUMNS)
-    figure = Figure(figsize=(13, 1.5 + 2.3 * num_rows), dpi=150, layout="constrained")
+    num_tasks = len(next(iter(shown.values())))
+    columns = min(num_tasks, 4 if num_tasks <= 12 else 6)
+    rows = math.ceil(num_tasks / columns)
+    height = 3.0 + 1.75 * rows
+    figure = Figure(figsize=(12, height), layout="constrained")
     FigureCanvasAgg(figure)
-    panels: Any = figure.subfigures(1, 2, width_ratios=(COLUMNS, 1.35))
-    left, right = panels
-    axes = left.subplots(num_rows, COLUMNS, sharex=True, squeeze=False).ravel()
-    for i, axis in enumerate(axes):
-        if i >= len(tasks):
-            axis.set_visible(False)
+    looks = {
+        name: _look(place, name == next(iter(shown)))
+        for place, name in enumerate(shown)
+    }
+    halves: Any = figure.subfigures(2, 1, height_ratios=[2.9, 1.75 * rows])
+    top, below = halves
+    top.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold")
+    pair: Any = top.subplots(1, 2, width_ratios=[1.75, 1])
+    left, right = pair
+    _draw_aggregate(left, shown, looks)
+    _draw_costs(right, shown, looks)
+    panels: Any = below.subplots(rows, columns, squeeze=False, sharex=True)
+    for index, axes in enumerate(panels.flat):
+        if index >= num_tasks:
+            axes.set_visible(False)
             continue
-        _curves(axis, [own[i] for own in groups.values()])
-        if i % COLUMNS == 0:
-            axis.set_ylabel("train loss", color=_INK, fontsize=8)
-        if i + COLUMNS >= len(tasks):
-            axis.set_xlabel("inner step", color=_INK, fontsize=8)
-    _aggregate(right, groups)
-    names = list(groups)
-    handles = [_line(COLOURS[k % len(COLOURS)]) for k in range(len(names))]
-    left.legend(
-        handles,
-        names,
-        loc="outside upper center",
-        ncols=len(names),
-        frameon=False,
-        fontsize=9,
-    )
-    if title:
-        figure.suptitle(title, color=_INK, fontsize=12, fontweight="bold")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path)
-    return path
+        _draw_task(axes, {name: own[index] for name, own in shown.items()}, looks)
+        if index % columns == 0:
+            axes.set_ylabel("training loss")
+        if index + columns >= num_tasks:
+            axes.set_xlabel("inner step")
+            axes.tick_params(labelbottom=True)
+    return figure
 
 
-def describe(config: Config, fallback: str) -> str:
-    """A task in a few words: "36-20, tanh, batch 64"."""
-    sizes = config.get("layer_sizes") or config.get("hidden_units")
-    if not sizes:
-        return fallback
-    words = ["-".join(map(str, sizes)), str(config.get("activation", ""))]
-    if "dataset" in config:
-        words.append(f"batch {config['dataset'][1]['bs']}")
-    return ", ".join(word for word in words if word)
-
-
-def _curves(axis: Any, own: Sequence[Runs]) -> None:
-    positive = all(np.nanmin(one.train_loss) > 0 for one in own)
-    ceiling = 2.0 * max(float(np.nanmedian(one.train_loss[:, 0])) for one in own)
-    for k in reversed(range(len(own))):  # the first one lies on top
-        one, colour = own[k], COLOURS[k % len(COLOURS)]
-        loss = np.where(np.isfinite(one.train_loss), one.train_loss, ceiling)
-        loss = np.minimum(loss, ceiling)
-        low, middle, high = np.quantile(loss, (0.0, 0.5, 1.0), axis=0)
-        axis.fill_between(one.inner_steps, low, high, color=colour, alpha=0.16, lw=0)
-        axis.plot(one.inner_steps, middle, color=colour, lw=1.5 if k else 1.9)
-    axis.set_xscale("symlog", linthresh=10)
-    axis.set_xlim(0, own[0].horizon)
-    axis.set_xticks([0, 10, 100, own[0].horizon])
-    axis.set_xticklabels(["0", "10", "100", f"{own[0].horizon:,}"])
-    axis.minorticks_off()
-    if positive:
-        axis.set_yscale("log")
-    axis.set_title(describe(own[0].config, own[0].task), fontsize=8, color=_INK)
-    _clean(axis)
-
-
-def _aggregate(figure: Any, groups: dict[str, list[Runs]]) -> None:
-    """Mean cost of every optimizer with its interval, and one dot a task."""
-    axis = figure.subplots()
-    for k, own in enumerate(groups.values()):
-        colour = COLOURS[k % len(COLOURS)]
-        costs = mean_costs(own)
-        interval = mean(costs)
-        spread = np.linspace(-0.16, 0.16, len(costs))
-        axis.scatter(k + spread, costs.mean(1), s=12, color=colour, alpha=0.45, lw=0)
-        axis.plot([k, k], [interval.low, interval.high], color=colour, lw=3)
-        axis.plot(k, interval.value, "o", color=colour, ms=8)
-        axis.annotate(
-            f"{interval.value:.4f}",
-            (k, interval.value),
-            textcoords="offset points",
-            xytext=(9, 0),
-            va="center",
-            fontsize=9,
-            color=_INK,
+def _draw_aggregate(
+    axes: Any, shown: dict[str, list[Runs]], looks: dict[str, _Look]
+) -> None:
+    """Mean ℓ̃ over tasks at every evaluation point, with a 95 % interval over tasks."""
+    lowest = math.inf
+    for name in _bottom_first(shown):
+        own = shown[name]
+        steps = own[0].inner_steps[1:]
+        per_task = np.stack([one.costs.mean(axis=0)[1:] for one in own])
+        points = [statistics.mean(column[:, None]) for column in per_task.T]
+        value, low, high = np.array(points).T
+        lowest = min(lowest, *(v for v in value if v > 0))
+        look = looks[name]
+        axes.fill_between(steps, low, high, color=look.color, alpha=0.13, lw=0)
+        axes.plot(
+            steps,
+            value,
+            color=look.color,
+            ls=look.line,
+            lw=1.4 * look.width,
+            label=name,
         )
-    axis.set_xticks([])
-    axis.set_xlim(-0.4, len(groups) - 0.25)
-    axis.set_ylim(bottom=0)
-    axis.set_title(
-        "mean normalized loss over the run\n(bar: 95 % over tasks, dots: tasks)",
-        fontsize=8,
-        color=_INK,
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_ylim(bottom=max(lowest / 2, LEAST_COST))
+    _plain_ticks(axes)
+    axes.set_title("Normalized loss, mean over tasks", loc="left", fontsize=10)
+    axes.set_xlabel("inner step")
+    axes.set_ylabel("1 = initial, 0 = best of 14 Adams", fontsize=8)
+    drawn = dict(zip(*axes.get_legend_handles_labels()[::-1], strict=True))
+    axes.legend(
+        [drawn[name] for name in shown],
+        shown,
+        loc="lower left",
+        frameon=False,
+        fontsize=9.5,
+        handlelength=3.2,
     )
-    _clean(axis)
 
 
-def _clean(axis: Any) -> None:
-    axis.grid(color=_FAINT, lw=0.6)
-    axis.set_axisbelow(True)
-    axis.tick_params(labelsize=7, colors=_INK, length=0)
-    for side in ("top", "right"):
-        axis.spines[side].set_visible(False)
-    for side in ("left", "bottom"):
-        axis.spines[side].set_color("#b8bdd0")
+def _draw_costs(
+    axes: Any, shown: dict[str, list[Runs]], looks: dict[str, _Look]
+) -> None:
+    """Mean cost of every optimizer: the mean and the interquartile mean."""
+    for place, (name, own) in enumerate(shown.items()):
+        costs = mean_costs(own)
+        for offset, marker, interval in (
+            (-0.14, "o", statistics.mean(costs)),
+            (0.14, "D", statistics.iqm(costs)),
+        ):
+            color = looks[name].color
+            y = place + offset
+            axes.plot([interval.low, interval.high], [y, y], color=color, lw=2.4)
+            fill = color if marker == "o" else "white"
+            axes.plot(interval.value, y, marker, color=color, mfc=fill, mew=1.8, ms=6.5)
+            axes.annotate(
+                f"{interval.value:.4f}",
+                (interval.high, y),
+                xytext=(6, 0),
+                textcoords="offset points",
+                va="center",
+                fontsize=8.5,
+                color=color,
+            )
+    axes.set_yticks(range(len(shown)), [_wrapped(name) for name in shown], fontsize=9)
+    for label, name in zip(axes.get_yticklabels(), shown, strict=True):
+        label.set_color(looks[name].color)
+    axes.set_ylim(len(shown) - 0.5, -0.5)
+    axes.margins(x=0.22)
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_title("Normalized loss, mean over inner steps", loc="left", fontsize=10)
+    axes.set_xlabel(
+        "● mean, 95 % interval over tasks    ◇ IQM, 95 % over seeds", fontsize=8
+    )
 
 
-def _line(colour: str) -> Any:
-    from matplotlib.lines import Line2D
+def _draw_task(axes: Any, shown: dict[str, Runs], looks: dict[str, _Look]) -> None:
+    for name in _bottom_first(shown):
+        one, look = shown[name], looks[name]
+        losses = np.maximum(bounded(one, one.train_loss)[:, 1:], 1e-12)
+        steps = one.inner_steps[1:]
+        axes.fill_between(
+            steps, losses.min(0), losses.max(0), color=look.color, alpha=0.14, lw=0
+        )
+        middle = np.median(losses, axis=0)
+        axes.plot(steps, middle, color=look.color, ls=look.line, lw=look.width)
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    _plain_ticks(axes)
+    axes.set_title(
+        task_title(next(iter(shown.values()))), loc="left", fontsize=8.5, pad=3
+    )
 
-    return Line2D([], [], color=colour, lw=2)
+
+def _look(place: int, is_subject: bool) -> _Look:
+    if is_subject:
+        return _Look(SUBJECT_COLOR, LINES[0], 1.9)
+    color = OTHER_COLORS[(place - 1) % len(OTHER_COLORS)]
+    return _Look(color, LINES[place % len(LINES)], 1.4)
+
+
+def _bottom_first(shown: dict[str, Any]) -> list[str]:
+    """The order of drawing: the subject, which is listed first, above all others."""
+    subject, *others = shown
+    return [*others, subject]
+
+
+def _plain_ticks(axes: Any) -> None:
+    """Decades only, 0.01 rather than a power where that is short."""
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    def label(value: float, _: Any) -> str:
+        return f"{value:,.10g}" if 1e-3 <= value < 1e5 else f"1e{math.log10(value):.0f}"
+
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(base=10, numticks=6))
+        axis.set_minor_locator(NullLocator())
+        axis.set_major_formatter(FuncFormatter(label))
+
+
+def _wrapped(name: str) -> str:
+    """Long names break after a comma."""
+    return name.replace(", ", ",\n", 1) if len(name) > 14 else name
