@@ -58,10 +58,10 @@ def conv_form(
         thin 1-2-1    1,135 / 125     231 / 6.6
         wide 1-2-1       71 / 12       6.4 / 0.2
 
-    As a jitted step of its own, without a loop, slices took 0.9 to 1.9 times as many steps
+    As a jitted step of its own, without a loop, slices took 0.9 to 4 times as many steps
     per second as lax (batch 8, 128, 256). So memory is what is left to decide by. (One
     matmul per tap instead of one for all nine needs less of it: 0.2 to 1.1 times the
-    speed, most often half.)
+    speed, most often half.) The machine was shared: the ratios count, not the rates.
 
     Args:
         batch, size: examples, and height and width of the convolution's input.
