@@ -196,16 +196,21 @@ def build(
 def _check(
     task: Task, normalizer: Normalizer, objective: str, valid_every: int
 ) -> None:
+    check_objective(task, objective)
+    if not normalizer.initial > normalizer.best:
+        raise ValueError(f"a normalizer needs initial > best, got {normalizer}")
+    if valid_every < 0:
+        raise ValueError(f"valid_every must be >= 0, got {valid_every}")
+
+
+def check_objective(task: Task, objective: str) -> None:
+    """Raises ValueError for an unknown objective, or one that the task cannot have."""
     if objective not in OBJECTIVES:
         raise ValueError(unknown("objective", objective, list(OBJECTIVES)))
     if objective == "noisy" and task.input_kind != "image":
         raise ValueError(
             f"objective 'noisy' needs image inputs, this task has {task.input_kind!r}"
         )
-    if not normalizer.initial > normalizer.best:
-        raise ValueError(f"a normalizer needs initial > best, got {normalizer}")
-    if valid_every < 0:
-        raise ValueError(f"valid_every must be >= 0, got {valid_every}")
 
 
 def _all_finite(loss: Float[Array, ""], grad: PyTree) -> Bool[Array, ""]:

@@ -7,7 +7,7 @@ import jax
 
 from opt_gym import normalize, plugins, strategy
 from opt_gym.data.corruptions import Corruption
-from opt_gym.env import build
+from opt_gym.env import build, check_objective
 from opt_gym.records import (
     ActionMap,
     Config,
@@ -65,6 +65,7 @@ def make(
         features, action = learned_optimizer.features, learned_optimizer.action_map
     seen: Features = _built("features", features)
     action_map: ActionMap = _built("action", action)
+    check_objective(task, objective)
     if normalizer is None:
         normalizer = normalize.lookup(task, objective, data, corruption)
     config: Config = {

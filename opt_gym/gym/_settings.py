@@ -65,7 +65,8 @@ def checked(settings: Settings) -> Settings:
 def check_choice(name: str, value: Any, known: tuple[Any, ...]) -> None:
     """Raises ValueError unless `value` is one of `known`."""
     if not any(value is item or value == item for item in known):
-        raise ValueError(unknown(name, value, list(known)))
+        names = [item for item in known if item is not None]
+        raise ValueError(unknown(name, value, names))
 
 
 def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
