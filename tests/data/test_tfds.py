@@ -1,0 +1,156 @@
+"""Originals prepared by the user: a tiny one is built here and read back."""
+
+import io
+import warnings
+
+import numpy as np
+import pytest
+
+from opt_gym.data import catalog, tfds
+
+NUM_EXAMPLES, NUM_VALID = 40, 5
+
+
+def png(image):
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "PNG")
+    buffer.seek(0)
+    return buffer
+
+
+@pytest.fixture(scope="module")
+def prepared(tmp_path_factory):
+    """A folder with a coil100 of 40 flat images: image i has the grey value 4 i."""
+    with warnings.catch_warnings():
+        # TFDS's own imports use names that its dependencies deprecate.
+        warnings.filterwarnings("ignore", category=DeprecationWarning)
+        import tensorflow_datasets
+
+    class Coil100(tensorflow_datasets.core.GeneratorBasedBuilder):
+        VERSION = tensorflow_datasets.core.Version("2.0.0")
+
+        def _info(self):
+            features = tensorflow_datasets.features
+            return tensorflow_datasets.core.DatasetInfo(
+                builder=self,
+                features=features.FeaturesDict(
+                    {
+                        "image": features.Image(shape=(48, 64, 3)),
+                        "angle_label": features.ClassLabel(num_classes=72),
+                    }
+                ),
+            )
+
+        def _split_generators(self, dl_manager):
+            return {"train": self._generate_examples()}
+
+        def _generate_examples(self):
+            for index in range(NUM_EXAMPLES):
+                image = np.full((48, 64, 3), 4 * index, np.uint8)
+                yield index, {"image": png(image), "angle_label": index}
+
+    folder = tmp_path_factory.mktemp("tfds")
+    builder = Coil100(data_dir=folder, file_format="array_record")
+    builder.download_and_prepare()
+    return folder
+
+
+@pytest.fixture
+def catalog_finds_it(prepared, tmp_path, monkeypatch):
+    name = "coil100_32x32"
+    entry = catalog.IMAGE_SETS[name]._replace(num_valid=NUM_VALID)
+    monkeypatch.setitem(catalog.IMAGE_SETS, name, entry)
+    monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
+    monkeypatch.setenv("OPT_GYM_CACHE", str(tmp_path))
+    catalog._load.cache_clear()
+    yield name
+    catalog._load.cache_clear()
+
+
+def test_an_original_is_cut_and_resized_as_taskset_does(catalog_finds_it):
+    name = catalog_finds_it
+    data = catalog.load(name, "auto")
+    sizes = [len(split.labels) for split in data.values()]
+    assert sizes == [NUM_EXAMPLES - 3 * NUM_VALID, *[NUM_VALID] * 3]
+    for images, labels in data.values():
+        assert images.shape[1:] == (32, 32, 3)
+        # Every image kept its own label through shuffling, slicing and resizing.
+        np.testing.assert_array_equal(images[:, 3, 5, 1], 4 * labels)
+    everything = np.concatenate([split.labels for split in data.values()])
+    assert sorted(everything) == list(range(NUM_EXAMPLES))
+    assert catalog.describe(name, "auto") == f"{name} (original, tfds 2.0.0)"
+    assert len(catalog.load(name, "tfds", 7)["train"].labels) == 7
+
+
+def test_the_second_start_reads_the_cache(catalog_finds_it, tmp_path, monkeypatch):
+    name = catalog_finds_it
+    first = catalog.load(name, "tfds")
+    (file,) = (tmp_path / "images").glob("*.npz")
+    catalog._load.cache_clear()
+
+    def fail(*arguments):
+        raise AssertionError("decoded again")
+
+    monkeypatch.setattr(tfds, "_decode", fail)
+    assert catalog.digest(catalog.load(name, "tfds")) == catalog.digest(first)
+    with np.load(file, allow_pickle=False) as arrays:
+        assert set(arrays.files) == {"train/images", "train/labels"}
+
+
+def test_other_formats_are_not_taken(tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    folder = tmp_path / "mnist" / "3.0.1"
+    folder.mkdir(parents=True)
+    (folder / "dataset_info.json").write_text('{"fileFormat": "tfrecord"}')
+    assert not tfds.is_prepared("mnist")
+    (folder / "dataset_info.json").write_text("not json")
+    assert not tfds.is_prepared("mnist")
+    newer = tmp_path / "mnist" / "3.10.0"
+    for path in (folder, newer):
+        path.mkdir(exist_ok=True)
+        (path / "dataset_info.json").write_text('{"fileFormat": "array_record"}')
+    assert tfds.find("mnist").version == "3.10.0"
+
+
+def stored(**sizes):
+    """Splits whose labels count on from split to split, so that a label says where from."""
+    start, splits = 0, {}
+    for name, size in sizes.items():
+        splits[name] = (
+            np.zeros((size, 1, 1, 1), np.uint8),
+            np.arange(start, start + size),
+        )
+        start += size
+    return splits
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        ({"train": 10}, [range(6, 10), range(0, 2), range(2, 4), range(4, 6)]),
+        (
+            {"train": 10, "test": 3},
+            [range(4, 10), range(0, 2), range(2, 4), range(10, 13)],
+        ),
+        (
+            {"train": 10, "validation": 3},
+            [range(4, 10), range(0, 2), range(2, 4), range(10, 13)],
+        ),
+        (
+            {"train": 10, "validation": 3, "test": 4},
+            [range(2, 10), range(0, 2), range(10, 13), range(13, 17)],
+        ),
+    ],
+)
+def test_slices_by_hand(splits, expected):
+    cut = tfds.cut(stored(**splits), 2)
+    assert [list(labels) for _, labels in cut] == [list(part) for part in expected]
+
+
+def test_too_few_training_examples_are_an_error():
+    with pytest.raises(
+        ValueError, match="6 training examples leave none after 3 slices"
+    ):
+        tfds.cut(stored(train=6), 2)

@@ -1,0 +1,165 @@
+"""The parity check itself, and what it says of the golden files where there are any."""
+
+import json
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from envs_registry import parity
+from opt_gym import plugins
+
+GOLDEN = Path(
+    os.environ.get(
+        "OPT_GYM_GOLDEN",
+        Path(__file__).resolve().parent.parent.parent / "shared" / "taskset",
+    )
+)
+needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no folder {GOLDEN}")
+FAMILIES = ("conv_pooling", "mlp", "quadratic")
+
+
+@needs_golden
+def test_some_golden_files():
+    results = parity.check_folder(GOLDEN, range(3))
+    found = {r.family: r for r in results if isinstance(r, parity.Result)}
+    assert set(found) >= set(FAMILIES)
+    for result in found.values():
+        assert result.passed(), str(result)
+        assert result.configs.total > 0
+        assert result.losses.total > 0
+
+
+@needs_golden
+@pytest.mark.slow
+def test_all_golden_files():
+    for result in parity.check_folder(GOLDEN):
+        assert isinstance(result, str) or result.passed(), str(result)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A golden folder of our own making: two quadratics with figures worked out in numpy."""
+    (tmp_path / "numeric").mkdir()
+    configs, numeric = {}, {}
+    for seed in ("3", "4"):
+        config = plugins.spec("task", "quadratic").config(int(seed))
+        matrix = parity.generate("A", (config["dims"],) * 2).astype(np.float64)
+        weight = 0.5 * parity.generate("weight", (config["dims"],)).astype(np.float64)
+        product = matrix @ weight
+        square = np.sum(product**2)
+        slope = config["loss_scale"]
+        loss = slope * square
+        if config["output_fn"] == "log":
+            loss = slope * np.log(square + 1e-8)
+            slope = slope / (square + 1e-8)
+        grad = 2 * slope * matrix.T @ product
+        configs[seed] = config
+        numeric[f"quadratic_family_seed{seed}"] = {
+            "params": [["weight", [config["dims"]], 0.5]],
+            "loss": float(loss),
+            "grads": [
+                {
+                    "l2": float(np.sqrt(np.sum(grad**2))),
+                    "sum": float(np.sum(grad)),
+                    "first": [float(entry) for entry in grad[:4]],
+                }
+            ],
+            "meta": {},
+        }
+    _write(tmp_path, configs, numeric)
+    (tmp_path / "no_such_family.json").write_text("{}")
+    return tmp_path
+
+
+def _write(folder, configs, numeric):
+    (folder / "quadratic_family.json").write_text(json.dumps(configs))
+    (folder / "numeric" / "quadratic_family.json").write_text(json.dumps(numeric))
+
+
+def _read(folder):
+    return tuple(
+        json.loads((folder / place).read_text())
+        for place in ("quadratic_family.json", "numeric/quadratic_family.json")
+    )
+
+
+def test_a_folder_that_agrees_passes(folder, capsys):
+    assert parity.main([str(folder)]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith("quadratic: configs 2/2, losses 2/2, gradients 2/2, worst")
+    assert second == "no_such: not implemented"
+
+
+def change_config(configs, numeric):
+    configs["3"]["loss_scale"] *= 1 + 1e-9
+
+
+def change_loss(configs, numeric):
+    numeric["quadratic_family_seed3"]["loss"] *= 1.001
+
+
+def change_gradient(configs, numeric):
+    numeric["quadratic_family_seed4"]["grads"][0]["first"][1] *= 1.001
+
+
+def change_shape(configs, numeric):
+    numeric["quadratic_family_seed4"]["params"][0][1] = [5]
+
+
+def claim_infeasible(configs, numeric):
+    numeric["quadratic_family_seed4"] = {"error": "could not be built"}
+
+
+@pytest.mark.parametrize(
+    ("change", "counts"),
+    [
+        (change_config, "configs 1/2, losses 2/2, gradients 2/2"),
+        (change_loss, "configs 2/2, losses 1/2, gradients 2/2"),
+        (change_gradient, "configs 2/2, losses 2/2, gradients 1/2"),
+        (change_shape, "configs 2/2, losses 1/2, gradients 1/2"),
+        (claim_infeasible, "configs 2/2, losses 1/1, gradients 1/1"),
+    ],
+)
+def test_a_folder_that_differs_fails(folder, capsys, change, counts):
+    configs, numeric = _read(folder)
+    change(configs, numeric)
+    _write(folder, configs, numeric)
+    assert parity.main([str(folder)]) == 1
+    line = capsys.readouterr().out.splitlines()[0]
+    assert counts in line
+    assert line.endswith("DIFFERS")
+
+
+def test_a_folder_without_golden_files_is_an_error(tmp_path, capsys):
+    assert parity.main([str(tmp_path)]) == 2
+    assert "no <family>_family.json" in capsys.readouterr().err
+    assert parity.main([]) == 2
+
+
+@pytest.mark.parametrize(
+    ("golden", "ours", "expected"),
+    [
+        ({"a": [1, "x", None, True]}, {"a": [1, "x", None, True]}, 0.0),
+        ({"a": 2.0}, {"a": 2.0 + 4e-13}, 2e-13),
+        ({"a": 1}, {"b": 1}, math.inf),
+        ([1], [1, 2], math.inf),
+        (1, True, math.inf),
+        (1, 1.0, math.inf),
+        ("x", "y", math.inf),
+    ],
+)
+def test_difference(golden, ours, expected):
+    assert parity.difference(golden, ours) == pytest.approx(expected, rel=1e-2)
+
+
+def test_a_lost_number_never_counts_as_a_match():
+    figure = parity.Figure().add(math.nan, 1e-4).add(0.0, 1e-4)
+    assert (figure.matched, figure.total) == (1, 2)
+    assert math.isnan(figure.worst)
+    golden = {"l2": 5.0, "sum": 7.0, "first": [3.0, 4.0]}
+    assert parity.gradient_error(golden, np.array([3.0, 4.0])) == 0.0
+    assert not parity.gradient_error(golden, np.array([3.0, np.nan])) <= 1e-4
+    assert parity.gradient_error(golden, np.array([3.0, 4.1])) > 1e-2
