@@ -72,8 +72,8 @@ def frame(picture: Picture) -> UInt8[np.ndarray, "320 480 3"]:
     losses = np.asarray(picture.losses, np.float64)
     axis = _axis(losses, picture.normalizer)
     _draw_grid(draw, axis, picture.horizon)
-    _draw_lines(draw, axis, picture.normalizer)
     _draw_curve(draw, axis, losses, picture.horizon)
+    _draw_lines(draw, axis, picture.normalizer)
     _draw_words(draw, picture, losses)
     return np.array(image)
 
@@ -118,6 +118,9 @@ def _draw_lines(draw: ImageDraw.ImageDraw, axis: _Axis, normalizer: Normalizer) 
             for x in range(_LEFT, WIDTH - _RIGHT, 10):
                 draw.line([(x, y), (x + 5, y)], fill=colour)
         where = (WIDTH - _RIGHT - 4, y - 2)
+        draw.rectangle(
+            draw.textbbox(where, text, font=_font(11), anchor="rd"), fill=_PAPER
+        )
         draw.text(where, text, fill=colour, font=_font(11), anchor="rd")
 
 
@@ -128,9 +131,9 @@ def _draw_curve(
     steps = np.arange(1, len(losses) + 1)
     shown = np.isfinite(losses)
     steps, losses = steps[shown], losses[shown]
-    if len(losses) > 4 * width:
+    if len(losses) > 2 * width:
         # Two points a pixel suffice: the smallest and the largest of its losses.
-        edges = np.linspace(0, len(losses), 2 * width, endpoint=False).astype(int)
+        edges = np.linspace(0, len(losses), width, endpoint=False).astype(int)
         low = np.minimum.reduceat(losses, edges)
         high = np.maximum.reduceat(losses, edges)
         steps = np.repeat(steps[edges], 2)

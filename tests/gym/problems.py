@@ -6,6 +6,7 @@ import gymnasium as gym
 import numpy as np
 
 import opt_gym  # noqa: F401 — registers the ids
+from opt_gym.gym.env import OptEnv
 
 ID = "OptTask-quadratic-v0"
 
@@ -36,6 +37,12 @@ SMALL_MLP = {
 
 def single(**keywords: Any) -> gym.Env:
     return gym.make(ID, **{"task": quadratic(), "horizon": 5, **keywords})
+
+
+def unwrapped(**keywords: Any) -> OptEnv:
+    env = single(**keywords).unwrapped
+    assert isinstance(env, OptEnv)
+    return env
 
 
 def vector(num_envs: int = 3, **keywords: Any) -> gym.vector.VectorEnv:

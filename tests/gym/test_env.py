@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 import warnings
 
 import gymnasium as gym
@@ -26,18 +23,13 @@ from opt_gym.gym.vector import OptVectorEnv
 from opt_gym.plugins import build
 from opt_gym.records import EnvState, Task
 from tests.gym import problems
+from tests.gym.problems import unwrapped
 
 KNOWN_WARNINGS = (
     "observation space minimum value is -infinity",
     "observation space maximum value is infinity",
     "unconventional shape",
 )
-
-
-def unwrapped(**keywords) -> OptEnv:
-    env = problems.single(**keywords).unwrapped
-    assert isinstance(env, OptEnv)
-    return env
 
 
 def state_of(env: OptEnv) -> EnvState:
@@ -312,59 +304,6 @@ def test_task_seed_picks_another_config_and_stays() -> None:
     np.testing.assert_array_equal(direct.reset(seed=0)[0], observation)
 
 
-@pytest.mark.parametrize(
-    ("keywords", "words"),
-    [
-        ({"task": "quadratc"}, "did you mean 'quadratic'"),
-        ({"task": "OptTask-quadratic_family_seed1-v0", "task_seed": 2}, "contradicts"),
-        ({"task_seed": -1}, "task_seed must be an integer >= 0, got -1"),
-        ({"horizon": 0}, "horizon must be an integer >= 1 and <= 16777216, got 0"),
-        ({"horizon": 2.5}, "got 2.5"),
-        ({"features": "mpl"}, "unknown features: 'mpl'; did you mean 'mlp'"),
-        ({"features": "none"}, "'none' show no number at level 'parameter'"),
-        ({"action": "updat"}, "did you mean 'update'"),
-        ({"action_scale": 0}, "action_scale must be a number > 0, got 0"),
-        (
-            {"action": "direction_magnitude", "action_scale": 0.1},
-            "constants of its own",
-        ),
-        ({"level": "global"}, "level='global' is for action='hyperparameters'"),
-        ({"controls": "adam"}, "controls='adam' is for action='hyperparameters'"),
-        ({"action": "hyperparameters", "level": "tensors"}, "did you mean 'tensor'"),
-        ({"reward": "sum"}, "unknown reward: 'sum'"),
-        ({"objective": "test"}, "unknown objective: 'test'"),
-        ({"objective": "noisy"}, "needs image inputs"),
-        ({"data": "tfd"}, "unknown data: 'tfd'; did you mean 'tfds'"),
-        ({"output": "torch"}, "unknown output: 'torch'"),
-        ({"render_mode": "human"}, "unknown render_mode: 'human'"),
-    ],
-)
-def test_bad_keywords_are_named(keywords, words) -> None:
-    with pytest.raises(ValueError, match=words):
-        OptEnv(**{"task": "quadratic", **keywords})
-
-
-def test_other_mistakes_are_named() -> None:
-    with pytest.raises(gym.error.NameNotFound, match="OptTask-quadratic"):
-        gym.make("OptTask-quadratc-v0")
-    with pytest.raises(TypeError, match="horizn"):
-        gym.make(problems.ID, horizn=3)
-    env = unwrapped()
-    with pytest.raises(gym.error.ResetNeeded):
-        env.step(np.zeros(3, np.float32))
-    with pytest.raises(ValueError, match="unknown reset option: 'task_sed'"):
-        env.reset(options={"task_sed": 1})
-    env.reset(seed=0)
-    with pytest.raises(ValueError, match=r"shape \(3,\), got \(2,\)"):
-        env.step(np.zeros(2, np.float32))
-    with pytest.raises(ValueError, match="floating point, got int64"):
-        env.step(np.zeros(3, np.int64))
-    env.step([0.0, 0.1, 0.2])  # Python floats are floating point
-    env.close()
-    with pytest.raises(gym.error.ResetNeeded):
-        env.step(np.zeros(3, np.float32))
-
-
 def test_actions_are_not_clipped() -> None:
     env = unwrapped(action_scale=0.5)
     env.reset(seed=0)
@@ -418,47 +357,3 @@ def test_a_vector_of_20000_weights_takes_little_memory() -> None:
     tracemalloc.stop()
     assert envs.observation_space.shape == (64, 19_885, 31)
     assert peak < 1_000_000
-
-
-FORK = """
-import sys
-import gymnasium as gym
-import opt_gym
-from tests.gym import problems
-
-if __name__ == "__main__":
-    context = sys.argv[1]
-    envs = gym.make_vec(problems.ID, num_envs=2, vectorization_mode="async",
-        vector_kwargs={"context": context}, task=problems.quadratic(), horizon=2)
-    try:
-        observation, _ = envs.reset(seed=0)
-        print("shape", observation.shape)
-    except RuntimeError as error:
-        print("refused:", error)
-    envs.close()
-"""
-
-
-def run_async(context: str, tmp_path) -> str:
-    script = tmp_path / "vectorized.py"
-    script.write_text(FORK)
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore", str(script), context],
-        capture_output=True,
-        text=True,
-        timeout=100,
-        env={**os.environ, "PYTHONPATH": os.getcwd()},
-        check=False,
-    )
-    return done.stdout + done.stderr
-
-
-def test_async_with_fork_is_refused_with_the_remedy(tmp_path) -> None:
-    output = run_async("fork", tmp_path)
-    assert "refused: this process was forked" in output
-    assert "vector_kwargs={'context': 'spawn'}" in output
-
-
-@pytest.mark.slow
-def test_async_with_spawn_works(tmp_path) -> None:
-    assert "shape (2, 3, 31)" in run_async("spawn", tmp_path)
