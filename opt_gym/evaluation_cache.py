@@ -74,7 +74,8 @@ def read(folder: Path, name: str) -> dict[str, np.ndarray] | None:
     """The arrays of a result; None where there is none, or none that can be read."""
     path = folder / f"{name}.npz"
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # From memory: numpy leaves a damaged file open.
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None  # missing or damaged: it is computed again

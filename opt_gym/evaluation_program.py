@@ -94,8 +94,10 @@ def evaluation_steps(horizon: int, num_points: int, spacing: str) -> np.ndarray:
     while len(found) < num_points - 1:
         found = np.unique(np.round(np.geomspace(1, horizon, count)).astype(int))
         count += 1
-    surplus = len(found) - (num_points - 1)
-    return np.concatenate([[0], found[:1], found[1 + surplus :]])
+    kept = found[len(found) - (num_points - 1) :]
+    if len(kept) > 1:
+        kept[0] = 1
+    return np.concatenate([[0], kept])
 
 
 def schedule(

@@ -1,0 +1,216 @@
+"""The command line, called as a function, on a task that takes no time."""
+
+import csv
+import json
+import subprocess
+import sys
+
+import pytest
+
+import learned
+from envs_registry import names
+from opt_gym import normalize, plugins
+from opt_gym.cli import main
+from opt_gym.records import Spec
+from tests.evaluation.made_up import TINY, parabola
+
+PARABOLA = {"family": "parabola", "number": 3}
+
+
+@pytest.fixture
+def parabola_family(monkeypatch, tmp_path):
+    """A plug-in "parabola" for this test, and a cache folder of its own."""
+
+    def build(config):
+        return parabola(config["number"])._replace(config=config)
+
+    spec = Spec("task", "parabola", build, lambda seed: {"number": seed}, "tests")
+    monkeypatch.setitem(plugins._registered, ("task", "parabola"), spec)
+    monkeypatch.setenv("OPT_GYM_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def failed(capsys, *args):
+    """The one line on stderr of a command that must fail with exit code 2."""
+    assert main(args) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert line.startswith("opt-gym: ")
+    return line
+
+
+def test_help_and_listing_import_no_jax():
+    code = """
+import sys
+from opt_gym.cli import main
+assert main(["list", "--contains", "quadratic-v0"]) == 0
+try:
+    main(["--help"])
+except SystemExit as done:
+    assert done.code == 0
+assert not {"jax", "torch", "matplotlib", "sklearn"} & set(sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("OptTask-quadratic-v0\n")
+    for command in ("list", "show", "train", "evaluate", "normalize"):
+        assert command in done.stdout
+
+
+@pytest.mark.parametrize("command", ["list", "show", "train", "evaluate", "normalize"])
+def test_every_command_teaches_by_examples(command, capsys):
+    with pytest.raises(SystemExit) as done:
+        main([command, "--help"])
+    assert done.value.code == 0
+    assert f"opt-gym {command} " in capsys.readouterr().out
+
+
+def test_list(capsys):
+    assert main(["list"]) == 0
+    ids = capsys.readouterr().out.splitlines()
+    assert ids == [names.env_id(name) for name in names.task_names()]
+    assert main(["list", "--family", "mlp", "--contains", "seed1"]) == 0
+    some = capsys.readouterr().out.splitlines()
+    assert some == [i for i in ids if i.startswith("OptTask-mlp_family_seed1")]
+    assert main(["list", "trainers"]) == 0
+    assert "pes" in capsys.readouterr().out.splitlines()
+    assert main(["list", "sets"]) == 0
+    assert "small_mlp/held_out  12 tasks" in capsys.readouterr().out
+    assert "'mpl'; did you mean 'mlp'" in failed(capsys, "list", "--family", "mpl")
+
+
+def test_show(capsys, tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps(TINY))
+    assert main(["show", str(path), "--config-only"]) == 0
+    assert json.loads(capsys.readouterr().out) == TINY
+    assert main(["show", str(path)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["0", "64x6", "kernel", "384"] in lines
+    assert ["3", "10", "bias", "10"] in lines
+    assert ["all", str(64 * 6 + 6 + 6 * 10 + 10)] in lines
+    assert ["data", "digits"] in lines
+    assert lines[-1][:3] == ["normalizer", "objective", "'train':"]
+    assert "(provisional:" in lines[-1]
+    assert main(["show", "small_mlp_family_seed200"]) == 0
+    assert "from the shipped table" in capsys.readouterr().out
+
+
+def test_normalize(parabola_family, capsys):
+    assert main(["normalize", "parabola", "--num-seeds", "1"]) == 0
+    assert "parabola  1 at 0.5, 0 at " in capsys.readouterr().out
+    (row,) = normalize.read_table(normalize.user_table()).values()
+    assert row["name"] == "parabola"
+    assert float(row["best"]) < 1e-9
+    assert len(row["adam_mean_cost"].split()) == 14
+    assert main(["normalize", "parabola"]) == 0
+    assert "already" in capsys.readouterr().out
+
+
+def test_normalize_goes_on_after_a_task_that_cannot_be(
+    parabola_family, capsys, monkeypatch
+):
+    measured = []
+
+    def measure(task, *args, name, **settings):
+        measured.append(name)
+        raise ValueError(f"{name} cannot be")
+
+    monkeypatch.setattr(normalize, "measure", measure)
+    assert main(["normalize", "parabola", "parabola_family_seed2"]) == 2
+    assert measured == ["parabola", "parabola_family_seed2"]
+    errors = capsys.readouterr().err.splitlines()
+    assert errors == [f"opt-gym: {name} cannot be" for name in measured]
+
+
+def test_train_resume_and_evaluate(parabola_family, capsys):
+    folder = parabola_family / "run"
+    command = ["train", "--out", str(folder), "--tasks", "parabola"]
+    command += [
+        "--architecture",
+        "sgd",
+        "--architecture-options",
+        "learning_rate",
+        "0.5",
+    ]
+    command += ["--options", "num_pairs", "2", "trunc_length", "5", "horizon", "[5,10]"]
+    command += ["--outer-steps"]
+    assert main([*command, "2"]) == 0
+    assert "after 2 outer steps" in capsys.readouterr().out
+    assert main([*command, "3"]) == 2
+    assert "holds a run already" in capsys.readouterr().err
+    assert main([*command, "3", "--resume"]) == 0
+    assert "after 3 outer steps" in capsys.readouterr().out
+    optimizer, theta = learned.load(folder / "theta.safetensors")
+    assert optimizer.trained_horizon == 10
+    assert optimizer.config == {"learning_rate": 0.5}
+    assert float(theta["learning_rate"]) != 0.5
+    with (folder / "log.csv").open() as file:
+        assert [row["outer_step"] for row in csv.DictReader(file)] == ["1", "2", "3"]
+
+    path = parabola_family / "parabola.json"
+    path.write_text(json.dumps(PARABOLA))
+    out = parabola_family / "results"
+    command = ["evaluate", str(folder / "theta.safetensors"), "--tasks", str(path)]
+    command += ["--horizon", "20", "--num-seeds", "2", "--out", str(out)]
+    command += ["--training-tasks", "parabola_family_seed1"]
+    assert main(command) == 0
+    captured = capsys.readouterr()
+    assert "Adam, global best of 14: learning rate 0.3" in captured.out
+    assert "Adam, per-task best of 14" in captured.out
+    assert (out / "comparison_20.png").stat().st_size > 10_000
+    with (out / "curves.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["optimizer"] for row in rows} == {
+        "sgd",
+        "Adam, global best of 14",
+        "Adam, per-task best of 14",
+    }
+    assert {row["seed"] for row in rows} == {"0", "1"}
+    final = [row for row in rows if row["optimizer"] == "sgd"][-1]
+    rate = float(theta["learning_rate"])
+    assert final["inner_step"] == "20"
+    expected = 0.5 * (1 - rate) ** 40
+    assert float(final["train_loss"]) == pytest.approx(expected, rel=1e-3, abs=1e-12)
+    # What was computed is found again, and says the same.
+    assert main(command) == 0
+    assert capsys.readouterr().out == captured.out
+
+
+def test_errors_are_one_line(capsys, tmp_path):
+    bad = tmp_path / "bad.json"
+    bad.write_text("{")
+    other = tmp_path / "other.json"
+    other.write_text("[1]")
+    theta = tmp_path / "theta.safetensors"
+    theta.write_bytes(b"nonsense")
+    adam = ("evaluate", "adam", "--tasks")
+    assert "did you mean 'small_mlp'" in failed(capsys, "show", "smal_mlp")
+    assert "is not JSON" in failed(capsys, "show", str(bad))
+    assert "holds no task config" in failed(capsys, "show", str(other))
+    assert "No such file" in failed(capsys, "show", str(tmp_path / "none.json"))
+    assert "takes one task" in failed(capsys, "show", "small_mlp/train")
+    assert "unknown frozen list" in failed(capsys, *adam, "small_mlp/tran")
+    assert "no tasks given" in failed(capsys, "normalize")
+    assert "horizon must be >= 1, got 0" in failed(
+        capsys, *adam, "quadratic", "--horizon", "0", "--no-baselines"
+    )
+    line = failed(capsys, "evaluate", "adma", "--tasks", "mlp")
+    assert "unknown θ file, bundled name or architecture: 'adma'" in line
+    assert "damaged" in failed(capsys, "evaluate", str(theta), "--tasks", "mlp")
+    out = ("train", "--out", str(tmp_path / "run"))
+    line = failed(capsys, *out, "--options", "sgima", "0.1")
+    assert "unknown option of trainer 'pes': 'sgima'; did you mean 'sigma'" in line
+    assert "unknown trainer: 'pse'" in failed(capsys, *out, "--trainer", "pse")
+    line = failed(
+        capsys, *out, "--start", str(theta), "--architecture-options", "a", "1"
+    )
+    assert "--start brings its own architecture" in line
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_word_that_is_no_command():
+    with pytest.raises(SystemExit) as done:
+        main(["trian"])
+    assert done.value.code == 2

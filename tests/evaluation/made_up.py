@@ -1,0 +1,57 @@
+"""Runs with numbers of one's choice, and the smallest task that has images."""
+
+import numpy as np
+
+from opt_gym.evaluation_records import Runs
+from opt_gym.records import Normalizer
+from tests import toy
+
+TINY = {
+    "family": "small_mlp",
+    "layer_sizes": [6],
+    "activation": "relu",
+    "w_init": ["he_normal", None],
+    "dataset": ["digits", {"bs": 8}, None],
+    "center_data": True,
+}
+
+
+def parabola(number):
+    """`toy.quadratic()` with a config, so that it can be told apart and cached."""
+    return toy.quadratic()._replace(config={"family": "toy", "number": number})
+
+
+def runs(
+    task="a",
+    optimizer="adam",
+    mean_cost=(0.1, 0.3),
+    *,
+    steps=(0, 1, 10, 100),
+    loss=None,
+    accuracy=0.5,
+    diverged=False,
+    config=None,
+):
+    """Losses fall from 2 by half a point at every evaluation, unless `loss` is given."""
+    seeds = len(mean_cost)
+    steps = np.array(steps)
+    if loss is None:
+        loss = 2.0 * 0.5 ** np.arange(len(steps))
+    losses = np.tile(np.asarray(loss, float), (seeds, 1))
+    return Runs(
+        task=task,
+        config=config or {"family": "toy"},
+        optimizer=optimizer,
+        horizon=int(steps[-1]),
+        objective="train",
+        normalizer=Normalizer(2.0, 0.0, "given"),
+        seconds_per_step=0.001,
+        inner_steps=steps,
+        train_loss=losses,
+        valid_loss=losses + 0.25,
+        test_loss=losses + 0.5,
+        objective_loss=losses,
+        accuracy=np.full(losses.shape, accuracy),
+        mean_cost=np.array(mean_cost),
+        diverged=np.full(seeds, diverged),
+    )

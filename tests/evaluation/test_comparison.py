@@ -1,0 +1,131 @@
+"""Summaries, tables, CSV and pictures of runs with known numbers."""
+
+import csv
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from PIL import Image
+
+from opt_gym import plots
+from opt_gym.comparison import compare, format_summaries, format_tasks, group
+from opt_gym.curves import COLUMNS, write_csv
+from tests.evaluation.made_up import TINY, runs
+
+TWO = [
+    runs("a", "ours", (0.1, 0.1)),
+    runs("b", "ours", (0.4, 0.4)),
+    runs("b", "theirs", (0.3, 0.3)),
+    runs("a", "theirs", (0.2, 0.4)),
+]
+
+
+def test_summaries():
+    ours, theirs = compare(TWO, "theirs")
+    assert (ours.optimizer, theirs.optimizer) == ("ours", "theirs")
+    assert ours.mean_cost.value == pytest.approx(0.25)
+    assert ours.difference is not None
+    assert ours.difference.value == pytest.approx(0.25 - 0.3)
+    # Task a: 0.1 - 0.3, task b: 0.4 - 0.3, whatever the order they come in.
+    assert ours.difference.low == pytest.approx(-0.2)
+    assert ours.difference.high == pytest.approx(0.1)
+    assert (ours.wins, ours.num_tasks) == (1, 2)
+    assert theirs.difference is None
+    assert ours.final_cost == pytest.approx(0.125)  # the loss 0.25 of 2
+    assert ours.valid_loss == pytest.approx(0.5)
+    assert ours.test_loss == pytest.approx(0.75)
+    assert ours.accuracy == 0.5
+    assert (ours.num_diverged, ours.num_runs) == (0, 4)
+
+
+def test_diverged_runs_leave_tables_finite():
+    lost = runs("a", "lost", (2.0, 2.0), loss=[2, 9, np.inf, np.nan], diverged=True)
+    (summary,) = compare([lost])
+    assert summary.test_loss == 4.0  # where the normalized loss is 2
+    assert summary.final_cost == 2.0
+    assert summary.num_diverged == 2
+    text = format_summaries([summary])
+    assert "nan" not in text
+    assert "inf" not in text
+    assert "2 of 2" in text
+
+
+def test_tables_as_text():
+    text = format_summaries(compare(TWO, "theirs"), "theirs")
+    head, line, ours, theirs = text.splitlines()
+    assert "minus theirs" in head
+    assert set(line) == {"-"}
+    assert "-0.0500 [-0.2000, +0.1000]" in ours
+    assert "1 of 2" in ours
+    assert theirs.startswith("theirs")
+    rows = [line.split() for line in format_tasks(TWO, "ours").splitlines()]
+    assert rows[0] == ["task", "ours", "theirs", "lowest"]
+    assert rows[2:] == [
+        ["a", "0.1000", "0.3000", "ours"],
+        ["b", "0.4000", "0.3000", "theirs"],
+    ]
+
+
+def test_what_cannot_be_compared():
+    with pytest.raises(ValueError, match="no runs"):
+        compare([])
+    with pytest.raises(ValueError, match="unknown optimizer: 'adma'"):
+        compare([runs()], "adma")
+    with pytest.raises(ValueError, match=r"'theirs' was run on \['b'\]"):
+        group([TWO[0], TWO[2]])
+    with pytest.raises(ValueError, match="unknown optimizer: 'adma'"):
+        format_tasks([runs()], "adma")
+
+
+def test_csv(tmp_path):
+    lost = runs("b", "ours", (2.0,), loss=[2, 1, np.inf, np.nan], accuracy=np.nan)
+    path = write_csv(tmp_path / "new" / "curves.csv", [TWO[0], lost])
+    with path.open() as file:
+        rows = list(csv.DictReader(file))
+    assert tuple(rows[0]) == COLUMNS
+    assert len(rows) == 2 * 4 + 4
+    assert rows[6] == {
+        "task": "a",
+        "optimizer": "ours",
+        "horizon": "100",
+        "seed": "1",
+        "inner_step": "10",
+        "seconds": "0.01",
+        "train_loss": "0.5",
+        "valid_loss": "0.75",
+        "test_loss": "1",
+        "accuracy": "0.5",
+    }
+    assert rows[-1]["train_loss"] == rows[-2]["test_loss"] == "inf"
+    assert rows[-1]["accuracy"] == ""
+
+
+def test_picture(tmp_path):
+    before = dict(mpl.rcParams)
+    path = plots.plot_comparison(tmp_path / "p.png", TWO, subject="ours")
+    assert dict(mpl.rcParams) == before
+    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
+    assert picture.shape[1] == 1800
+    for color in (plots.SUBJECT_COLOR, plots.OTHER_COLORS[0]):
+        wanted = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
+        drawn = np.all(abs(picture - wanted) < 12, axis=-1)
+        height = picture.shape[0]
+        assert drawn[: height // 2].sum() > 500  # in the aggregate
+        if color == plots.SUBJECT_COLOR:
+            # Both tasks' curves are there. (The others lie below it: same losses.)
+            left, right = drawn[height * 2 // 3 :, :900], drawn[height * 2 // 3 :, 900:]
+            assert left.sum() > 100
+            assert right.sum() > 100
+
+
+def test_pictures_that_cannot_be(tmp_path):
+    with pytest.raises(ValueError, match="unknown optimizer"):
+        plots.plot_comparison(tmp_path / "p.png", TWO, subject="mine")
+    with pytest.raises(ValueError, match=r"no runs of horizon 7, only of \[100\]"):
+        plots.plot_comparison(tmp_path / "p.png", TWO, subject="ours", horizon=7)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_titles_of_tasks():
+    assert plots.task_title(runs(config=TINY)) == "64-6-10 relu, batch 8"
+    assert plots.task_title(runs("quadratic_family_seed3")) == "quadratic family seed3"
