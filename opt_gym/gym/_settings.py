@@ -10,6 +10,7 @@ from opt_gym.plugins import unknown
 from opt_gym.records import Config, Features, Task
 
 ACTION_SCALE = 0.01
+HORIZON = 1000
 REWARDS = ("mean", "final")
 OUTPUTS = ("numpy", "jax")
 BATCHINGS = ("vmap", "map")

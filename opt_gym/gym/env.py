@@ -10,6 +10,7 @@ from opt_gym.gym import _arrays, _core, _fork, _options
 from opt_gym.gym._describe import Described
 from opt_gym.gym._settings import (
     ACTION_SCALE,
+    HORIZON,
     RENDER_MODES,
     Settings,
     checked,
@@ -40,12 +41,12 @@ class OptEnv(Described, gym.Env[Any, Any]):
         task: a name or id ("mlp", "OptTask-mlp-v0"), a task config (a dict, such as
             `env.unwrapped.config`, edited by hand), or a `Task`.
         task_seed: which config of a family; by default a feasible one.
-        horizon: inner steps of an episode.
+        horizon: inner steps of an episode, 1000 by default.
         features: what is observed: the name of a feature set or a `Features`. At level
             "global" the name "mlp" means "summary", whose numbers are all shared.
         action: "update" (Δφ = action_scale · action, [n]); "direction_magnitude" ([n, 2]);
             "hyperparameters" (learning rate and momentum); or another action map's name.
-        action_scale: for "update" only; the other maps have constants of their own.
+        action_scale: for "update" only, 0.01 by default; the other maps have constants of their own.
         reward: "mean" (-ℓ̃/horizon a step), or "final" (-ℓ̃ at the last step, else 0; -2
             where the episode diverges), whose return is minus the last normalized loss.
         objective: whose loss is paid for: "train", "valid" or "noisy".
@@ -76,7 +77,7 @@ class OptEnv(Described, gym.Env[Any, Any]):
         task: str | Config | Task,
         *,
         task_seed: int | None = None,
-        horizon: int = 1000,
+        horizon: int = HORIZON,
         features: str | Features = "mlp",
         action: str = "update",
         action_scale: float = ACTION_SCALE,

@@ -15,6 +15,7 @@ from opt_gym.gym._describe import Described
 from opt_gym.gym._settings import (
     ACTION_SCALE,
     BATCHINGS,
+    HORIZON,
     RENDER_MODES,
     Settings,
     check_choice,
@@ -59,7 +60,7 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
         task: str | Config | Task,
         *,
         task_seed: int | None = None,
-        horizon: int = 1000,
+        horizon: int = HORIZON,
         max_episode_steps: int | None = None,
         features: str | Features = "mlp",
         action: str = "update",
@@ -81,7 +82,7 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
             Settings(
                 task=task,
                 task_seed=task_seed,
-                horizon=horizon if max_episode_steps is None else max_episode_steps,
+                horizon=_one_horizon(horizon, max_episode_steps),
                 features=features,
                 action=action,
                 action_scale=action_scale,
@@ -263,6 +264,16 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
             found, self._seeds[i] = seeding.np_random()
             self._generators[i] = found
         return found
+
+
+def _one_horizon(horizon: int, max_episode_steps: int | None) -> int:
+    if max_episode_steps is None:
+        return horizon
+    if horizon not in (HORIZON, max_episode_steps):
+        raise ValueError(
+            f"horizon={horizon} and max_episode_steps={max_episode_steps} name one thing"
+        )
+    return max_episode_steps
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:
