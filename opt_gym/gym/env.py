@@ -46,7 +46,8 @@ class OptEnv(Described, gym.Env[Any, Any]):
             "global" the name "mlp" means "summary", whose numbers are all shared.
         action: "update" (Δφ = action_scale · action, [n]); "direction_magnitude" ([n, 2]);
             "hyperparameters" (learning rate and momentum); or another action map's name.
-        action_scale: for "update" only, 0.01 by default; the other maps have constants of their own.
+        action_scale: for "update" only, 0.01 by default; other maps have constants of
+            their own.
         reward: "mean" (-ℓ̃/horizon a step), or "final" (-ℓ̃ at the last step, else 0; -2
             where the episode diverges), whose return is minus the last normalized loss.
         objective: whose loss is paid for: "train", "valid" or "noisy".
