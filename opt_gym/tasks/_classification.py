@@ -118,16 +118,14 @@ def build_classifier(
     _config.check_bool(family, "center_data", config["center_data"])
     model = make_model(source)
     w_init, center = config["w_init"], config["center_data"]
+    places = [i for i, role in enumerate(model.roles) if role == "kernel"]
 
     def init(key: PRNGKeyArray, data: Data) -> tuple[tuple[Array, ...], tuple[()]]:
-        keys = jax.random.split(key, len(model.shapes))
+        kernels = [model.shapes[i] for i in places]
+        drawn = dict(zip(places, initialize(key, w_init[0], w_init[1], kernels), strict=True))
         params = tuple(
-            initialize(keys[i], w_init[0], w_init[1], shape)
-            if role == "kernel"
-            else jnp.zeros(shape, jnp.float32)
-            for i, (shape, role) in enumerate(
-                zip(model.shapes, model.roles, strict=True)
-            )
+            drawn[i] if i in drawn else jnp.zeros(shape, jnp.float32)
+            for i, shape in enumerate(model.shapes)
         )
         return params, ()
 

@@ -27,7 +27,7 @@ DEVIATIONS = {
 def draws():
     def draw(key):
         return {
-            (name, scale): _initializers.initialize(key, name, scale, SHAPE)
+            (name, scale): _initializers.initialize(key, name, scale, [SHAPE])[0]
             for name, scale in DEVIATIONS
         }
 
@@ -64,7 +64,7 @@ def test_truncated_normal_is_not_truncated(draws):
 
 @pytest.mark.parametrize("shape", [(5, 8), (8, 5), (3, 3, 2, 4)])
 def test_orthogonal(shape):
-    weight = _initializers.initialize(jax.random.key(1), "orthogonal", 2.0, shape)
+    (weight,) = _initializers.initialize(jax.random.key(1), "orthogonal", 2.0, [shape])
     matrix = np.asarray(weight).reshape(-1, shape[-1])
     if matrix.shape[0] < matrix.shape[1]:
         matrix = matrix.T
@@ -89,10 +89,22 @@ def test_fans_of_a_vector_are_its_length():
 )
 def test_bad_values_are_named(name, scale, message):
     with pytest.raises(ValueError, match=message):
-        _initializers.initialize(jax.random.key(0), name, scale, (2, 2))
+        _initializers.initialize(jax.random.key(0), name, scale, [(2, 2)])
 
 
 def test_one_jitted_program_draws_anew_for_every_key():
-    draw = jax.jit(lambda key: _initializers.initialize(key, "he_normal", None, (4, 4)))
+    draw = jax.jit(
+        lambda key: _initializers.initialize(key, "he_normal", None, [(4, 4)])[0]
+    )
     first, second = draw(jax.random.key(0)), draw(jax.random.key(1))
     assert not jnp.allclose(first, second)
+
+
+def test_arrays_of_one_draw_have_their_own_spread():
+    shapes = [(300, 40), (3, 3, 10, 50), (40, 300)]
+    draws = _initializers.initialize(jax.random.key(0), "he_normal", None, shapes)
+    for draw, shape in zip(draws, shapes, strict=True):
+        assert draw.shape == shape
+        fan_in, _ = _initializers.fans(shape)
+        assert np.std(draw) == pytest.approx((2 / fan_in) ** 0.5, rel=0.04)
+    assert not np.allclose(draws[0].ravel()[:100], draws[2].ravel()[:100])
