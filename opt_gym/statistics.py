@@ -13,6 +13,7 @@ from jaxtyping import Float
 
 Scores = Float[np.ndarray, "tasks seeds"]
 NUM_RESAMPLES = 5000
+_BLOCK = 250
 
 
 class Interval(NamedTuple):
@@ -38,11 +39,14 @@ def iqm(scores: Scores, *, level: float = 0.95, seed: int = 0) -> Interval:
     """
     scores = _checked(scores)
     rng = np.random.default_rng(seed)
-    tasks, seeds = scores.shape
-    drawn = rng.integers(0, seeds, (NUM_RESAMPLES, tasks, seeds))
-    resampled = np.take_along_axis(scores[None], drawn, axis=-1)
-    values = interquartile_mean(resampled.reshape(NUM_RESAMPLES, -1))
-    return _interval(float(interquartile_mean(scores.ravel())), values, level)
+    values = []
+    for _ in range(NUM_RESAMPLES // _BLOCK):  # in blocks, for a thousand tasks' sake
+        drawn = rng.integers(0, scores.shape[1], (_BLOCK, *scores.shape))
+        resampled = np.take_along_axis(scores[None], drawn, axis=-1)
+        values.append(interquartile_mean(resampled.reshape(_BLOCK, -1)))
+    return _interval(
+        float(interquartile_mean(scores.ravel())), np.concatenate(values), level
+    )
 
 
 def mean(scores: Scores, *, level: float = 0.95, seed: int = 0) -> Interval:
