@@ -111,6 +111,10 @@ def train(
                 key = jax.random.fold_in(run_key, done)
                 state, report = trainer.step(key, data, state)
                 done += 1
+                if len(reports) < len(
+                    trainer.envs
+                ):  # this step compiled a task's programs
+                    strategy.trim_memory()
                 report = Report(*(float(value) for value in report))
                 reports.append(report)
                 now = time.monotonic()

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from opt_gym import evaluation_cache, factory
+from opt_gym import evaluation_cache, factory, strategy
 from opt_gym.evaluation_program import (
     Curves,
     Program,
@@ -65,6 +65,7 @@ def run_jobs(
         group = jobs[first : first + workers]
         with ThreadPoolExecutor(workers) as pool:
             prepared = list(pool.map(lambda job: _prepare(job, settings, cache), group))
+        strategy.trim_memory()
         for job in prepared:
             results.append(_run(job, settings, cache))
             if progress is not None:

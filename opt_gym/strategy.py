@@ -6,6 +6,8 @@ on each device.
 """
 
 import contextlib
+import ctypes
+import gc
 import os
 from collections.abc import Callable
 from functools import lru_cache
@@ -114,6 +116,17 @@ def replicate(tree: PyTree, num: int) -> PyTree:
 def gather(tree: PyTree) -> PyTree:
     """Brings a pytree onto the first device, so that sums keep one order."""
     return jax.device_put(tree, jax.devices()[0])
+
+
+def trim_memory() -> None:
+    """Gives memory that compilers left behind back to the system (glibc; else nothing).
+
+    Compiling a window leaves 300 MB of freed pieces in the allocator's arenas; over the
+    programs of the demo that is the difference between 2.2 GiB and its limit of 2.
+    """
+    gc.collect()
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def _options(devices: list[Any]) -> dict[str, Any] | None:

@@ -122,7 +122,9 @@ def build_classifier(
 
     def init(key: PRNGKeyArray, data: Data) -> tuple[tuple[Array, ...], tuple[()]]:
         kernels = [model.shapes[i] for i in places]
-        drawn = dict(zip(places, initialize(key, w_init[0], w_init[1], kernels), strict=True))
+        drawn = dict(
+            zip(places, initialize(key, w_init[0], w_init[1], kernels), strict=True)
+        )
         params = tuple(
             drawn[i] if i in drawn else jnp.zeros(shape, jnp.float32)
             for i, shape in enumerate(model.shapes)
