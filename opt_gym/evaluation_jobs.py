@@ -26,6 +26,10 @@ Progress = Callable[[str, int, int], None]
 """Called as (task's name, tasks done, tasks) after each task."""
 
 
+MAX_COMPILERS = 4
+"""A compiler takes up to 350 MB while it works (measured with `nominal` on small_mlp)."""
+
+
 class Job(NamedTuple):
     """Variants of one optimizer on one task. theta has a leading axis [variants]."""
 
@@ -55,12 +59,12 @@ def run_jobs(
 ) -> list[list[Runs]]:
     """The runs of every job, in order: for each horizon, for each variant.
 
-    As many programs as there are cores are compiled at a time (XLA compiles one program on
-    one core), then run and timed one after the other, then forgotten.
+    As many programs as there are cores, at most four, are compiled at a time (XLA compiles
+    one program on one core), then run and timed one after the other, then forgotten.
     """
     _check(settings)
     results: list[list[Runs]] = []
-    workers = max(1, jax.local_device_count())
+    workers = min(jax.local_device_count(), MAX_COMPILERS)
     for first in range(0, len(jobs), workers):
         group = jobs[first : first + workers]
         with ThreadPoolExecutor(workers) as pool:
