@@ -177,7 +177,8 @@ def test_mistakes_are_named(tmp_path):
         )
     with pytest.raises(ValueError, match="option of trainer 'pes': 'num_pair'"):
         make_trainer(num_pair=3)
+    nobody: Any = None
     with pytest.raises(ValueError, match="at least one env"):
         agents.make(
-            "es", envs=[], learned_optimizer=None, outer_optimizer=optax.sgd(1.0)
-        )  # pyright: ignore[reportArgumentType]
+            "es", envs=[], learned_optimizer=nobody, outer_optimizer=optax.sgd(1.0)
+        )
