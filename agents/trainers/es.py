@@ -11,11 +11,10 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from agents.trainers import _pairs
-from agents.trainers._gradient_trainer import gradient_trainer
+from agents.trainers._pair_trainer import pair_spec
 from opt_gym import strategy
 from opt_gym.records import (
     Data,
@@ -23,8 +22,6 @@ from opt_gym.records import (
     Estimate,
     GradientEstimator,
     LearnedOptimizer,
-    OuterTrainer,
-    Spec,
 )
 
 
@@ -43,7 +40,7 @@ def estimator(
     sigma: float = 0.01,
     horizon: _pairs.Horizon = 1000,
 ) -> GradientEstimator:
-    """The ES gradient estimator; arguments as `make`."""
+    """The ES gradient estimator; arguments as `_pair_trainer.pair_spec` explains."""
     _pairs.check_settings(num_pairs, trunc_length, sigma, horizon)
 
     config = {
@@ -99,53 +96,8 @@ def estimator(
     return GradientEstimator("es", config, init, step)
 
 
-def make(
-    *,
-    envs: Sequence[Env],
-    learned_optimizer: LearnedOptimizer,
-    outer_optimizer: optax.GradientTransformation,
-    num_pairs: int = 8,
-    trunc_length: int = 50,
-    sigma: float = 0.01,
-    horizon: _pairs.Horizon = 1000,
-    theta_average: float = 0.0,
-) -> OuterTrainer:
-    """The outer-trainer "es".
-
-    Args:
-        envs: the tasks, in turn, one an outer step.
-        learned_optimizer: whose θ is trained.
-        outer_optimizer: any optax transformation.
-        num_pairs: antithetic pairs an outer step.
-        trunc_length: inner steps of one compiled window; lengths are rounded up to it.
-        sigma: standard deviation of the perturbations, in units of θ.
-        horizon: a length, or (low, high) of a log-uniform one.
-        theta_average: decay of the average of θ that is handed out; 0 for the last θ.
-
-    Raises:
-        ValueError: a setting out of its range.
-    """
-    es = estimator(
-        envs,
-        learned_optimizer,
-        num_pairs=num_pairs,
-        trunc_length=trunc_length,
-        sigma=sigma,
-        horizon=horizon,
-    )
-    return gradient_trainer(es, envs, learned_optimizer, outer_optimizer, theta_average)
-
-
-SPEC = Spec(
-    kind="trainer",
-    name="es",
-    make=make,
-    config={
-        "num_pairs": 8,
-        "trunc_length": 50,
-        "sigma": 0.01,
-        "horizon": 1000,
-        "theta_average": 0.0,
-    },
+SPEC = pair_spec(
+    "es",
+    estimator,
     source="Rechenberg 1973; Salimans et al. 2017, arXiv:1703.03864",
 )

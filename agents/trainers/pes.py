@@ -20,11 +20,10 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from agents.trainers import _pairs
-from agents.trainers._gradient_trainer import gradient_trainer
+from agents.trainers._pair_trainer import pair_spec
 from opt_gym import strategy
 from opt_gym.records import (
     Data,
@@ -32,8 +31,6 @@ from opt_gym.records import (
     Estimate,
     GradientEstimator,
     LearnedOptimizer,
-    OuterTrainer,
-    Spec,
 )
 
 
@@ -62,7 +59,7 @@ def estimator(
     sigma: float = 0.01,
     horizon: _pairs.Horizon = 1000,
 ) -> GradientEstimator:
-    """The PES gradient estimator; arguments as `make`."""
+    """The PES gradient estimator; arguments as `_pair_trainer.pair_spec` explains."""
     _pairs.check_settings(num_pairs, trunc_length, sigma, horizon)
     config = {
         "num_pairs": num_pairs,
@@ -119,56 +116,8 @@ def estimator(
     return GradientEstimator("pes", config, init, step)
 
 
-def make(
-    *,
-    envs: Sequence[Env],
-    learned_optimizer: LearnedOptimizer,
-    outer_optimizer: optax.GradientTransformation,
-    num_pairs: int = 8,
-    trunc_length: int = 50,
-    sigma: float = 0.01,
-    horizon: _pairs.Horizon = 1000,
-    theta_average: float = 0.0,
-) -> OuterTrainer:
-    """The outer-trainer "pes".
-
-    Args:
-        envs: the tasks, in turn, one an outer step.
-        learned_optimizer: whose θ is trained.
-        outer_optimizer: any optax transformation (`optax.MultiSteps(inner, k)` averages the
-            gradients of k tasks).
-        num_pairs: slots (antithetic pairs) of each task.
-        trunc_length: K, the inner steps of a window.
-        sigma: standard deviation of the perturbations, in units of θ.
-        horizon: a length, or (low, high) of a log-uniform one; rounded up to multiples of K.
-        theta_average: decay of the average of θ that is handed out; 0 for the last θ.
-
-    Raises:
-        ValueError: a setting out of its range.
-    """
-    pes = estimator(
-        envs,
-        learned_optimizer,
-        num_pairs=num_pairs,
-        trunc_length=trunc_length,
-        sigma=sigma,
-        horizon=horizon,
-    )
-    return gradient_trainer(
-        pes, envs, learned_optimizer, outer_optimizer, theta_average
-    )
-
-
-SPEC = Spec(
-    kind="trainer",
-    name="pes",
-    make=make,
-    config={
-        "num_pairs": 8,
-        "trunc_length": 50,
-        "sigma": 0.01,
-        "horizon": 1000,
-        "theta_average": 0.0,
-    },
+SPEC = pair_spec(
+    "pes",
+    estimator,
     source="Vicol, Metz & Sohl-Dickstein 2021, arXiv:2112.13835, algorithm 2",
 )
