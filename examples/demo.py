@@ -29,11 +29,11 @@ import learned
 import opt_gym
 from agents.callbacks import ProgressBar
 from envs_registry.benchmark_sets import SMALL_MLP_HELD_OUT, SMALL_MLP_TRAIN
-from opt_gym.baselines import GLOBAL_ADAM, PER_TASK_ADAM, evaluate_baselines
-from opt_gym.comparison import compare, format_summaries, format_tasks
-from opt_gym.curves import write_csv
-from opt_gym.evaluation_records import Runs, Settings
-from opt_gym.plots import plot_comparison
+from opt_gym.evaluation.baselines import GLOBAL_ADAM, PER_TASK_ADAM, evaluate_baselines
+from opt_gym.evaluation.comparison import compare, format_summaries, format_tasks
+from opt_gym.evaluation.curves import write_csv
+from opt_gym.evaluation.plots import plot_comparison
+from opt_gym.evaluation.records import Runs, Settings
 from opt_gym.records import LearnedOptimizer
 
 HORIZON = 1000

@@ -12,7 +12,7 @@ from opt_gym.plugins import register
 
 if TYPE_CHECKING:
     from opt_gym.episode import replay, start, unroll
-    from opt_gym.evaluation import evaluate
+    from opt_gym.evaluation.evaluate import evaluate
     from opt_gym.factory import load_data, make, make_task, task_config
     from opt_gym.flax_task import task_from_flax
     from opt_gym.foreign import from_optax
@@ -22,7 +22,7 @@ NORMALIZER_TABLE = _names.NORMALIZER_TABLE
 """The shipped table of loss normalizers."""
 
 _HOMES = {
-    "evaluate": "evaluation",
+    "evaluate": "evaluation.evaluate",
     "from_optax": "foreign",
     "load_data": "factory",
     "make": "factory",

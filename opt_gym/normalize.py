@@ -23,7 +23,7 @@ import opt_gym
 from opt_gym import plugins
 from opt_gym.data.corruptions import Corruption, corrupt
 from opt_gym.env import build
-from opt_gym.evaluation_program import build_program, evaluation_steps, schedule
+from opt_gym.evaluation.program import build_program, evaluation_steps, schedule
 from opt_gym.files import write_atomically
 from opt_gym.records import Config, Data, Normalizer, Task
 from opt_gym.strategy import cache_folder

@@ -48,10 +48,14 @@ def evaluate(
 
     opt_gym.use_all_cores()
     from opt_gym import strategy
-    from opt_gym.baselines import GLOBAL_ADAM, PER_TASK_ADAM, evaluate_baselines
     from opt_gym.cli._tasks import expand
-    from opt_gym.comparison import compare, format_summaries, format_tasks
-    from opt_gym.evaluation_records import Settings
+    from opt_gym.evaluation.baselines import (
+        GLOBAL_ADAM,
+        PER_TASK_ADAM,
+        evaluate_baselines,
+    )
+    from opt_gym.evaluation.comparison import compare, format_summaries, format_tasks
+    from opt_gym.evaluation.records import Settings
 
     policy, theta = _load(optimizer)
     named = expand(tasks)
@@ -109,8 +113,8 @@ def _progress(name: str, done: int, total: int) -> None:
 
 
 def _write(out: Path, runs: list[Any], subject: str) -> None:
-    from opt_gym.curves import write_csv
-    from opt_gym.plots import plot_comparison
+    from opt_gym.evaluation.curves import write_csv
+    from opt_gym.evaluation.plots import plot_comparison
 
     print(f"\nwrote {write_csv(out / 'curves.csv', runs)}")
     for steps in dict.fromkeys(one.horizon for one in runs):

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from opt_gym import baselines, evaluation_jobs, normalize
-from opt_gym.baselines import GLOBAL_ADAM, PER_TASK_ADAM, Baseline
-from opt_gym.evaluation_records import Settings
+from opt_gym import normalize
+from opt_gym.evaluation import baselines, jobs
+from opt_gym.evaluation.baselines import GLOBAL_ADAM, PER_TASK_ADAM, Baseline
+from opt_gym.evaluation.records import Settings
 from opt_gym.records import Normalizer
 from tests import toy
 from tests.evaluation.made_up import TINY
@@ -72,7 +73,7 @@ def test_trials_that_nobody_measured_are_run():
 
 def test_a_trial_that_two_baselines_chose_is_run_once(monkeypatch):
     counts = []
-    build = evaluation_jobs.build_program
+    build = jobs.build_program
 
     def counted(env, optimizer, **settings):
         counts.append(settings["num_variants"])
@@ -81,7 +82,7 @@ def test_a_trial_that_two_baselines_chose_is_run_once(monkeypatch):
     def known(space, tasks, settings, cache):
         return np.stack([costs({"same": 11, "other": 10}[name]) for name in tasks])
 
-    monkeypatch.setattr(evaluation_jobs, "build_program", counted)
+    monkeypatch.setattr(jobs, "build_program", counted)
     monkeypatch.setattr(baselines, "trial_costs", known)
     same, other = {"same": toy.quadratic()}, {"other": toy.quadratic()}
     runs, choices = baselines.evaluate_baselines(

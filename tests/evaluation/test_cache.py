@@ -5,7 +5,7 @@ import pytest
 
 import learned
 import opt_gym
-from opt_gym import evaluation_cache, evaluation_jobs
+from opt_gym.evaluation import jobs, run_cache
 from opt_gym.records import Normalizer
 from tests import toy
 from tests.evaluation.made_up import TINY, parabola
@@ -24,13 +24,13 @@ OTHER = {**TINY, "layer_sizes": [5]}
 def built(monkeypatch):
     """The numbers of the parabolas whose programs were built so far."""
     calls = []
-    build = evaluation_jobs.build_program
+    build = jobs.build_program
 
     def counted(env, *args, **kwargs):
         calls.append(env.task.config["number"])
         return build(env, *args, **kwargs)
 
-    monkeypatch.setattr(evaluation_jobs, "build_program", counted)
+    monkeypatch.setattr(jobs, "build_program", counted)
     return calls
 
 
@@ -87,7 +87,7 @@ def test_a_digest_tells_normalizers_data_and_settings_apart():
             data="embedded",
             normalizer=Normalizer(2.3, best, "given"),
         )
-        return evaluation_cache.digest(env, adam, theta, settings)
+        return run_cache.digest(env, adam, theta, settings)
 
     digests = [digest(), digest(0.1), digest(task=OTHER), digest(horizon=3)]
     assert len(set(digests)) == 4
@@ -100,6 +100,6 @@ def test_what_names_do_not_tell_is_never_cached():
         opt_gym.make(task, learned_optimizer=adam, normalizer=toy.NORMALIZER)
         for task in (parabola(1), toy.quadratic())
     )
-    assert evaluation_cache.is_cacheable(adam, named)
-    assert not evaluation_cache.is_cacheable(adam._replace(name="mine"), named)
-    assert not evaluation_cache.is_cacheable(adam, nameless)
+    assert run_cache.is_cacheable(adam, named)
+    assert not run_cache.is_cacheable(adam._replace(name="mine"), named)
+    assert not run_cache.is_cacheable(adam, nameless)

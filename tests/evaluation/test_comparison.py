@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from opt_gym import plots
-from opt_gym.comparison import compare, format_summaries, format_tasks, group
-from opt_gym.curves import COLUMNS, write_csv
+from opt_gym.evaluation import plots
+from opt_gym.evaluation.comparison import compare, format_summaries, format_tasks, group
+from opt_gym.evaluation.curves import COLUMNS, write_csv
 from tests.evaluation.made_up import TINY, runs
 
 TWO = [

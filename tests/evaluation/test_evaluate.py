@@ -10,9 +10,9 @@ import learned
 import opt_gym
 from opt_gym.data.corruptions import Corruption
 from opt_gym.env import normalized
-from opt_gym.evaluation import name_tasks
-from opt_gym.evaluation_program import evaluation_steps
-from opt_gym.evaluation_records import Settings
+from opt_gym.evaluation.evaluate import name_tasks
+from opt_gym.evaluation.program import evaluation_steps
+from opt_gym.evaluation.records import Settings
 from opt_gym.records import Normalizer
 from tests import toy
 from tests.evaluation.made_up import TINY

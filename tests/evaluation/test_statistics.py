@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from opt_gym import statistics
+from opt_gym.evaluation import statistics
 
 
 @pytest.mark.parametrize(

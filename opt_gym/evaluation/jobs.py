@@ -9,8 +9,9 @@ import jax
 import numpy as np
 from jaxtyping import PyTree
 
-from opt_gym import evaluation_cache, factory, strategy
-from opt_gym.evaluation_program import (
+from opt_gym import factory, strategy
+from opt_gym.evaluation import run_cache
+from opt_gym.evaluation.program import (
     Curves,
     Program,
     build_program,
@@ -19,7 +20,7 @@ from opt_gym.evaluation_program import (
     schedule,
     seconds_per_step,
 )
-from opt_gym.evaluation_records import ARRAYS, Runs, Settings, TaskLike
+from opt_gym.evaluation.records import ARRAYS, Runs, Settings, TaskLike
 from opt_gym.records import Data, Env, LearnedOptimizer
 
 Progress = Callable[[str, int, int], None]
@@ -90,18 +91,18 @@ def _prepare(job: Job, settings: Settings, cache: Path | None) -> _Prepared:
     data = factory.load_data(env)
     digests: dict[tuple[int, int], str] = {}
     found: dict[tuple[int, int], Runs] = {}
-    if cache is not None and evaluation_cache.is_cacheable(job.optimizer, env):
+    if cache is not None and run_cache.is_cacheable(job.optimizer, env):
         for horizon in _horizons(settings):
             for variant in range(len(job.labels)):
                 theta = jax.tree.map(lambda leaf, row=variant: leaf[row], job.theta)
-                digest = evaluation_cache.digest(
+                digest = run_cache.digest(
                     env,
                     job.optimizer,
                     theta,
                     settings._replace(horizon=horizon, normalizer=None)._asdict(),
                 )
                 digests[horizon, variant] = digest
-                record = evaluation_cache.read(cache, digest)
+                record = run_cache.read(cache, digest)
                 if record is not None:
                     found[horizon, variant] = _from_cache(record, env, job, variant)
     program = None
@@ -139,7 +140,7 @@ def _run(prepared: _Prepared, settings: Settings, cache: Path | None) -> list[Ru
             runs[place] = _runs(job, env, steps, seconds, one, job.labels[place[1]])
             if cache is not None and place in digests:
                 record = _to_cache(runs[place])
-                evaluation_cache.write(cache, digests[place], record)
+                run_cache.write(cache, digests[place], record)
     return [
         runs[horizon, variant]
         for horizon in _horizons(settings)

@@ -23,15 +23,15 @@ from opt_gym.files import write_atomically
 from opt_gym.normalize import digest_data
 from opt_gym.records import Env, LearnedOptimizer
 
-_PACKAGE = Path(__file__).resolve().parent
+_PACKAGE = Path(__file__).resolve().parent.parent
 _WITHOUT_INFLUENCE = (
     "cli",
     "gym",
-    "baselines.py",
-    "comparison.py",
-    "curves.py",
-    "plots.py",
-    "statistics.py",
+    "evaluation/baselines.py",
+    "evaluation/comparison.py",
+    "evaluation/curves.py",
+    "evaluation/plots.py",
+    "evaluation/statistics.py",
 )
 """What only uses results; all other source files of the package are in the digest."""
 
@@ -99,7 +99,7 @@ def _code_digest(folder: Path) -> str:
     files = [
         path
         for path in _PACKAGE.rglob("*.py")
-        if path.relative_to(_PACKAGE).parts[0] not in _WITHOUT_INFLUENCE
+        if not path.relative_to(_PACKAGE).as_posix().startswith(_WITHOUT_INFLUENCE)
     ]
     content = hashlib.sha256()
     for path in sorted({*files, *folder.glob("*.py")}):

@@ -49,7 +49,7 @@ class Runs(NamedTuple):
         task, config: the task's name and its config.
         optimizer: its name (and variant).
         horizon, objective, normalizer: of the runs.
-        seconds_per_step: see `evaluation_program.seconds_per_step`.
+        seconds_per_step: see `program.seconds_per_step`.
         inner_steps: [points], updates done at each evaluation.
         train_loss, valid_loss, test_loss, objective_loss: [seeds, points], means over the
             evaluation batches; valid is the split `valid_outer`.

@@ -6,10 +6,10 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from opt_gym import statistics
-from opt_gym.evaluation_records import Runs
+from opt_gym.evaluation import statistics
+from opt_gym.evaluation.records import Runs
+from opt_gym.evaluation.statistics import Interval
 from opt_gym.plugins import unknown
-from opt_gym.statistics import Interval
 
 
 class Summary(NamedTuple):

@@ -19,9 +19,9 @@ import numpy as np
 from jaxtyping import Float, PyTree
 
 from opt_gym import factory, normalize, plugins
-from opt_gym.evaluation import name_tasks
-from opt_gym.evaluation_jobs import Job, Progress, run_jobs
-from opt_gym.evaluation_records import Runs, Settings, TaskLike
+from opt_gym.evaluation.evaluate import name_tasks
+from opt_gym.evaluation.jobs import Job, Progress, run_jobs
+from opt_gym.evaluation.records import Runs, Settings, TaskLike
 from opt_gym.records import LearnedOptimizer, Task
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from opt_gym.evaluation_records import Runs
+from opt_gym.evaluation.records import Runs
 from opt_gym.files import write_atomically
 
 COLUMNS = (

@@ -11,9 +11,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from opt_gym import statistics
-from opt_gym.comparison import bounded, group, mean_costs
-from opt_gym.evaluation_records import Runs
+from opt_gym.evaluation import statistics
+from opt_gym.evaluation.comparison import bounded, group, mean_costs
+from opt_gym.evaluation.records import Runs
 from opt_gym.files import write_atomically
 from opt_gym.plugins import unknown
 

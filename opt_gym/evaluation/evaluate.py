@@ -4,8 +4,8 @@
     runs[0].train_loss    # [seeds, points]
 
 The environment and `unroll` are those that outer-training uses. Statistics of the result are
-in `opt_gym.comparison`, CSV in `opt_gym.curves`, pictures in `opt_gym.plots`, hand-designed
-baselines in `opt_gym.baselines`.
+in `comparison` beside this file, CSV in `curves`, pictures in `plots`, hand-designed
+baselines in `baselines`.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,8 +18,8 @@ import optax
 from jaxtyping import PyTree
 
 from opt_gym.data.corruptions import Corruption
-from opt_gym.evaluation_jobs import Job, Progress, run_jobs
-from opt_gym.evaluation_records import Runs, Settings, TaskLike
+from opt_gym.evaluation.jobs import Job, Progress, run_jobs
+from opt_gym.evaluation.records import Runs, Settings, TaskLike
 from opt_gym.foreign import from_optax
 from opt_gym.records import LearnedOptimizer, Normalizer, Task
 

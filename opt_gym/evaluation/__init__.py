@@ -1,0 +1,1 @@
+"""Running optimizers on tasks, caching the runs, and comparing them."""
