@@ -34,15 +34,31 @@ class Images(NamedTuple):
     labels: Any
 
 
+class Texts(NamedTuple):
+    """One split of a text set, as it lies on the device: all examples end to end.
+
+    Shapes: tokens [total] uint8 (bytes) or uint16 (subwords), ids 1 and up; starts [n] int32,
+    where each example begins; lengths [n] int32, >= 1; labels [n] int32.
+    """
+
+    tokens: Any
+    starts: Any
+    lengths: Any
+    labels: Any
+
+
 class Batch(NamedTuple):
     """What a loss sees of the data at one inner step.
 
-    Shapes: inputs [batch, ...] (images: float32 in [0, 1], [batch, h, w, c]);
-    targets [batch, ...] or None where the inputs are their own target.
+    Shapes: inputs [batch, ...] (images: float32 in [0, 1], [batch, h, w, c]; text: int32
+    [batch, time], 0 where there is no token); targets [batch, ...] or None where the inputs
+    are their own target; mask [batch, time] float32, 1 where a position counts, or None
+    where all do.
     """
 
     inputs: Any
     targets: Any
+    mask: Any = None
 
 
 class Task(NamedTuple):
@@ -52,8 +68,8 @@ class Task(NamedTuple):
         config: the JSON values it was built from, `family` included.
         batch_size: examples a batch; 0 where there is no data.
         dataset: the data set's name as the config gives it, "none" for synthetic tasks.
-        input_kind: "image" (inputs [batch, h, w, c] in [0, 1], can be corrupted),
-            "array" (any other numbers) or "none".
+        input_kind: "image" (inputs [batch, h, w, c] in [0, 1], can be corrupted), "text"
+            (token ids [batch, time]), "array" (any other numbers) or "none".
         loss_floor: a number no loss goes below, for a provisional normalizer.
         roles: per tensor of φ in leaf order: "kernel", "bias", "embedding" or "norm".
         load_data: (source "auto" | "embedded" | "tfds") -> Data, numpy arrays on the host.
