@@ -29,16 +29,16 @@ def draw_noise(
 
 
 def sample_latent(
-    mean: Float[Array, "b *z"],
-    log_sigma: Float[Array, "b *z"],
-    noise: Float[Array, "b *z"],
-) -> Float[Array, "b *z"]:
+    mean: Float[Array, "b ..."],
+    log_sigma: Float[Array, "b ..."],
+    noise: Float[Array, "b ..."],
+) -> Float[Array, "b ..."]:
     """A draw from N(mean, sigma²) as mean + sigma * noise, so that gradients pass."""
     return mean + jnp.exp(log_sigma) * noise
 
 
 def kl_divergence(
-    mean: Float[Array, "b *z"], log_sigma: Float[Array, "b *z"]
+    mean: Float[Array, "b ..."], log_sigma: Float[Array, "b ..."]
 ) -> Float[Array, " b"]:
     """KL(N(mean, sigma²) || N(0, 1)) in nats, summed over an example's latents.
 
@@ -49,12 +49,12 @@ def kl_divergence(
 
 
 def log_likelihood(
-    x: Float[Array, "b *p"],
-    quantisation: Float[Array, "b *p"],
-    mean: Float[Array, "b *p"],
-    log_sigma: Float[Array, "b *p"],
+    x: Float[Array, "b ..."],
+    quantisation: Float[Array, "b ..."],
+    mean: Float[Array, "b ..."],
+    log_sigma: Float[Array, "b ..."],
 ) -> Float[Array, " b"]:
-    """log p(x | z) in nats, summed over an example's pixels.
+    """The log density of x given z in nats, summed over an example's pixels.
 
     One pixel's: log N(x + quantisation; mean, sigma²) - log 255, a density made a
     probability by the width of a pixel's step. `mean` and `log_sigma` are clipped here to
