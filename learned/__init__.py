@@ -2,12 +2,13 @@
 
 from typing import Any
 
+from learned.opt_list import opt_list
 from learned.theta_file import load, save
 from learned.to_optax import to_optax
 from opt_gym import plugins
 from opt_gym.records import LearnedOptimizer
 
-__all__ = ["load", "make", "names", "save", "to_optax"]
+__all__ = ["load", "make", "names", "opt_list", "save", "to_optax"]
 
 
 def names() -> list[str]:

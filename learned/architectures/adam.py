@@ -12,7 +12,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from learned.architectures._descent import hand_designed
+from learned.architectures._descent import hand_designed, zeros
 from opt_gym.records import LearnedOptimizer, Signal, Spec
 
 
@@ -42,7 +42,7 @@ def make(
         "one_minus_b2": one_minus_b2,
         "epsilon": epsilon,
     }
-    return hand_designed("adam", hyperparameters, 2, rule)
+    return hand_designed("adam", hyperparameters, zeros(2), rule)
 
 
 SPEC = Spec(

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from learned.architectures._descent import hand_designed
+from learned.architectures._descent import hand_designed, zeros
 from opt_gym.records import LearnedOptimizer, Signal, Spec
 
 
@@ -18,7 +18,7 @@ def make(learning_rate: float = 0.01, decay: float = 0.9) -> LearnedOptimizer:
         return -theta["learning_rate"] * m, (m,)
 
     hyperparameters = {"learning_rate": learning_rate, "decay": decay}
-    return hand_designed("momentum", hyperparameters, 1, rule)
+    return hand_designed("momentum", hyperparameters, zeros(1), rule)
 
 
 SPEC = Spec(

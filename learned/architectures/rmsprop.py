@@ -5,7 +5,7 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from learned.architectures._descent import hand_designed
+from learned.architectures._descent import hand_designed, zeros
 from opt_gym.records import LearnedOptimizer, Signal, Spec
 
 
@@ -25,7 +25,7 @@ def make(
         "decay": decay,
         "epsilon": epsilon,
     }
-    return hand_designed("rmsprop", hyperparameters, 1, rule)
+    return hand_designed("rmsprop", hyperparameters, zeros(1), rule)
 
 
 SPEC = Spec(

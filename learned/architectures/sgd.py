@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from learned.architectures._descent import hand_designed
+from learned.architectures._descent import hand_designed, zeros
 from opt_gym.records import LearnedOptimizer, Signal, Spec
 
 
@@ -16,7 +16,7 @@ def make(learning_rate: float = 0.1) -> LearnedOptimizer:
     ) -> tuple[Any, tuple]:
         return -theta["learning_rate"] * grad, memories
 
-    return hand_designed("sgd", {"learning_rate": learning_rate}, 0, rule)
+    return hand_designed("sgd", {"learning_rate": learning_rate}, zeros(0), rule)
 
 
 SPEC = Spec(

@@ -1,0 +1,51 @@
+"""Adagrad as TensorFlow 1 has it: a ← a + g², Δφ = −lr·g/√a, from an initial a above zero.
+
+θ = {learning_rate, initial_accumulator_value}; equal to `optax.adagrad(..., eps=0)`.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from learned.architectures._descent import hand_designed
+from opt_gym.records import LearnedOptimizer, Signal, Spec
+
+
+def make(
+    learning_rate: float = 0.01, initial_accumulator_value: float = 0.1
+) -> LearnedOptimizer:
+    """The optimizer "adagrad".
+
+    Raises:
+        ValueError: an initial accumulator that is not above zero.
+    """
+    if not initial_accumulator_value > 0:
+        raise ValueError(
+            f"initial_accumulator_value must be > 0, got {initial_accumulator_value}"
+        )
+
+    def start(theta: PyTree, leaf: Any) -> tuple:
+        value = theta["initial_accumulator_value"]
+        return (jnp.full(leaf.shape, value, jnp.float32),)
+
+    def rule(
+        theta: PyTree, grad: Any, memories: tuple, signal: Signal
+    ) -> tuple[Any, tuple]:
+        a = memories[0] + grad * grad
+        return -theta["learning_rate"] * grad / jnp.sqrt(a), (a,)
+
+    hyperparameters = {
+        "learning_rate": learning_rate,
+        "initial_accumulator_value": initial_accumulator_value,
+    }
+    return hand_designed("adagrad", hyperparameters, start, rule)
+
+
+SPEC = Spec(
+    kind="architecture",
+    name="adagrad",
+    make=make,
+    config={"learning_rate": 0.01, "initial_accumulator_value": 0.1},
+    source="Duchi, Hazan & Singer 2011; TensorFlow 1.15 tf.train.AdagradOptimizer",
+)

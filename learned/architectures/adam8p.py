@@ -1,0 +1,104 @@
+"""TaskSet's Adam with eight numbers: penalties on the weights and two decays of the rate.
+
+    g ← g + 2 l₂ φ + l₁ sign φ
+    u = m/(1−β₁ᵗ) / (√(v/(1−β₂ᵗ) + 1e-10) + ε)
+    Δφ = −lr · max(1 − linear_decay·s, 0) · exp(−exponential_decay·s) · u
+
+with t = 1, 2, … and s = (t − 1) · 10,000/T, T the planned number of steps: the decays are
+per step of a run of 10,000, and stretched to the run at hand. `_moments.py` says how βᵗ is
+computed. TaskSet's space adam6p is this rule without penalties.
+
+`faithful=True` leaves the stretch out (s = t − 1), as TaskSet's code does for adam8p: the
+number of steps is never handed on there.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from learned.architectures import _moments
+from learned.architectures._descent import hand_designed
+from opt_gym.records import LearnedOptimizer, Signal, Spec
+
+REFERENCE_STEPS = 10_000
+"""The length of TaskSet's runs, in which the decays are counted."""
+
+_INSIDE_ROOT = 1e-10
+
+
+def make(
+    learning_rate: float = 0.001,
+    one_minus_b1: float = 0.1,
+    one_minus_b2: float = 0.001,
+    epsilon: float = 1e-8,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    linear_decay: float = 0.0,
+    exponential_decay: float = 0.0,
+    faithful: bool = False,
+) -> LearnedOptimizer:
+    """The optimizer "adam8p"; θ = the eight numbers.
+
+    Args:
+        learning_rate, one_minus_b1, one_minus_b2, epsilon: as in "adam".
+        l1, l2: factors of Σ|φ| and Σφ², which are added to the loss.
+        linear_decay, exponential_decay: of the rate, per step of a run of 10,000.
+        faithful: count the run's own steps instead, whatever its length.
+    """
+
+    def rule(
+        theta: PyTree, grad: Any, memories: tuple, signal: Signal
+    ) -> tuple[Any, tuple]:
+        penalty = 2 * theta["l2"] * signal.params + theta["l1"] * jnp.sign(
+            signal.params
+        )
+        moments = _moments.follow(theta, grad + penalty, memories)
+        m, v, p1, p2 = moments
+        root = jnp.sqrt(v / (1 - p2) + _INSIDE_ROOT)
+        direction = m / (1 - p1) / (root + theta["epsilon"])
+        s = jnp.asarray(signal.t, jnp.float32)
+        if not faithful:
+            s = s * (REFERENCE_STEPS / jnp.asarray(signal.horizon, jnp.float32))
+        linear = jnp.maximum(1 - theta["linear_decay"] * s, 0.0)
+        rate = theta["learning_rate"] * linear
+        return -rate * jnp.exp(-theta["exponential_decay"] * s) * direction, moments
+
+    hyperparameters = {
+        "learning_rate": learning_rate,
+        "one_minus_b1": one_minus_b1,
+        "one_minus_b2": one_minus_b2,
+        "epsilon": epsilon,
+        "l1": l1,
+        "l2": l2,
+        "linear_decay": linear_decay,
+        "exponential_decay": exponential_decay,
+    }
+    return hand_designed(
+        "adam8p",
+        hyperparameters,
+        _moments.start,
+        rule,
+        options={"faithful": faithful},
+        needs=() if faithful else ("horizon",),
+    )
+
+
+SPEC = Spec(
+    kind="architecture",
+    name="adam8p",
+    make=make,
+    config={
+        "learning_rate": 0.001,
+        "one_minus_b1": 0.1,
+        "one_minus_b2": 0.001,
+        "epsilon": 1e-8,
+        "l1": 0.0,
+        "l2": 0.0,
+        "linear_decay": 0.0,
+        "exponential_decay": 0.0,
+        "faithful": False,
+    },
+    source="Metz et al. 2020, arXiv 2002.11887 (google-research/task_set, "
+    "optimizers/adam8p.py); its equation has slips, this is what the code does",
+)

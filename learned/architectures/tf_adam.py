@@ -1,0 +1,56 @@
+"""Adam as TensorFlow 1 has it: ε stands outside the correction of the bias.
+
+    Δφ = −lr · √(1−β₂ᵗ)/(1−β₁ᵗ) · m/(√v + ε),  t = 1, 2, …
+
+Kingma & Ba call this ε "ε hat". In "adam" beside this file it stands inside. TaskSet's
+spaces adam1p and adam4p are this rule; `_moments.py` says how βᵗ is computed.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from learned.architectures import _moments
+from learned.architectures._descent import hand_designed
+from opt_gym.records import LearnedOptimizer, Signal, Spec
+
+
+def make(
+    learning_rate: float = 0.001,
+    one_minus_b1: float = 0.1,
+    one_minus_b2: float = 0.001,
+    epsilon: float = 1e-8,
+) -> LearnedOptimizer:
+    """The optimizer "tf_adam"; θ as that of "adam"."""
+
+    def rule(
+        theta: PyTree, grad: Any, memories: tuple, signal: Signal
+    ) -> tuple[Any, tuple]:
+        moments = _moments.follow(theta, grad, memories)
+        m, v, p1, p2 = moments
+        rate = theta["learning_rate"] * jnp.sqrt(1 - p2) / (1 - p1)
+        return -rate * m / (jnp.sqrt(v) + theta["epsilon"]), moments
+
+    hyperparameters = {
+        "learning_rate": learning_rate,
+        "one_minus_b1": one_minus_b1,
+        "one_minus_b2": one_minus_b2,
+        "epsilon": epsilon,
+    }
+    return hand_designed("tf_adam", hyperparameters, _moments.start, rule)
+
+
+SPEC = Spec(
+    kind="architecture",
+    name="tf_adam",
+    make=make,
+    config={
+        "learning_rate": 0.001,
+        "one_minus_b1": 0.1,
+        "one_minus_b2": 0.001,
+        "epsilon": 1e-8,
+    },
+    source="TensorFlow 1.15 tf.train.AdamOptimizer; Kingma & Ba 2014, arXiv:1412.6980, "
+    "section 2, last paragraph",
+)
