@@ -22,6 +22,7 @@ import numpy as np
 import opt_gym
 from opt_gym import plugins
 from opt_gym.data.corruptions import Corruption, corrupt
+from opt_gym.data.digest import digest_data
 from opt_gym.env import build
 from opt_gym.evaluation.program import build_program, evaluation_steps, schedule
 from opt_gym.files import write_atomically
@@ -112,22 +113,6 @@ def digest_config(config: Config) -> str:
     """The first 16 hex digits of the SHA-256 of a config's JSON, floats at 10 digits."""
     text = json.dumps(_rounded(config), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-_data_digests: dict[tuple[int, ...], tuple[Any, str]] = {}
-
-
-def digest_data(data: Data) -> str:
-    """The first 16 hex digits of the SHA-256 of all arrays, shapes and types."""
-    leaves = jax.tree.leaves(data)
-    identity = tuple(id(leaf) for leaf in leaves)
-    if identity not in _data_digests:
-        found = hashlib.sha256()
-        for leaf in map(np.asarray, leaves):
-            found.update(f"{leaf.dtype}{leaf.shape}".encode())
-            found.update(np.ascontiguousarray(leaf).data)
-        _data_digests[identity] = (data, found.hexdigest()[:16])
-    return _data_digests[identity][1]
 
 
 def user_table() -> Path:

@@ -1,21 +1,37 @@
-"""The image sets: what each is, what serves it here, and loading it.
+"""The data sets: what there is, what serves each here, and loading it.
 
 Sources: "tfds" is the original where the user has prepared it, "embedded" a stand-in made of
-images that come inside scikit-learn, "auto" the first of the two that there is.
+images that come inside scikit-learn or of Python's own documentation, "auto" the first of
+the two that there is.
 """
 
-import hashlib
 import warnings
-import weakref
 from functools import cache, lru_cache
-from typing import NamedTuple
 
 import jax
-import numpy as np
 
-from opt_gym.data import embedded, tfds
+from opt_gym.data import embedded_images, images, splits, texts, tfds
+from opt_gym.data.encoders import take
+from opt_gym.data.images import IMAGE_SETS, ImageSet, Ways
+from opt_gym.data.texts import TEXT_SETS, TextSet
 from opt_gym.plugins import unknown
 from opt_gym.records import SPLITS, Data, Images
+
+__all__ = [
+    "IMAGE_SETS",
+    "SMALLEST_TRAIN",
+    "SOURCES",
+    "TEXT_SETS",
+    "ImageSet",
+    "StandInWarning",
+    "TextSet",
+    "describe",
+    "image_set",
+    "is_known",
+    "load_images",
+    "load_texts",
+    "text_set",
+]
 
 SOURCES = ("auto", "embedded", "tfds")
 
@@ -23,84 +39,13 @@ SMALLEST_TRAIN = 128
 """A scaled-down train slice keeps at least this many examples."""
 
 
-class ImageSet(NamedTuple):
-    """One labelled image set and how TaskSet cuts it.
-
-    Attributes:
-        name: as in a task config.
-        builder: the TFDS builder it is read from, "" where there is none.
-        shape: height, width, channels.
-        num_classes: labels are 0 ... num_classes - 1.
-        sizes: examples per split (train, valid_inner, valid_outer, test).
-        num_valid: examples of each slice that is cut from the start of train.
-        label_key: the feature that is the label.
-        resized: whether the originals are resized to `shape`.
-    """
-
-    name: str
-    builder: str
-    shape: tuple[int, int, int]
-    num_classes: int
-    sizes: tuple[int, int, int, int]
-    num_valid: int
-    label_key: str = "label"
-    resized: bool = False
-
-
-def _gray(name: str) -> ImageSet:
-    return ImageSet(name, name, (28, 28, 1), 10, (50000, 5000, 5000, 10000), 5000)
-
-
-def _cifar(name: str, num_classes: int) -> ImageSet:
-    sizes = (40000, 5000, 5000, 10000)
-    return ImageSet(name, name, (32, 32, 3), num_classes, sizes, 5000)
-
-
-def _imagenet(size: int) -> ImageSet:
-    name = f"imagenet_resized/{size}x{size}"
-    sizes = (1271167, 5000, 5000, 50000)
-    return ImageSet(name, name, (size, size, 3), 1000, sizes, 5000)
-
-
-def _resized(
-    builder: str,
-    num_classes: int,
-    sizes: tuple[int, int, int, int],
-    num_valid: int = 5000,
-    label_key: str = "label",
-) -> ImageSet:
-    name = f"{builder.split('/')[0]}_32x32"
-    shape = (32, 32, 3)
-    return ImageSet(
-        name, builder, shape, num_classes, sizes, num_valid, label_key, True
-    )
-
-
-IMAGE_SETS = {
-    entry.name: entry
-    for entry in (
-        ImageSet("digits", "", (8, 8, 1), 10, (1260, 179, 179, 179), 179),
-        _gray("mnist"),
-        _gray("fashion_mnist"),
-        _cifar("cifar10", 10),
-        _cifar("cifar100", 100),
-        _resized("food101", 101, (86000, 5000, 5000, 5000)),
-        # TaskSet's labels are the 72 angles of view, not the 100 objects.
-        _resized("coil100", 72, (4800, 800, 800, 800), 800, "angle_label"),
-        _resized("deep_weeds", 9, (11509, 2000, 2000, 2000), 2000),
-        _resized("sun397/tfds", 397, (71128, 5000, 10875, 21750)),
-        _imagenet(16),
-        _imagenet(32),
-    )
-}
-"""Every image set by name; sizes as TaskSet cuts them (digits is ours).
-
-Source: Metz et al. 2020, arXiv 2002.11887 (google-research/task_set, datasets).
-"""
-
-
 class StandInWarning(UserWarning):
-    """An image set is served by a stand-in and not by the original."""
+    """A data set is served by a stand-in and not by the original."""
+
+
+def is_known(name: str) -> bool:
+    """Whether it is the name of a data set, of images or of text."""
+    return name in IMAGE_SETS or name in TEXT_SETS
 
 
 def image_set(name: str) -> ImageSet:
@@ -114,49 +59,112 @@ def image_set(name: str) -> ImageSet:
     return IMAGE_SETS[name]
 
 
-def load(name: str, source: str, num_train: int | None = None) -> Data:
-    """{split: Images} as read-only numpy arrays; one copy a process, so share it.
-
-    `num_train` keeps the first so many examples of train. Where a stand-in serves, it is
-    scaled by (examples of the stand-in's train) / (of the original's), and no fewer than
-    128 are kept, so that "a tenth of train" stays about a tenth. A stand-in that serves
-    for source "auto" is announced by one `StandInWarning` per name and process.
+def text_set(name: str) -> TextSet:
+    """The entry of that name.
 
     Raises:
-        ValueError: unknown name or source.
+        ValueError: there is none (near matches are named).
+    """
+    if name not in TEXT_SETS:
+        raise ValueError(unknown("text set", name, list(TEXT_SETS)))
+    return TEXT_SETS[name]
+
+
+def load_images(
+    name: str,
+    source: str,
+    *,
+    num_train: int | None = None,
+    num_valid: int | None = None,
+    ways: Ways | None = None,
+) -> Data:
+    """{split: Images} as read-only numpy arrays; one copy a process, so share it.
+
+    A stand-in that serves for source "auto" is announced by one `StandInWarning` per name
+    and process. Its splits have the proportions of the original's.
+
+    Args:
+        name: of `IMAGE_SETS`.
+        source: of `SOURCES`.
+        num_train: keeps the first so many examples of train. Where a stand-in serves, it
+            is scaled by (examples of the stand-in's train) / (of the original's), and no
+            fewer than 128 are kept, so that "a tenth of train" stays about a tenth.
+        num_valid: examples of each slice that is cut from the start of train; the set's
+            own where None.
+        ways: (k, seed): only k classes, `RandomState(seed).permutation(num_classes)[:k]`,
+            labelled 0 ... k - 1 in that order, taken after the splits are cut. A
+            photograph stand-in has k cells instead; its seed says which crops there are.
+
+    Raises:
+        ValueError: an unknown name or source, or a setting that leaves nothing.
         FileNotFoundError: source "tfds" and no original prepared; says how to do that.
     """
     entry = image_set(name)
+    if ways is not None:
+        images.check_ways(entry, ways)
+    _check_num_train(num_train)
     found = _serving(entry, source)
     if source == "auto" and entry.builder and found == "embedded":
         _warn_once(name)
-    return _load(name, found, num_train)
+    chosen = entry.num_valid if num_valid is None else num_valid
+    return _images(name, found, num_train, chosen, ways)
+
+
+def load_texts(
+    name: str,
+    source: str,
+    *,
+    num_train: int | None = None,
+    num_valid: int | None = None,
+    just_train: bool = False,
+) -> Data:
+    """{split: Texts} as read-only numpy arrays; one copy a process, so share it.
+
+    Args:
+        name: of `TEXT_SETS`.
+        source, num_train: as `load_images`, warning and scaling included.
+        num_valid: as `load_images`; 3000 where None.
+        just_train: all four splits are the train slice (TaskSet's language models).
+
+    Raises:
+        ValueError, FileNotFoundError: as `load_images`.
+    """
+    entry = text_set(name)
+    _check_num_train(num_train)
+    found = _serving(entry, source)
+    if source == "auto" and found == "embedded":
+        _warn_once(name)
+    chosen = entry.num_valid if num_valid is None else num_valid
+    data = _texts(name, found, num_train, chosen)
+    return dict.fromkeys(SPLITS, data["train"]) if just_train else data
 
 
 def describe(name: str, source: str) -> str:
-    """What serves the set: "mnist (original, tfds 3.0.1)", "mnist (stand-in: ...)".
+    """What serves a set: "mnist (original, tfds 3.0.1)", "mnist (stand-in: ...)".
 
     Raises:
-        ValueError, FileNotFoundError: as `load`.
+        ValueError: an unknown name or source.
+        FileNotFoundError: source "tfds" and no original prepared.
     """
-    entry = image_set(name)
+    if not is_known(name):
+        raise ValueError(unknown("data set", name, [*IMAGE_SETS, *TEXT_SETS]))
+    entry = IMAGE_SETS.get(name) or TEXT_SETS[name]
+    found = _serving(entry, source)
+    if isinstance(entry, TextSet):
+        return texts.describe(entry, found)
     if not entry.builder:
         return name
-    if _serving(entry, source) == "tfds":
+    if found == "tfds":
         return f"{name} (original, tfds {tfds.find(entry.builder).version})"
-    return f"{name} (stand-in: {embedded.describe(entry.shape)})"
+    return f"{name} (stand-in: {embedded_images.describe(entry.shape)})"
 
 
-def digest(data: Data) -> str:
-    """Twelve hexadecimal digits of the SHA-256 of all arrays, their shapes and places."""
-    total = hashlib.sha256()
-    for path, leaf in jax.tree_util.tree_leaves_with_path(data):
-        total.update(jax.tree_util.keystr(path).encode())
-        total.update(_array_digest(leaf))
-    return total.hexdigest()[:12]
+def _check_num_train(num_train: int | None) -> None:
+    if num_train is not None and num_train < 1:
+        raise ValueError(f"num_train must be >= 1, got {num_train}")
 
 
-def _serving(entry: ImageSet, source: str) -> str:
+def _serving(entry: ImageSet | TextSet, source: str) -> str:
     if source not in SOURCES:
         raise ValueError(unknown("data source", source, list(SOURCES)))
     if not entry.builder or source == "embedded":
@@ -179,53 +187,37 @@ def _warn_once(name: str) -> None:
 
 
 @lru_cache(maxsize=64)
-def _load(name: str, found: str, num_train: int | None) -> Data:
+def _images(
+    name: str, found: str, num_train: int | None, num_valid: int, ways: Ways | None
+) -> Data:
     entry = image_set(name)
     if num_train is None:
-        data = _read(entry, found)
-    else:
-        data = dict(_load(name, found, None))
-        train = data["train"]
-        kept = num_train
-        if found == "embedded":
-            share = num_train / entry.sizes[0]
-            kept = max(SMALLEST_TRAIN, round(share * len(train.labels)))
-        data["train"] = Images(train.images[:kept], train.labels[:kept])
+        return _frozen(images.read(entry, found, num_valid, ways))
+    whole = _images(name, found, None, num_valid, ways)
+    train = whole["train"]
+    count = num_train
+    if found == "embedded":
+        original = images.sizes(entry, num_valid, ways)[0]
+        count = splits.kept(num_train, original, len(train.labels), SMALLEST_TRAIN)
+    train = Images(train.images[:count], train.labels[:count])
+    return _frozen({**whole, "train": train})
+
+
+@lru_cache(maxsize=64)
+def _texts(name: str, found: str, num_train: int | None, num_valid: int) -> Data:
+    entry = text_set(name)
+    if num_train is None:
+        return _frozen(texts.read(entry, found, num_valid))
+    whole = _texts(name, found, None, num_valid)
+    train = whole["train"]
+    count = num_train
+    if found == "embedded":
+        original = splits.sizes(entry.sizes, num_valid)[0]
+        count = splits.kept(num_train, original, len(train.labels), SMALLEST_TRAIN)
+    return _frozen({**whole, "train": take(train, 0, count)})
+
+
+def _frozen(data: Data) -> Data:
     for leaf in jax.tree.leaves(data):
         leaf.setflags(write=False)
     return data
-
-
-def _read(entry: ImageSet, found: str) -> Data:
-    if found == "tfds":
-        arrays = tfds.read(
-            entry.builder,
-            entry.num_valid,
-            entry.label_key,
-            entry.shape if entry.resized else None,
-        )
-    elif not entry.builder:
-        arrays = embedded.digits(entry.sizes)
-    elif entry.shape[2] == 1:
-        arrays = embedded.enlarged_digits(entry.shape[0], entry.sizes)
-    else:
-        arrays = embedded.photograph_crops(
-            entry.shape[0], entry.num_classes, entry.sizes
-        )
-    return {split: Images(*pair) for split, pair in zip(SPLITS, arrays, strict=True)}
-
-
-_digests: dict[int, tuple[weakref.ref, bytes]] = {}
-
-
-def _array_digest(leaf: np.ndarray) -> bytes:
-    kept = _digests.get(id(leaf))
-    if kept is not None and kept[0]() is leaf:
-        return kept[1]
-    array = np.ascontiguousarray(leaf)
-    content = hashlib.sha256(f"{array.dtype}{array.shape}".encode())
-    content.update(array.data)
-    place = id(leaf)
-    forget = weakref.ref(leaf, lambda _: _digests.pop(place, None))
-    _digests[place] = (forget, content.digest())
-    return content.digest()

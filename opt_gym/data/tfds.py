@@ -1,18 +1,18 @@
-"""Reads image sets that the user prepared with tensorflow-datasets; never downloads.
+"""What the user prepared with tensorflow-datasets; never downloads.
 
 Only the array_record format is read, because it needs no TensorFlow. What is read once is
-kept, decoded and resized, in a cache folder: $OPT_GYM_CACHE, else the user's own.
+kept, decoded, in a cache folder: $OPT_GYM_CACHE, else the user's own.
 """
 
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from opt_gym.data.embedded import Arrays
 from opt_gym.strategy import cache_folder
 
 FORMAT = "array_record"
@@ -57,57 +57,73 @@ def is_prepared(builder: str) -> bool:
     return True
 
 
-def read(
-    builder: str,
-    num_valid: int,
-    label_key: str,
-    resize_to: tuple[int, int, int] | None = None,
-) -> Arrays:
-    """The four splits of a prepared image set, cut as TaskSet cuts them.
-
-    valid_inner is the first `num_valid` of train; valid_outer is the validation split
-    where there is one beside a test split, else the next `num_valid`; test is the test (or
-    the only other) split, else the next `num_valid`; train is what is left, in file order.
+def read_images(
+    builder: str, label_key: str, resize_to: tuple[int, int, int] | None = None
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """(images uint8 [n, h, w, c], labels int32 [n]) of each split of a prepared image set.
 
     Raises:
         FileNotFoundError: not prepared.
-        ValueError: nothing is left for train, or the images differ in size and
-            `resize_to` is None.
+        ValueError: the images differ in size and `resize_to` is None.
     Source: Metz et al. 2020, arXiv 2002.11887 (google-research/task_set, datasets);
         resizing is OpenCV's INTER_CUBIC to the whole target, aspect ratio not kept.
     """
     prepared = find(builder)
-    stored = _cached(prepared, label_key, resize_to)
-    return cut(stored, num_valid)
+
+    def decode() -> dict[str, np.ndarray]:
+        stored = _decode(prepared.path, label_key, resize_to)
+        return {
+            f"{split}/{field}": array
+            for split, pair in stored.items()
+            for field, array in zip(("images", "labels"), pair, strict=True)
+        }
+
+    arrays = cached(prepared, "images", f"{label_key} {resize_to}", decode)
+    names = {key.split("/")[0] for key in arrays}
+    return {s: (arrays[f"{s}/images"], arrays[f"{s}/labels"]) for s in names}
 
 
-def cut(stored: dict[str, tuple[np.ndarray, np.ndarray]], num_valid: int) -> Arrays:
-    """TaskSet's four splits of the original ones; see `read`."""
-    images, labels = stored["train"]
-    others = [name for name in ("validation", "test") if name in stored]
-    slices = [
-        "valid_inner",
-        *["valid_outer"] * (len(others) < 2),
-        *["test"] * (not others),
-    ]
-    parts = {
-        name: (images[i * num_valid :][:num_valid], labels[i * num_valid :][:num_valid])
-        for i, name in enumerate(slices)
-    }
-    parts["train"] = (
-        images[len(slices) * num_valid :],
-        labels[len(slices) * num_valid :],
-    )
-    if len(parts["train"][1]) == 0:
-        raise ValueError(
-            f"{len(labels)} training examples leave none after {len(slices)} slices "
-            f"of {num_valid} for validation"
-        )
-    if len(others) == 2:
-        parts["valid_outer"] = stored["validation"]
-    if others:
-        parts["test"] = stored[others[-1]]
-    return [parts[name] for name in ("train", "valid_inner", "valid_outer", "test")]
+def cached(
+    prepared: Prepared,
+    folder: str,
+    settings: str,
+    decode: Callable[[], dict[str, np.ndarray]],
+) -> dict[str, np.ndarray]:
+    """What `decode` gives for a prepared data set, from the cache where it is there."""
+    stamp = (prepared.path / "dataset_info.json").stat().st_mtime_ns
+    origin = f"{prepared.path.resolve()} {stamp} {settings}"
+    name = hashlib.sha256(origin.encode()).hexdigest()[:24]
+    return keep_arrays(cache_folder() / folder / f"{name}.npz", decode)
+
+
+def keep_arrays(
+    file: Path, make: Callable[[], dict[str, np.ndarray]]
+) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, which is made first where it does not exist."""
+    if not file.exists():
+        arrays: dict[str, Any] = make()
+        file.parent.mkdir(parents=True, exist_ok=True)
+        # Whole or not at all: another process may be reading or writing the same file.
+        part = file.with_name(f"{file.stem}.{os.getpid()}.part.npz")
+        np.savez(part, **arrays)
+        part.replace(file)
+    with np.load(file, allow_pickle=False) as stored:
+        return {key: stored[key] for key in stored.files}
+
+
+def open_builder(path: Path) -> Any:
+    """The TFDS builder of a prepared folder.
+
+    Raises:
+        ImportError: tensorflow-datasets is not installed; says how to install it.
+    """
+    try:
+        import tensorflow_datasets
+    except ImportError as error:
+        raise ImportError(
+            f"reading {path} needs tensorflow-datasets: pip install 'opt-gym[tfds]'"
+        ) from error
+    return tensorflow_datasets.builder_from_directory(path)
 
 
 def _data_dir() -> Path:
@@ -123,43 +139,10 @@ def _file_format(path: Path) -> str | None:
     return info.get("fileFormat")
 
 
-def _cached(
-    prepared: Prepared, label_key: str, resize_to: tuple[int, int, int] | None
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    stamp = (prepared.path / "dataset_info.json").stat().st_mtime_ns
-    origin = f"{prepared.path.resolve()} {stamp} {label_key} {resize_to}"
-    name = hashlib.sha256(origin.encode()).hexdigest()[:24]
-    file = cache_folder() / "images" / f"{name}.npz"
-    if not file.exists():
-        _write(file, _decode(prepared.path, label_key, resize_to))
-    with np.load(file, allow_pickle=False) as arrays:
-        splits = {key.split("/")[0] for key in arrays.files}
-        return {s: (arrays[f"{s}/images"], arrays[f"{s}/labels"]) for s in splits}
-
-
-def _write(file: Path, stored: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
-    arrays: dict[str, Any] = {}
-    for split, (images, labels) in stored.items():
-        arrays[f"{split}/images"] = images
-        arrays[f"{split}/labels"] = labels
-    file.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all: another process may be reading or writing the same file.
-    part = file.with_name(f"{file.stem}.{os.getpid()}.part.npz")
-    np.savez(part, **arrays)
-    part.replace(file)
-
-
 def _decode(
     path: Path, label_key: str, resize_to: tuple[int, int, int] | None
 ) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    try:
-        import tensorflow_datasets
-    except ImportError as error:
-        raise ImportError(
-            f"reading {path} needs tensorflow-datasets: pip install 'opt-gym[tfds]'"
-        ) from error
-
-    builder: Any = tensorflow_datasets.builder_from_directory(path)
+    builder = open_builder(path)
     if label_key not in builder.info.features:
         label_key = "label"  # What older versions of coil100 call it.
     stored = {}

@@ -19,8 +19,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from opt_gym import plugins
+from opt_gym.data.digest import digest_data
 from opt_gym.files import write_atomically
-from opt_gym.normalize import digest_data
 from opt_gym.records import Env, LearnedOptimizer
 
 _PACKAGE = Path(__file__).resolve().parent.parent

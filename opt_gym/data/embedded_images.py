@@ -11,6 +11,8 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.random import RandomState
 
+from opt_gym.data import splits
+
 MOST_EXAMPLES = 10_000
 """A stand-in has at most this many examples, all splits together."""
 
@@ -50,25 +52,28 @@ def enlarged_digits(size: int, sizes: tuple[int, ...]) -> Arrays:
     enlarged = np.einsum("ih,nhw,jw->nij", weights, values, weights, optimize=True)
     whole = 16 * unit * unit
     images = ((enlarged * 255 + whole // 2) // whole).astype(np.uint8)[..., None]
-    return _cut(images, labels, _proportional(sizes, len(labels), least=1))
+    return _cut(images, labels, splits.proportional(sizes, len(labels), least=1))
 
 
-def photograph_crops(size: int, num_classes: int, sizes: tuple[int, ...]) -> Arrays:
+def photograph_crops(
+    size: int, num_classes: int, sizes: tuple[int, ...], seed: int = 0
+) -> Arrays:
     """Crops of two photographs; the label says which part of them the crop comes from.
 
     The places where a crop can lie are divided into `num_classes` cells of equal area,
     half of the cells in each photograph; a crop's label is the cell of its centre. Splits
-    take their centres from disjoint TILE x TILE squares, and no centre is used twice.
+    take their centres from disjoint TILE x TILE squares, and no centre is used twice. The
+    seed says which squares and which centres.
 
     Source: scikit-learn's `load_sample_images` (china.jpg, flower.jpg).
     """
     from sklearn.datasets import load_sample_images
 
-    rng = RandomState(0)
+    rng = RandomState(seed)
     bunch: Any = load_sample_images()
     photographs = bunch.images
     total = min(MOST_EXAMPLES, sum(sizes))
-    counts = _proportional(sizes, total, least=SMALLEST_SPLIT)
+    counts = splits.proportional(sizes, total, least=SMALLEST_SPLIT)
     half = (num_classes + 1) // 2
     cells = (half, num_classes - half)
     height, width = photographs[0].shape[:2]
@@ -96,12 +101,6 @@ def _cut(images: np.ndarray, labels: np.ndarray, sizes: tuple[int, ...]) -> Arra
     return [
         (images[a:b].copy(), labels[a:b].copy()) for a, b in itertools.pairwise(starts)
     ]
-
-
-def _proportional(sizes: tuple[int, ...], total: int, least: int) -> tuple[int, ...]:
-    """Sizes with sum `total`, the later ones at least `least`, train what is left."""
-    rest = [max(least, round(total * size / sum(sizes))) for size in sizes[1:]]
-    return (total - sum(rest), *rest)
 
 
 def _bilinear(old: int, new: int) -> tuple[np.ndarray, int]:
@@ -134,7 +133,7 @@ def _owners(
     """The split that owns each place of each photograph, by tiles."""
     rows, columns = (-(-side // TILE) for side in places)
     tiles = number * rows * columns
-    share = np.cumsum([0, *_proportional(counts, tiles, least=1)])
+    share = np.cumsum([0, *splits.proportional(counts, tiles, least=1)])
     owner = np.empty(tiles, np.int8)
     order = rng.permutation(tiles)
     for split in range(len(counts)):
