@@ -1,0 +1,130 @@
+"""TaskSet's family of MLP autoencoders."""
+
+import itertools
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+from numpy.random import RandomState
+
+from opt_gym.records import Batch, Config, Spec, Task
+from opt_gym.tasks import _config, _images, _layers, _samplers
+from opt_gym.tasks._activations import ACTIVATIONS
+from opt_gym.tasks._model import (
+    Design,
+    Loss,
+    Model,
+    Params,
+    Tensor,
+    bias,
+    build_task,
+)
+
+FAMILY = "mlp_ae"
+KEYS = (
+    "hidden_units",
+    "activation",
+    "w_init",
+    "dataset",
+    "output_type",
+    "loss_type",
+    "reduction_type",
+)
+
+SQUASHES = {
+    "tanh": jnp.tanh,
+    "sigmoid": jax.nn.sigmoid,
+    "linear_center": lambda x: x,
+    "linear": lambda x: x,
+}
+"""output_type -> function of the last layer's output."""
+
+CENTERED = ("tanh", "linear_center")
+"""The output types whose inputs are mapped to [-1, 1]."""
+
+ERRORS = {"l2": jnp.square, "l1": jnp.abs}
+REDUCTIONS = {"reduce_mean": jnp.mean, "reduce_sum": jnp.sum}
+
+
+def sample_config(seed: int) -> Config:
+    """TaskSet's published config `mlp_ae_family_seed<seed>`: 1-6 layers of 32-128."""
+    rng = RandomState(seed)
+    depth = _samplers.pick(rng, (1, 2, 3, 4, 5, 6))
+    kinds = ("tanh", "tanh", "sigmoid", "sigmoid", "linear_center", "linear")
+    return {
+        "hidden_units": [_samplers.log_int(rng, 32, 128) for _ in range(depth)],
+        "activation": _samplers.activation(rng),
+        "w_init": _samplers.initializer(rng),
+        "dataset": _samplers.image_dataset(rng),
+        "output_type": _samplers.pick(rng, kinds),
+        "loss_type": _samplers.pick(rng, ("l2", "l2", "l1")),
+        "reduction_type": _samplers.pick(rng, tuple(REDUCTIONS)),
+    }
+
+
+def design(config: Config) -> Design:
+    """An MLP that gives back its input: flattened images of D values, D outputs.
+
+    loss = mean over examples of the mean or sum over D of |x - y|^1 or |x - y|^2.
+    φ = (w0, b0, w1, b1, ...), w [in, out], b [out]; `hidden_units` are the hidden widths.
+    `output_type` squashes y by "tanh", by "sigmoid" or not; "tanh" and "linear_center" map
+    the images to [-1, 1] first.
+
+    Raises:
+        ValueError: a key or a value that cannot be used, by name.
+    """
+    config = _checked(config)
+    activation = ACTIVATIONS[config["activation"]]
+    images = _images.image_source(FAMILY, config["dataset"])
+    features = math.prod(images.shape)
+    sizes = [features, *config["hidden_units"], features]
+    w_init = (config["w_init"][0], config["w_init"][1])
+    tensors: list[Tensor] = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        tensors += [Tensor((fan_in, fan_out), "kernel", w_init), bias(fan_out)]
+    squash = SQUASHES[config["output_type"]]
+    center = config["output_type"] in CENTERED
+    error, reduction = ERRORS[config["loss_type"]], config["reduction_type"]
+
+    def loss(
+        params: Params, instance: Any, noise: tuple[Array, ...], batch: Batch
+    ) -> Loss:
+        x = _images.flat(_images.centered(batch.inputs, center))
+        y = squash(_layers.mlp(params, x, activation))
+        return jnp.mean(REDUCTIONS[reduction](error(y - x), axis=1)), {}
+
+    return Design(FAMILY, config, Model(tuple(tensors), loss), images.source)
+
+
+def build(config: Config) -> Task:
+    """The task of one config.
+
+    Raises:
+        ValueError: see `design`.
+    """
+    return build_task(design(config))
+
+
+def _checked(config: Config) -> Config:
+    config = _config.strip(FAMILY, config, KEYS)
+    _config.check_sizes(FAMILY, "hidden_units", config["hidden_units"])
+    _config.check_activation(FAMILY, config["activation"])
+    _config.check_initializer(FAMILY, "w_init", config["w_init"])
+    for key, known in (
+        ("output_type", SQUASHES),
+        ("loss_type", ERRORS),
+        ("reduction_type", REDUCTIONS),
+    ):
+        _config.check_choice(FAMILY, key, config[key], list(known))
+    return config
+
+
+SPEC = Spec(
+    kind="task",
+    name=FAMILY,
+    make=build,
+    config=sample_config,
+    source="Metz et al. 2020, arXiv 2002.11887, mlp_ae_family (google-research/task_set)",
+)

@@ -1,0 +1,123 @@
+"""TaskSet's family of MLP variational autoencoders."""
+
+import itertools
+import math
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, PRNGKeyArray
+from numpy.random import RandomState
+
+from opt_gym.records import Batch, Config, Spec, Task
+from opt_gym.tasks import _config, _images, _layers, _samplers, _variational
+from opt_gym.tasks._activations import ACTIVATIONS
+from opt_gym.tasks._model import (
+    Design,
+    Loss,
+    Model,
+    Params,
+    Tensor,
+    bias,
+    build_task,
+)
+
+FAMILY = "mlp_vae"
+KEYS = ("enc_hidden_units", "dec_hidden_units", "activation", "w_init", "dataset")
+OPTIONAL = ("center_data",)
+
+
+def sample_config(seed: int) -> Config:
+    """TaskSet's published config `mlp_vae_family_seed<seed>`: layers of 32-128 units."""
+    rng = RandomState(seed)
+    num_encoder = _samplers.pick(rng, (1, 2, 3, 4))
+    encoder = [_samplers.log_int(rng, 32, 128) for _ in range(num_encoder)]
+    num_decoder = _samplers.pick(rng, (1, 2, 3))
+    return {
+        "enc_hidden_units": encoder,
+        "dec_hidden_units": [
+            _samplers.log_int(rng, 32, 128) for _ in range(num_decoder)
+        ],
+        "activation": _samplers.activation(rng),
+        "w_init": _samplers.initializer(rng),
+        "dataset": _samplers.image_dataset(rng),
+    }
+
+
+def design(config: Config) -> Design:
+    """An encoder and a decoder of flattened images, D values each, and L latents.
+
+    loss = -mean_b(log p(x_b | z_b) - KL(q(z | x_b) || N(0, 1))), in nats per example; the
+    terms are in `_variational`. The encoder's last layer gives mean and log sigma of q,
+    [b, L] each, one z is drawn, and the decoder's last layer gives those of the pixels,
+    [b, D] each. L is the last of `enc_hidden_units`, the others are hidden widths.
+    φ = (w0, b0, w1, b1, ...), the encoder's first. `center_data` (false if left out; true
+    in TaskSet's fixed tasks) maps the images to [-1, 1].
+    Noise: N(0, 1) [b, L] for z, U(-1/2, 1/2) / 255 [b, D] for the pixels.
+
+    Raises:
+        ValueError: a key or a value that cannot be used, by name.
+    """
+    config = _checked(config)
+    activation = ACTIVATIONS[config["activation"]]
+    images = _images.image_source(FAMILY, config["dataset"])
+    features = math.prod(images.shape)
+    *hidden, latents = config["enc_hidden_units"]
+    w_init = (config["w_init"][0], config["w_init"][1])
+    center = config.get("center_data", False)
+    encoder = [features, *hidden, 2 * latents]
+    decoder = [latents, *config["dec_hidden_units"], 2 * features]
+    tensors: list[Tensor] = []
+    for sizes in (encoder, decoder):
+        for fan_in, fan_out in itertools.pairwise(sizes):
+            tensors += [Tensor((fan_in, fan_out), "kernel", w_init), bias(fan_out)]
+    num_encoder = 2 * (len(encoder) - 1)
+
+    def noise(key: PRNGKeyArray, batch: Batch) -> tuple[Array, ...]:
+        count = batch.inputs.shape[0]
+        return _variational.draw_noise(key, (count, latents), (count, features))
+
+    def loss(
+        params: Params, instance: Any, noise: tuple[Array, ...], batch: Batch
+    ) -> Loss:
+        x = _images.flat(_images.centered(batch.inputs, center))
+        code = _layers.mlp(params[:num_encoder], x, activation)
+        mean, log_sigma = jnp.split(code, 2, axis=1)
+        z = _variational.sample_latent(mean, log_sigma, noise[0])
+        pixels = _layers.mlp(params[num_encoder:], z, activation)
+        likelihood = _variational.log_likelihood(
+            x, noise[1], *jnp.split(pixels, 2, axis=1)
+        )
+        kl = _variational.kl_divergence(mean, log_sigma)
+        return _variational.negative_elbo(likelihood, kl), {}
+
+    floor = _variational.elbo_floor(features)
+    model = Model(tuple(tensors), loss, noise, floor=floor)
+    return Design(FAMILY, config, model, images.source)
+
+
+def build(config: Config) -> Task:
+    """The task of one config.
+
+    Raises:
+        ValueError: see `design`.
+    """
+    return build_task(design(config))
+
+
+def _checked(config: Config) -> Config:
+    config = _config.strip(FAMILY, config, KEYS, OPTIONAL)
+    _config.check_sizes(FAMILY, "enc_hidden_units", config["enc_hidden_units"], 1)
+    _config.check_sizes(FAMILY, "dec_hidden_units", config["dec_hidden_units"])
+    _config.check_activation(FAMILY, config["activation"])
+    _config.check_initializer(FAMILY, "w_init", config["w_init"])
+    _config.check_bool(FAMILY, "center_data", config.get("center_data", False))
+    return config
+
+
+SPEC = Spec(
+    kind="task",
+    name=FAMILY,
+    make=build,
+    config=sample_config,
+    source="Metz et al. 2020, arXiv 2002.11887, mlp_vae_family (google-research)",
+)
