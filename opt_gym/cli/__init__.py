@@ -16,6 +16,7 @@ A first session:
   opt-gym train --tasks small_mlp/train --out runs/first
   opt-gym evaluate runs/first/theta.safetensors --tasks small_mlp/held_out --out results
   opt-gym normalize mlp_family_seed3       where its normalized loss is 0 and 1
+  opt-gym stats --summary                  what the tasks of TaskSet are and cost
 
 A TASK is a name (mlp_family_seed3), an id (OptTask-mlp-v0), a frozen list
 (small_mlp/held_out), or a .json file with a config that `opt-gym show` printed.
@@ -29,7 +30,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: instead of the process's own.
     """
-    from opt_gym.cli import evaluate, list, normalize, show, train
+    from opt_gym.cli import evaluate, list, normalize, show, stats, train
 
     commands: dict[str, Callable[..., Any]] = {
         "list": list.list_names,
@@ -37,6 +38,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "train": train.train,
         "evaluate": evaluate.evaluate,
         "normalize": normalize.normalize,
+        "stats": stats.stats,
     }
     try:
         return _run(commands, sys.argv[1:] if args is None else [*args])

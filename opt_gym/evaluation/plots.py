@@ -27,7 +27,7 @@ LEAST_COST = 1e-3
 
 _INK, _GRID = "#22262b", "#e6e8eb"
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 9,
     "text.color": _INK,
@@ -90,7 +90,7 @@ def plot_comparison(
         raise ValueError(unknown("optimizer", subject, list(shown)))
     # The subject is drawn last, above the others, and listed first.
     shown = {subject: shown.pop(subject), **shown}
-    with mpl.rc_context(rc=_STYLE):
+    with mpl.rc_context(rc=STYLE):
         figure = _draw(shown, title or _default_title(shown[subject]))
         content = io.BytesIO()
         figure.savefig(content, format="png", dpi=150, facecolor="white")

@@ -1,0 +1,165 @@
+"""Jobs in worker processes that may be slow, run out of memory or die: none ends the rest.
+
+A worker keeps to one core, so that times of two workers compare, and is killed and replaced
+where a job takes too long or too much. No JAX here: a worker starts its own.
+"""
+
+import contextlib
+import importlib
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator, Sequence
+from multiprocessing import connection, get_context
+from pathlib import Path
+from typing import Any, NamedTuple
+
+_POLL_SECONDS = 0.25
+_GIB = 2**30
+
+
+class Outcome(NamedTuple):
+    """What came of one job.
+
+    Attributes:
+        job: as it was handed in.
+        result: what the function returned; after a failure the last that it reported,
+            None if it reported nothing.
+        error: "" if nothing went wrong.
+    """
+
+    job: Any
+    result: Any
+    error: str
+
+
+def run_jobs(
+    function: str,
+    jobs: Sequence[Any],
+    *,
+    workers: int = 1,
+    limit: float | None = None,
+    memory: float | None = None,
+) -> Iterator[Outcome]:
+    """Outcomes in the order in which the jobs end.
+
+    Args:
+        function: "module:name" of `(job, report) -> result`. It may report results so far.
+        jobs: anything that pickles.
+        workers: processes; more than cores make times worthless.
+        limit: seconds a job may take, the start of its process included.
+        memory: GiB that a worker may hold (checked on Linux only).
+
+    Raises:
+        ValueError: workers < 1, limit or memory not above 0.
+    """
+    if workers < 1:
+        raise ValueError(f"workers must be >= 1, got {workers}")
+    for key, value in (("limit", limit), ("memory", memory)):
+        if value is not None and not value > 0:
+            raise ValueError(f"{key} must be > 0, got {value}")
+    waiting = list(reversed(jobs))
+    busy: list[_Worker] = []
+    idle = [_Worker(function, core) for core in range(min(workers, len(jobs)))]
+    try:
+        while waiting or busy:
+            while waiting and idle:
+                worker = idle.pop()
+                worker.give(waiting.pop())
+                busy.append(worker)
+            connection.wait([worker.pipe for worker in busy], timeout=_POLL_SECONDS)
+            for worker in list(busy):
+                outcome = worker.look(limit, memory)
+                if outcome is not None:
+                    busy.remove(worker)
+                    idle.append(worker)
+                    yield outcome
+    finally:
+        for worker in (*busy, *idle):
+            worker.kill()
+
+
+class _Worker:
+    """A process on one core, started when it gets its first job."""
+
+    def __init__(self, function: str, core: int) -> None:
+        self.function, self.core = function, core
+        self.process: Any = None
+        self.pipe: Any = None
+        self.job: Any = None
+        self.result: Any = None
+        self.began = 0.0
+
+    def give(self, job: Any) -> None:
+        if self.process is None or not self.process.is_alive():
+            context = get_context("spawn")
+            self.pipe, theirs = context.Pipe()
+            args = (self.function, self.core, theirs)
+            self.process = context.Process(target=_work, args=args, daemon=True)
+            self.process.start()
+            theirs.close()
+        self.job, self.result, self.began = job, None, time.monotonic()
+        self.pipe.send(job)
+
+    def look(self, limit: float | None, memory: float | None) -> Outcome | None:
+        """The outcome if the job has ended or is ended here."""
+        try:
+            while self.pipe.poll():
+                done, self.result, error = self.pipe.recv()
+                if done:
+                    return Outcome(self.job, self.result, error)
+        except (EOFError, ConnectionResetError):
+            self.process.join()
+            return self._end(f"its process died (exit code {self.process.exitcode})")
+        if limit is not None and time.monotonic() - self.began > limit:
+            return self._end(f"took over {limit:g} s")
+        if memory is not None and _resident_bytes(self.process.pid) > memory * _GIB:
+            return self._end(f"took over {memory:g} GiB of memory")
+        return None
+
+    def _end(self, error: str) -> Outcome:
+        self.kill()
+        return Outcome(self.job, self.result, error)
+
+    def kill(self) -> None:
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.process = None
+
+
+def _work(function: str, core: int, pipe: Any) -> None:
+    """The life of a worker."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent ends it
+    with contextlib.suppress(AttributeError, OSError):  # not on every system
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[core % len(cores)]})
+    module, name = function.split(":")
+    call: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    last: list[Any] = [None]
+
+    def report(result: Any) -> None:
+        last[0] = result
+        pipe.send((False, result, ""))
+
+    with contextlib.suppress(EOFError, OSError):  # the parent is gone
+        while True:
+            job = pipe.recv()
+            last[0] = None
+            try:
+                pipe.send((True, call(job, report), ""))
+            except Exception as error:
+                pipe.send((True, last[0], describe(error)))
+
+
+def describe(error: Exception) -> str:
+    """Type and first line of an error, at most 300 characters."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
+
+
+def _resident_bytes(pid: int) -> int:
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    return 0
