@@ -1,8 +1,9 @@
 """Every environment id, as strings: importing this costs milliseconds and no JAX.
 
 `OptTask-<family>-v0` draws everything anew; `OptTask-<family>_family_seed<k>-v0` is one
-TaskSet task. The families are the files of `opt_gym/tasks`; what TaskSet published of them
-is data here.
+TaskSet task, `OptTask-<name>-v0` a task with a name of its own. The families are the files
+of `opt_gym/tasks`, the named tasks those of `opt_gym/tasks/_fixed`; what TaskSet published
+of the families is data here.
 """
 
 from pathlib import Path
@@ -10,15 +11,27 @@ from pathlib import Path
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
+from opt_gym.tasks import _fixed
+
 NORMALIZER_TABLE = Path(__file__).with_name("normalizers.csv")
+STATISTICS_TABLE = Path(__file__).with_name("statistics.csv")
 
 PUBLISHED_SEEDS = range(100)
 """The seeds k of TaskSet's family tasks; its configs exist up to 999."""
 
 INFEASIBLE_SEEDS: dict[str, tuple[int, ...]] = {
     "mlp": (),
+    "mlp_ae": (),
+    "mlp_vae": (),
+    "conv_fc": (25, 33, 43, 56, 66),
     "conv_pooling": (33, 42, 43, 56, 66),
+    "nvp": (),
+    "maf": (),
+    "char_rnn_language_model": (),
+    "word_rnn_language_model": (),
+    "rnn_text_classification": (),
     "quadratic": (),
+    "losg_tasks": (),
 }
 """TaskSet's families, and the seeds whose config cannot be built: there a VALID 3x3
 convolution meets a feature map smaller than 3."""
@@ -31,15 +44,32 @@ def families() -> list[str]:
     return sorted(p.stem for p in _TASKS.glob("*.py") if not p.stem.startswith("_"))
 
 
+def family_tasks(family: str) -> list[str]:
+    """The feasible ones of a TaskSet family's published tasks; none for other families."""
+    infeasible = INFEASIBLE_SEEDS.get(family)
+    if infeasible is None:
+        return []
+    seeds = (k for k in PUBLISHED_SEEDS if k not in infeasible)
+    return [f"{family}_family_seed{k}" for k in seeds]
+
+
+def published_tasks() -> list[str]:
+    """TaskSet's tasks that can be built: 1,190 of its families and the 109 fixed ones."""
+    names = [name for family in INFEASIBLE_SEEDS for name in family_tasks(family)]
+    return [*names, *_fixed.PUBLISHED]
+
+
 def task_names() -> list[str]:
     """Every `<name>` of `OptTask-<name>-v0`."""
-    names = list(families())
-    for family in families():
-        infeasible = INFEASIBLE_SEEDS.get(family)
-        if infeasible is not None:
-            seeds = (k for k in PUBLISHED_SEEDS if k not in infeasible)
-            names += [f"{family}_family_seed{k}" for k in seeds]
-    return names
+    names = families()
+    return [*names, *(t for f in names for t in family_tasks(f)), *_fixed.TASKS]
+
+
+def family_of(task_name: str) -> str:
+    """The family that a name's config belongs to."""
+    if task_name in _fixed.TASKS:
+        return _fixed.TASKS[task_name]["family"]
+    return task_name.rpartition("_family_seed")[0] or task_name
 
 
 def env_id(task_name: str) -> str:

@@ -1,18 +1,20 @@
-"""Checks our task families against golden files made with TaskSet's original code.
+"""Checks our tasks and optimizers against golden files made with TaskSet's original code.
 
-`python -m envs_registry.parity DIR` prints one line a family: configs matched/total, losses
-matched/total, gradients matched/total, worst relative error. The exit status is 1 where
-anything differs and 2 where there is nothing to check.
+`python -m envs_registry.parity DIR` prints one line for each family, for the fixed tasks and
+for each optimizer: configs matched/total, losses matched/total, gradients matched/total,
+worst relative error. The exit status is 1 where anything differs and 2 where there is
+nothing to check.
 
-A golden folder holds `<family>_family.json`, {seed: published config}, and
-`numeric/<family>_family.json`, {"<family>_family_seed<k>": loss and gradients at parameters
-and a batch that follow from names and shapes alone}. Any seeds will do.
+A golden folder holds some of: `<family>_family.json`, {seed: published config};
+`numeric/<family>_family.json` and `numeric/fixed.json`, {task name: loss and gradients at
+parameters, noise and a batch that follow from names and shapes alone};
+`optimizers/<space>.json` and `optimizer_trajectories.json` (see `parity_optimizers`). Any
+seeds will do.
 """
 
 import json
 import math
 import sys
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,20 +22,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from envs_registry.parity_cases import Case, make_case
 from opt_gym import plugins
-from opt_gym.records import Batch, Config, Task
+from opt_gym.records import Config
+from opt_gym.tasks import _fixed
 
 CONFIG_TOLERANCE = 1e-13
 NUMERIC_TOLERANCE = 1e-4
-NUM_EXAMPLES = 4
+ROUNDING = 1e-6
 NUM_LISTED = 4
 """A golden gradient lists its first so many entries."""
 
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 0}
 """Every config is compiled and runs once: this halves the time of convolutions."""
-
-Case = tuple[Task, Any, Batch]
-"""A task, its ψ and the golden batch."""
 
 
 class Figure(NamedTuple):
@@ -77,46 +78,21 @@ class Result(NamedTuple):
         return line if self.passed() else line + "  DIFFERS"
 
 
-def generate(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The golden files' reproducible float32 normals, which follow from a name."""
-    rng = np.random.RandomState(zlib.crc32(name.encode()))
-    return rng.standard_normal(shape).astype(np.float32)
-
-
-def image_case(make: Callable[[Config], Task], config: Config, meta: dict) -> Case:
-    """Four random images; the size is that after augmentation, and ψ is not used."""
-    shape, num_classes = tuple(meta["image_shape"]), meta["num_classes"]
-    rng = np.random.RandomState(1234)
-    images = rng.randint(0, 256, (NUM_EXAMPLES, *shape)).astype(np.float32) / 255
-    labels = rng.randint(0, num_classes, NUM_EXAMPLES).astype(np.int32)
-    return make(config), (), Batch(images, labels)
-
-
-def quadratic_case(make: Callable[[Config], Task], config: Config, meta: dict) -> Case:
-    """A matrix A that follows from its name, and no noise on it."""
-    dims = config["dims"]
-    instance = generate("A", (dims, dims))
-    return make({**config, "noise": None}), instance, Batch(None, None)
-
-
-CASES = {
-    "quadratic": quadratic_case,
-    "mlp": image_case,
-    "conv_pooling": image_case,
-}
-"""How a family makes a golden entry's task, ψ and batch."""
-
-
-def check_folder(folder: Path, seeds: range | None = None) -> list[Result | str]:
-    """A result per family that has golden files and a plug-in, a line for the others.
+def check_folder(
+    folder: Path, keep: Callable[[int], bool] = lambda number: True
+) -> list[Any]:
+    """A result per family, of the fixed tasks and per optimizer that the folder has.
 
     Args:
         folder: the golden folder, or the folder that holds it as `golden`.
-        seeds: only these; None: whatever the folder has.
+        keep: of a family, only the seeds for which this holds; of the fixed tasks, only
+            those numbers in their list.
 
     Raises:
         FileNotFoundError: no golden files there.
     """
+    from envs_registry.parity_optimizers import check_optimizers
+
     if (folder / "golden").is_dir():
         folder = folder / "golden"
     names = {
@@ -126,38 +102,52 @@ def check_folder(folder: Path, seeds: range | None = None) -> list[Result | str]
             *folder.glob("numeric/*_family.json"),
         )
     }
-    if not names:
-        raise FileNotFoundError(f"no <family>_family.json in {folder}")
     ours = plugins.names("task")
-    return [
-        check_family(folder, name, seeds)
-        if name in ours
-        else f"{name}: not implemented"
+    results: list[Any] = [
+        check_family(folder, name, keep) if name in ours else f"{name}: not implemented"
         for name in sorted(names, key=lambda name: (name not in ours, name))
     ]
+    if (folder / "numeric" / "fixed.json").exists():
+        results.append(check_fixed(folder, keep))
+    results += check_optimizers(folder)
+    if not results:
+        raise FileNotFoundError(f"no <family>_family.json or other golden in {folder}")
+    return results
 
 
-def check_family(folder: Path, family: str, seeds: range | None = None) -> Result:
+def check_family(
+    folder: Path, family: str, keep: Callable[[int], bool] = lambda number: True
+) -> Result:
     """Compares configs, losses and gradients of one family with its golden files."""
     spec = plugins.spec("task", family)
-    golden: dict[str, Config] = _read(folder / f"{family}_family.json", seeds)
-    numeric: dict[str, Any] = _read(folder / "numeric" / f"{family}_family.json", seeds)
+    golden: dict[str, Any] = _read(folder / f"{family}_family.json", keep)
+    numeric: dict[str, Any] = _read(folder / "numeric" / f"{family}_family.json", keep)
+    published = getattr(
+        sys.modules[spec.make.__module__], "published", lambda config: config
+    )
     result = Result(family)
     for seed, config in golden.items():
-        error = difference(config, spec.config(int(seed)))
+        error = difference(config, published(spec.config(int(seed))))
         configs = result.configs.add(error, CONFIG_TOLERANCE)
         result = result._replace(configs=configs)
     for seed, entry in numeric.items():
-        config = golden.get(seed) or spec.config(int(seed))
-        if "error" in entry:
-            refused = result.refused.add(0.0 if _refuses(spec, config) else math.inf, 0)
-            result = result._replace(refused=refused)
-            continue
-        loss, gradients = _errors(spec, config, entry)
-        result = result._replace(
-            losses=result.losses.add(loss, NUMERIC_TOLERANCE),
-            gradients=result.gradients.add(gradients, NUMERIC_TOLERANCE),
-        )
+        result = _compare(result, {"family": family, **spec.config(int(seed))}, entry)
+    return result
+
+
+def check_fixed(
+    folder: Path, keep: Callable[[int], bool] = lambda number: True
+) -> Result:
+    """Compares losses and gradients of the fixed tasks; a name we lack is a config lost."""
+    golden = json.loads((folder / "numeric" / "fixed.json").read_text())
+    result = Result("fixed tasks")
+    for number, (name, entry) in enumerate(golden.items()):
+        if keep(number):
+            config = _fixed.PUBLISHED.get(name)
+            found = result.configs.add(math.inf if config is None else 0.0, 0.0)
+            result = result._replace(configs=found)
+            if config is not None:
+                result = _compare(result, config, entry)
     return result
 
 
@@ -173,81 +163,91 @@ def difference(golden: Any, ours: Any) -> float:
         pairs = zip(golden, ours, strict=True)
         return max((difference(*pair) for pair in pairs), default=0.0)
     if isinstance(golden, float) and isinstance(ours, float):
-        return _relative(golden, ours, abs(golden))
+        return relative(golden, ours, abs(golden))
     return 0.0 if golden == ours and type(golden) is type(ours) else math.inf
 
 
-def gradient_error(golden: dict[str, Any], gradient: np.ndarray) -> float:
+def gradient_error(
+    golden: dict[str, Any], gradient: np.ndarray, largest: float = 0.0
+) -> float:
     """The largest relative error of a gradient's norm, sum and first entries.
 
     The sum is measured against the norm where that is larger, an entry against the root
     mean square: where entries cancel, or one is small, rounding is all that is left of it.
+    So it is with the whole tensor where its norm is a millionth of `largest`, the largest
+    norm of a tensor of φ (a bias in front of a batch normalization): ours must then be as
+    good as nothing too.
     """
     flat = gradient.astype(np.float64).ravel()
     norm = golden["l2"]
+    if norm < ROUNDING * largest:
+        return float(np.sqrt(np.sum(flat**2)) / largest)
     errors = [
-        _relative(norm, np.sqrt(np.sum(flat**2)), norm),
-        _relative(golden["sum"], flat.sum(), max(abs(golden["sum"]), norm)),
+        relative(norm, np.sqrt(np.sum(flat**2)), norm),
+        relative(golden["sum"], flat.sum(), max(abs(golden["sum"]), norm)),
     ]
     typical = norm / math.sqrt(flat.size)
     first = flat[:NUM_LISTED]
     if len(golden["first"]) != len(first):
         return math.inf
     for entry, value in zip(golden["first"], first, strict=True):
-        errors.append(_relative(entry, value, max(abs(entry), typical)))
+        errors.append(relative(entry, value, max(abs(entry), typical)))
     return float(np.max(errors))
 
 
-def _relative(golden: float, ours: float, scale: float) -> float:
+def relative(golden: float, ours: float, scale: float) -> float:
+    """|golden - ours| / scale; 0 where they are equal."""
     if golden == ours:
         return 0.0
     return float(abs(golden - ours) / scale) if scale > 0 else math.inf
 
 
-def _read(path: Path, seeds: range | None) -> dict[str, Any]:
+def _read(path: Path, keep: Callable[[int], bool]) -> dict[str, Any]:
     """{seed: value} of a golden file, {} where there is none."""
     if not path.exists():
         return {}
     values = {
         key.rpartition("seed")[2]: v for key, v in json.loads(path.read_text()).items()
     }
-    return {k: v for k, v in values.items() if seeds is None or int(k) in seeds}
+    return {k: v for k, v in values.items() if keep(int(k))}
 
 
-def _refuses(spec: Any, config: Config) -> bool:
+def _compare(result: Result, config: Config, entry: dict[str, Any]) -> Result:
+    if "error" in entry:
+        refused = result.refused.add(0.0 if _refuses(config) else math.inf, 0)
+        return result._replace(refused=refused)
+    loss, gradients = _errors(make_case(config, entry), entry)
+    return result._replace(
+        losses=result.losses.add(loss, NUMERIC_TOLERANCE),
+        gradients=result.gradients.add(gradients, NUMERIC_TOLERANCE),
+    )
+
+
+def _refuses(config: Config) -> bool:
     try:
-        spec.make(config)
+        plugins.spec("task", config["family"]).make(config)
     except ValueError:
         return True
     return False
 
 
-def _errors(spec: Any, config: Config, entry: dict[str, Any]) -> tuple[float, float]:
+def _errors(case: Case, entry: dict[str, Any]) -> tuple[float, float]:
     """Relative errors of the loss and of the worst gradient."""
-    if spec.name not in CASES:
-        raise ValueError(f"no way to make golden cases of {spec.name!r} in CASES")
-    task, instance, batch = CASES[spec.name](spec.make, config, entry["meta"])
-    values = [
-        generate(name, tuple(s)) * np.float32(f) for name, s, f in entry["params"]
-    ]
-    key = jax.random.key(0)
-    # No data: the shapes of φ follow from the config.
-    shapes, _ = jax.eval_shape(task.init, key, {})
-    if [v.shape for v in values] != [leaf.shape for leaf in jax.tree.leaves(shapes)]:
+    if case.shapes != [tuple(shape) for _, shape, _ in entry["params"]]:
         return math.inf, math.inf
-    params = jax.tree.unflatten(jax.tree.structure(shapes), values)
-    differentiate = jax.value_and_grad(task.loss, argnums=1, has_aux=True)
-    step = jax.jit(differentiate, compiler_options=COMPILER_OPTIONS)
-    (loss, _), gradients = step(key, params, instance, batch)
+    step = jax.jit(jax.value_and_grad(case.loss), compiler_options=COMPILER_OPTIONS)
+    # The arrays of a case are arguments: closed over, they would be compiled in.
+    loss, gradients = step(case.params, case.arrays)
+    largest = max(golden["l2"] for golden in entry["grads"])
     worst = np.max(
         [
-            gradient_error(golden, np.asarray(ours))
+            gradient_error(golden, np.asarray(ours), largest)
             for golden, ours in zip(
                 entry["grads"], jax.tree.leaves(gradients), strict=True
             )
         ]
     )
-    return _relative(entry["loss"], float(loss), abs(entry["loss"])), float(worst)
+    return relative(entry["loss"], float(loss), abs(entry["loss"])), float(worst)
 
 
 def main(arguments: list[str]) -> int:
@@ -262,7 +262,7 @@ def main(arguments: list[str]) -> int:
         return 2
     for result in results:
         print(result)
-    found = [result for result in results if isinstance(result, Result)]
+    found = [result for result in results if not isinstance(result, str)]
     return 0 if all(result.passed() for result in found) else 1
 
 

@@ -1,5 +1,6 @@
 """From a name, a config or a task to the records: `make`, `make_task`, `load_data`."""
 
+import copy
 import re
 from typing import Any
 
@@ -18,9 +19,11 @@ from opt_gym.records import (
     Normalizer,
     Task,
 )
+from opt_gym.tasks import _fixed
 
 _ID = re.compile(r"^(?:opt_gym:)?(?:OptTask-)?(?P<name>.+?)(?:-v0)?$")
 _SEEDED = re.compile(r"^(?P<family>.+)_family_seed(?P<seed>\d+)$")
+_SEED_KEYS = ("seed", "problem_seed")
 _placed: dict[tuple[int, ...], tuple[Any, Any]] = {}
 _MAX_PLACED = 8
 
@@ -116,7 +119,10 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
     """The config behind an id or a name; a config is returned as it is.
 
     `OptTask-<family>-v0` draws everything anew: what TaskSet seeds (a quadratic's matrix)
-    follows the reset key there, so its config has `seed: null`.
+    follows the reset key there, so its config has null for its seed.
+
+    Raises:
+        ValueError: an unknown name, or a task_seed that contradicts it.
     """
     if isinstance(task, dict):
         if task_seed is not None:
@@ -124,6 +130,10 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
         return task
     found = _ID.match(task)
     name = found["name"] if found else task
+    if name in _fixed.TASKS:
+        if task_seed is not None:
+            raise ValueError(f"{task!r} is one task; task_seed={task_seed} picks none")
+        return copy.deepcopy(_fixed.TASKS[name])
     seeded = _SEEDED.match(name)
     if seeded and task_seed is not None:
         raise ValueError(
@@ -131,13 +141,14 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
         )
     family = seeded["family"] if seeded else name
     if family not in plugins.names("task"):
-        raise ValueError(plugins.unknown("task", task, plugins.names("task")))
+        known = [*plugins.names("task"), *_fixed.TASKS]
+        raise ValueError(plugins.unknown("task", task, known))
     if task_seed is not None and task_seed < 0:
         raise ValueError(f"task_seed must be >= 0, got {task_seed}")
     seed = int(seeded["seed"]) if seeded else task_seed or 0
     config = plugins.spec("task", family).config(seed)
-    if not seeded and "seed" in config:
-        config = {**config, "seed": None}
+    if not seeded:
+        config |= {key: None for key in _SEED_KEYS if key in config}
     return {"family": family, **config}
 
 

@@ -24,6 +24,9 @@ KINDS = {
 }
 """Every kind of plug-in, and the package whose files are the built-in ones."""
 
+_MOST_LISTED = 40
+"""An error message lists so many names at most."""
+
 _ROOT = Path(__file__).resolve().parent.parent
 _registered: dict[tuple[str, str], "Spec"] = {}
 
@@ -84,7 +87,10 @@ def unknown(what: str, value: object, known: list[str]) -> str:
     """The message for a name that is none of `known`, with near matches."""
     near = difflib.get_close_matches(str(value), known, n=3)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
-    return f"unknown {what}: {value!r}{hint} (known: {', '.join(map(str, known))})"
+    listed = [*map(str, known[:_MOST_LISTED])]
+    if len(known) > _MOST_LISTED:
+        listed.append(f"... {len(known)} in all")
+    return f"unknown {what}: {value!r}{hint} (known: {', '.join(listed)})"
 
 
 def _check_kind(kind: str) -> None:

@@ -8,8 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs_registry import parity
+from envs_registry import names, parity, parity_cases
 from opt_gym import plugins
+from opt_gym.tasks import _fixed
 
 GOLDEN = Path(
     os.environ.get(
@@ -18,25 +19,37 @@ GOLDEN = Path(
     )
 )
 needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no folder {GOLDEN}")
-FAMILIES = ("conv_pooling", "mlp", "quadratic")
 
 
 @needs_golden
-def test_some_golden_files():
-    results = parity.check_folder(GOLDEN, range(3))
-    found = {r.family: r for r in results if isinstance(r, parity.Result)}
-    assert set(found) >= set(FAMILIES)
-    for result in found.values():
-        assert result.passed(), str(result)
-        assert result.configs.total > 0
-        assert result.losses.total > 0
+@pytest.mark.parametrize("family", names.INFEASIBLE_SEEDS)
+def test_some_golden_tasks_of_every_family(family):
+    result = parity.check_family(GOLDEN / "golden", family, lambda seed: seed < 2)
+    assert result.passed(), str(result)
+    assert (result.configs.total, result.losses.total) == (2, 2)
+
+
+@needs_golden
+def test_some_golden_fixed_tasks():
+    result = parity.check_fixed(GOLDEN / "golden", lambda number: number % 9 == 3)
+    assert result.passed(), str(result)
+    assert result.losses.total >= 8
 
 
 @needs_golden
 @pytest.mark.slow
 def test_all_golden_files():
-    for result in parity.check_folder(GOLDEN):
-        assert isinstance(result, str) or result.passed(), str(result)
+    results = parity.check_folder(GOLDEN)
+    assert len(results) >= 12 + 1 + 7
+    for result in results:
+        assert not isinstance(result, str), result
+        assert result.passed(), str(result)
+
+
+@needs_golden
+def test_the_fixed_tasks_are_the_published_ones():
+    published = json.loads((GOLDEN / "task_names.json").read_text())["fixed"]
+    assert list(_fixed.PUBLISHED) == published
 
 
 @pytest.fixture
@@ -46,8 +59,10 @@ def folder(tmp_path):
     configs, numeric = {}, {}
     for seed in ("3", "4"):
         config = plugins.spec("task", "quadratic").config(int(seed))
-        matrix = parity.generate("A", (config["dims"],) * 2).astype(np.float64)
-        weight = 0.5 * parity.generate("weight", (config["dims"],)).astype(np.float64)
+        matrix = parity_cases.generate("A", (config["dims"],) * 2).astype(np.float64)
+        weight = 0.5 * parity_cases.generate("weight", (config["dims"],)).astype(
+            np.float64
+        )
         product = matrix @ weight
         square = np.sum(product**2)
         slope = config["loss_scale"]
@@ -162,4 +177,5 @@ def test_a_lost_number_never_counts_as_a_match():
     golden = {"l2": 5.0, "sum": 7.0, "first": [3.0, 4.0]}
     assert parity.gradient_error(golden, np.array([3.0, 4.0])) == 0.0
     assert not parity.gradient_error(golden, np.array([3.0, np.nan])) <= 1e-4
+    assert not parity.gradient_error(golden, np.array([3.0, np.nan]), 1e9) <= 1e-4
     assert parity.gradient_error(golden, np.array([3.0, 4.1])) > 1e-2

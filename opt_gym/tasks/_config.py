@@ -8,8 +8,10 @@ from opt_gym.tasks import _initializers
 from opt_gym.tasks._activations import ACTIVATIONS
 
 
-def strip(family: str, config: Any, keys: Sequence[str]) -> dict[str, Any]:
-    """The config without its key "family", once it has exactly the expected keys.
+def strip(
+    family: str, config: Any, keys: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The config without its key "family", once its keys are the expected ones.
 
     Raises:
         ValueError: a missing or unknown key, or another family's name.
@@ -19,7 +21,7 @@ def strip(family: str, config: Any, keys: Sequence[str]) -> dict[str, Any]:
     if config.get("family", family) != family:
         raise ValueError(f"{family}: family is {config['family']!r}")
     values = {key: value for key, value in config.items() if key != "family"}
-    check_keys(family, values, keys)
+    check_keys(family, values, keys, optional)
     return values
 
 
@@ -63,10 +65,21 @@ def check_choice(where: str, key: str, value: Any, known: Sequence[str]) -> None
         raise ValueError(f"{where}: {unknown(key, value, list(known))}")
 
 
-def check_sizes(where: str, key: str, value: Any) -> None:
-    """Raises a ValueError unless the value is a list of integers >= 1."""
+def check_sizes(where: str, key: str, value: Any, least: int = 0) -> None:
+    """Raises a ValueError unless it is a list of integers >= 1, `least` of them or more."""
     valid = isinstance(value, list | tuple) and all(is_int(v, 1) for v in value)
     check(where, key, value, valid, "a list of integers >= 1")
+    check(where, key, value, len(value) >= least, f"a list of {least} or more")
+
+
+def check_int(where: str, key: str, value: Any, least: int) -> None:
+    """Raises a ValueError unless the value is an integer >= `least`."""
+    check(where, key, value, is_int(value, least), f"an integer >= {least}")
+
+
+def check_positive(where: str, key: str, value: Any) -> None:
+    """Raises a ValueError unless the value is a number > 0."""
+    check(where, key, value, is_number(value) and value > 0, "a number > 0")
 
 
 def check_bool(where: str, key: str, value: Any) -> None:

@@ -1,6 +1,6 @@
-"""TaskSet's initializers by name, as functions of a key and a shape.
+"""TaskSet's initializers by name, as functions of a key and shapes.
 
-Their meaning is that of TensorFlow 1.15, with its surprises kept.
+Their meaning is that of TensorFlow 1.15 and Sonnet 1.36, with their surprises kept.
 """
 
 import math
@@ -14,45 +14,8 @@ from jaxtyping import Array, Float, PRNGKeyArray
 TRUNCATED_STD = 0.87962566103423978
 """Standard deviation of N(0, 1) kept within [-2, 2]."""
 
-
-def initialize(
-    key: PRNGKeyArray,
-    name: str,
-    scale: float | None,
-    shapes: Sequence[tuple[int, ...]],
-) -> tuple[Float[Array, "..."], ...]:
-    """Float32 weight arrays drawn from the initializer `name`.
-
-    Variance: he 2/fan_in; glorot 2/(fan_in + fan_out); variance_scaling scale/fan_in (these
-    three correct the truncated normal's loss of variance); random_normal and
-    truncated_normal N(0, scale); random_uniform U(-scale, scale); orthogonal: rows or
-    columns orthonormal, times scale, all axes but the last flattened.
-    Shapes: the last two axes are inputs and outputs, the ones before are a receptive
-    field that multiplies both fans; a vector's two fans are its length.
-
-    All arrays come from one draw: a draw of its own for each of four kernels takes 1.9
-    core-seconds to compile.
-
-    Raises:
-        ValueError: no initializer of that name, or a scale where there must be none and
-            the other way round.
-    Source: Metz et al. 2020, arXiv 2002.11887; TensorFlow 1.15 `tf.initializers`.
-        TaskSet's "truncated_normal" is a plain normal (its table points there).
-    """
-    check_initializer(name, scale)
-    gain = 1.0 if scale is None else float(scale)
-    if name == "orthogonal":
-        keys = jax.random.split(key, len(shapes))
-        return tuple(
-            gain * _orthogonal(keys[i], shape) for i, shape in enumerate(shapes)
-        )
-    sizes = [math.prod(shape) for shape in shapes]
-    draws = jnp.split(_standard(key, name, sum(sizes)), np.cumsum(sizes)[:-1])
-    return tuple(
-        _spread(name, gain, shape) * draw.reshape(shape)
-        for shape, draw in zip(shapes, draws, strict=True)
-    )
-
+Initializer = tuple[str, float | None]
+"""Its name and its scale, the scale None where the name fixes it."""
 
 NAMES = (
     "glorot_normal",
@@ -65,20 +28,79 @@ NAMES = (
     "truncated_normal",
     "variance_scaling",
 )
+"""Those that TaskSet draws from."""
 
 SCALED = NAMES[4:]
-"""Those that need a scale; the others must have None."""
+"""Those of them that need a scale; the others must have None."""
+
+_OTHERS = {
+    "sonnet": False,
+    "contrib_variance_scaling": True,
+    "truncated": True,
+    "identity": False,
+    "zeros": False,
+    "ones": False,
+}
+"""What fixed tasks and layers use besides: name -> whether it needs a scale."""
+
+SONNET: Initializer = ("sonnet", None)
+"""The default of Sonnet's linear and convolutional layers."""
+
+
+def initialize(
+    key: PRNGKeyArray,
+    initializers: Sequence[Initializer],
+    shapes: Sequence[tuple[int, ...]],
+) -> tuple[Float[Array, "..."], ...]:
+    """Float32 arrays, each drawn from its initializer.
+
+    Variance: he 2/fan_in; glorot 2/(fan_in + fan_out); variance_scaling scale/fan_in (these
+    three correct the truncated normal's loss of variance); random_normal and
+    truncated_normal N(0, scale); random_uniform U(-scale, scale); orthogonal: rows or
+    columns orthonormal, times scale, all axes but the last flattened. Truncated normals
+    whose loss of variance is not corrected, of nominal variance: sonnet 1/fan_in;
+    contrib_variance_scaling scale/fan_in; truncated scale².
+    Shapes: the last two axes are inputs and outputs, the ones before are a receptive
+    field that multiplies both fans; a vector's two fans are its length.
+
+    All arrays of one distribution come from one draw: a draw of its own for each of four
+    kernels takes 1.9 core-seconds to compile.
+
+    Raises:
+        ValueError: no initializer of that name, or a scale where there must be none and
+            the other way round.
+    Source: Metz et al. 2020, arXiv 2002.11887; TensorFlow 1.15 `tf.initializers`; Sonnet
+        1.36. TaskSet's "truncated_normal" is a plain normal (its table points there).
+    """
+    for name, scale in initializers:
+        check_initializer(name, scale)
+    kinds = [_kind(name) for name, _ in initializers]
+    distinct = [kind for kind in dict.fromkeys(kinds) if kind != "constant"]
+    # One key is used as it is, so that a net with one initializer splits nothing.
+    keys = [key] if len(distinct) < 2 else list(jax.random.split(key, len(distinct)))
+    arrays: dict[int, Array] = {}
+    for kind, k_kind in zip(distinct, keys, strict=False):
+        places = [i for i, other in enumerate(kinds) if other == kind]
+        own = [shapes[i] for i in places]
+        drawn = _draw(k_kind, kind, [initializers[i] for i in places], own)
+        arrays.update(zip(places, drawn, strict=True))
+    return tuple(
+        arrays[i] if i in arrays else _constant(initializers[i][0], shape)
+        for i, shape in enumerate(shapes)
+    )
 
 
 def check_initializer(name: str, scale: float | None) -> None:
     """Raises a ValueError where (name, scale) is no initializer."""
-    if name not in NAMES:
-        raise ValueError(f"unknown initializer {name!r} (known: {', '.join(NAMES)})")
+    known = (*NAMES, *_OTHERS)
+    if name not in known:
+        raise ValueError(f"unknown initializer {name!r} (known: {', '.join(known)})")
     if isinstance(scale, bool) or not isinstance(scale, int | float | None):
         raise ValueError(f"scale of {name!r} must be a number or null, got {scale!r}")
-    if name in SCALED and not (scale is not None and scale > 0):
+    scaled = name in SCALED or _OTHERS.get(name, False)
+    if scaled and not (scale is not None and scale > 0):
         raise ValueError(f"initializer {name!r} needs a scale > 0, got {scale!r}")
-    if name not in SCALED and scale is not None:
+    if not scaled and scale is not None:
         raise ValueError(f"initializer {name!r} takes no scale, got {scale!r}")
 
 
@@ -91,15 +113,48 @@ def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     return field * shape[-2], field * shape[-1]
 
 
-_TRUNCATED = ("glorot_normal", "he_normal", "variance_scaling")
+_UNCORRECTED = ("sonnet", "contrib_variance_scaling", "truncated")
+_TRUNCATED = ("glorot_normal", "he_normal", "variance_scaling", *_UNCORRECTED)
 _UNIFORM = ("glorot_uniform", "he_uniform", "random_uniform")
 
 
-def _standard(key: PRNGKeyArray, name: str, size: int) -> Array:
-    """The draw before its scale: N(0, 1), N(0, 1) within [-2, 2], or U(-1, 1)."""
+def _kind(name: str) -> str:
+    """The distribution behind an initializer: those of one kind share a draw."""
+    if name in ("zeros", "ones", "identity"):
+        return "constant"
     if name in _TRUNCATED:
-        return jax.random.truncated_normal(key, -2.0, 2.0, (size,))
+        return "truncated"
     if name in _UNIFORM:
+        return "uniform"
+    return "orthogonal" if name == "orthogonal" else "normal"
+
+
+def _draw(
+    key: PRNGKeyArray,
+    kind: str,
+    initializers: Sequence[Initializer],
+    shapes: Sequence[tuple[int, ...]],
+) -> tuple[Array, ...]:
+    if kind == "orthogonal":
+        keys = jax.random.split(key, len(shapes))
+        return tuple(
+            float(scale or 1.0) * _orthogonal(keys[i], shapes[i])
+            for i, (_, scale) in enumerate(initializers)
+        )
+    sizes = [math.prod(shape) for shape in shapes]
+    draws = jnp.split(_standard(key, kind, sum(sizes)), np.cumsum(sizes)[:-1])
+    return tuple(
+        _spread(name, 1.0 if scale is None else float(scale), shape)
+        * draw.reshape(shape)
+        for (name, scale), shape, draw in zip(initializers, shapes, draws, strict=True)
+    )
+
+
+def _standard(key: PRNGKeyArray, kind: str, size: int) -> Array:
+    """The draw before its scale: N(0, 1), N(0, 1) within [-2, 2], or U(-1, 1)."""
+    if kind == "truncated":
+        return jax.random.truncated_normal(key, -2.0, 2.0, (size,))
+    if kind == "uniform":
         return jax.random.uniform(key, (size,), minval=-1.0, maxval=1.0)
     return jax.random.normal(key, (size,))
 
@@ -107,16 +162,25 @@ def _standard(key: PRNGKeyArray, name: str, size: int) -> Array:
 def _spread(name: str, gain: float, shape: tuple[int, ...]) -> float:
     """What the standard draw is multiplied by: a standard deviation, or a limit."""
     fan_in, fan_out = fans(shape)
-    if name in ("random_normal", "truncated_normal", "random_uniform"):
+    if name in ("random_normal", "truncated_normal", "random_uniform", "truncated"):
         return gain
     variance = {
         "he": 2.0 / fan_in,
         "glorot": 2.0 / (fan_in + fan_out),
         "variance": gain / fan_in,
+        "contrib": gain / fan_in,
+        "sonnet": 1.0 / fan_in,
     }[name.split("_")[0]]
     if name in _UNIFORM:
         return math.sqrt(3.0 * variance)
-    return math.sqrt(variance) / TRUNCATED_STD
+    deviation = math.sqrt(variance)
+    return deviation if name in _UNCORRECTED else deviation / TRUNCATED_STD
+
+
+def _constant(name: str, shape: tuple[int, ...]) -> Array:
+    if name == "identity":
+        return jnp.eye(*shape, dtype=jnp.float32)
+    return jnp.full(shape, 1.0 if name == "ones" else 0.0, jnp.float32)
 
 
 def _orthogonal(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:

@@ -1,15 +1,10 @@
-"""Layers and losses that task families share."""
+"""Layers and losses that task families share; convolutions are in `_convolution`."""
 
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Int
-
-MOST_PATCH_BYTES = 2**30
-"""The slices of one convolution may take this much memory; see `conv_form`."""
-
-Pair = tuple[int, int]
+from jaxtyping import Array, Bool, Float, Int
 
 
 def linear(
@@ -32,90 +27,45 @@ def mlp(
     return x
 
 
-def conv_output(size: Pair, field: Pair, strides: Pair, padding: str) -> Pair:
-    """Height and width after a convolution; below 1 where VALID leaves nothing."""
-    if padding == "SAME":
-        rows, columns = (-(-n // s) for n, s in zip(size, strides, strict=True))
-    else:
-        rows, columns = (
-            (n - k) // s + 1 for n, k, s in zip(size, field, strides, strict=True)
-        )
-    return rows, columns
+def layer_norm(
+    x: Float[Array, "b i"], gamma: Float[Array, " i"], beta: Float[Array, " i"]
+) -> Float[Array, "b i"]:
+    """γ (x - mean) / sqrt(variance + 1e-5) + β over each example's features."""
+    centered = x - jnp.mean(x, axis=1, keepdims=True)
+    variance = jnp.mean(centered**2, axis=1, keepdims=True)
+    return centered * jax.lax.rsqrt(variance + 1e-5) * gamma[None, :] + beta[None, :]
 
 
-def conv_form(
-    batch: int, size: Pair, kernel: tuple[int, ...], strides: Pair, padding: str
-) -> str:
-    """Which form of `convolve` a task is built with: "slices", unless they are huge.
+def frozen_batch_norm(
+    x: Float[Array, "b i"], beta: Float[Array, " i"]
+) -> Float[Array, "b i"]:
+    """x / sqrt(1.001) + β: batch normalization that only knows mean 0 and variance 1.
 
-    Training steps per second on 2 cores, batch 8 / 64, jax 0.10.2, inside a scan inside
-    `lax.map`, gradients included, 3x3 kernels on 32x32x3 images ("thin" 8-8-8, "mid"
-    16-32-32, "wide" 64-64-64 channels; strides 2-2-2 or 1-2-1):
-
-        net           slices          lax
-        mid 2-2-2     1,718 / 421     231 / 10.9
-        wide 2-2-2      312 / 88      44.5 / 1.5
-        thin 1-2-1    1,135 / 125     231 / 6.6
-        wide 1-2-1       71 / 12       6.4 / 0.2
-
-    As a jitted step of its own, without a loop, slices took 0.9 to 4 times as many steps
-    per second as lax (batch 8, 128, 256). So memory is what is left to decide by. (One
-    matmul per tap instead of one for all nine needs less of it: 0.2 to 1.1 times the
-    speed, most often half.) The machine was shared: the ratios count, not the rates.
-
-    Args:
-        batch, size: examples, and height and width of the convolution's input.
-        kernel: height, width, input channels, output channels.
-        strides, padding: as for `convolve`.
+    Source: TaskSet's fixed MLPs, which build Sonnet's BatchNormV2 with is_training False
+        and never update its averages.
     """
-    height, width = conv_output(size, (kernel[0], kernel[1]), strides, padding)
-    patch = kernel[0] * kernel[1] * kernel[2]
-    return "slices" if 4 * patch * batch * height * width <= MOST_PATCH_BYTES else "lax"
+    return x * (1.001**-0.5) + beta[None, :]
 
 
-def convolve(
-    x: Float[Array, "i b h w"],
-    kernel: Float[Array, "kh kw i o"],
-    strides: Pair,
-    padding: str,
-    form: str,
-) -> Float[Array, "o b h2 w2"]:
-    """A convolution of channel-major activations, "SAME" or "VALID" as in TensorFlow.
+def batch_norm(
+    x: Float[Array, "c b h w"], beta: Float[Array, "1 1 1 c"]
+) -> Float[Array, "c b h w"]:
+    """(x - mean) / sqrt(variance + 1e-3) + β, moments over the batch and all pixels.
 
-    The form "slices" stacks the kh * kw shifted, strided views of x and multiplies once:
-    y = Kᵀ S with S [kh kw i, b h2 w2]. The form "lax" is `lax.conv_general_dilated`.
-    Choose with `conv_form`.
+    Source: Sonnet 1.36 BatchNorm as TaskSet's ConvNet2D uses it: batch moments always, also
+        at evaluation, no γ.
     """
-    if form == "lax":
-        numbers = ("CNHW", "HWIO", "CNHW")
-        return jax.lax.conv_general_dilated(
-            x, kernel, strides, padding, dimension_numbers=numbers
-        )
-    channels, batch = x.shape[:2]
-    field = (kernel.shape[0], kernel.shape[1])
-    size = (x.shape[2], x.shape[3])
-    rows, columns = conv_output(size, field, strides, padding)
-    if padding == "SAME":
-        pads = [
-            max((out - 1) * s + k - n, 0)
-            for out, s, k, n in zip((rows, columns), strides, field, size, strict=True)
-        ]
-        # An odd amount of padding has its larger half at the end.
-        x = jnp.pad(x, ((0, 0), (0, 0), *((p // 2, p - p // 2) for p in pads)))
-    reach = ((rows - 1) * strides[0] + 1, (columns - 1) * strides[1] + 1)
-    slices = [
-        jax.lax.slice(
-            x,
-            (0, 0, i, j),
-            (channels, batch, i + reach[0], j + reach[1]),
-            (1, 1, *strides),
-        )
-        for i in range(field[0])
-        for j in range(field[1])
-    ]
-    stacked = jnp.concatenate(slices).reshape(len(slices) * channels, -1)
-    product = kernel.reshape(len(slices) * channels, -1).T @ stacked
-    return product.reshape(-1, batch, rows, columns)
+    axes = (1, 2, 3)
+    centered = x - jnp.mean(x, axis=axes, keepdims=True)
+    variance = jnp.mean(centered**2, axis=axes, keepdims=True)
+    return centered * jax.lax.rsqrt(variance + 1e-3) + beta.reshape(-1, 1, 1, 1)
+
+
+def dropout(
+    x: Float[Array, "b i"], noise: Float[Array, "b i"], keep: float
+) -> Float[Array, "b i"]:
+    """x / keep where noise + 1/2 >= 1 - keep, else 0; noise is U(-1/2, 1/2)."""
+    return jnp.where(noise + 0.5 >= 1.0 - keep, x / keep, 0.0)
 
 
 def softmax_cross_entropy(
@@ -123,9 +73,7 @@ def softmax_cross_entropy(
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
     """(mean cross entropy in nats per example, accuracy), from one pass over the logits.
 
-    loss = mean_b [ log sum_c exp(z_bc) - z_b,label ]. Accuracy is the expected share of
-    right answers when ties for the largest logit are broken at random: a network that
-    says the same of every class scores 1/c, not 1.
+    loss = mean_b [ log sum_c exp(z_bc) - z_b,label ].
 
     The label's logit is picked by comparison with the class numbers, because the gradient
     of a gather is a scatter, which is slow on CPU.
@@ -136,7 +84,27 @@ def softmax_cross_entropy(
     shifted = logits - largest
     normalizer = jnp.log(jnp.sum(jnp.exp(shifted), axis=1))
     of_label = jnp.sum(jnp.where(is_label, shifted, 0.0), axis=1)
-    best = shifted >= 0
-    ties = jnp.maximum(jnp.sum(best, axis=1), 1)
-    accuracy = jnp.mean(jnp.sum(best & is_label, axis=1) / ties)
+    accuracy = _accuracy(shifted, is_label)
     return jnp.mean(normalizer - of_label), accuracy
+
+
+def sigmoid_squared_error(
+    logits: Float[Array, "b c"], labels: Int[Array, " b"]
+) -> tuple[Float[Array, ""], Float[Array, ""]]:
+    """(mean over examples and classes of (sigmoid(z) - one_hot)², accuracy)."""
+    classes = jnp.arange(logits.shape[1], dtype=labels.dtype)
+    is_label = labels[:, None] == classes[None, :]
+    error = jax.nn.sigmoid(logits) - is_label
+    return jnp.mean(error**2), _accuracy(logits, is_label)
+
+
+def _accuracy(
+    logits: Float[Array, "b c"], is_label: Bool[Array, "b c"]
+) -> Float[Array, ""]:
+    """The expected share of right answers when ties for the largest logit break at random.
+
+    A network that says the same of every class scores 1/c, not 1.
+    """
+    best = logits >= jnp.max(logits, axis=1, keepdims=True)
+    ties = jnp.maximum(jnp.sum(best, axis=1), 1)
+    return jnp.mean(jnp.sum(best & is_label, axis=1) / ties)

@@ -1,16 +1,15 @@
 """TaskSet's family of convolutional classifiers with global pooling."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpy.random import RandomState
 
 from opt_gym.records import Config, Spec, Task
-from opt_gym.tasks import _config, _layers, _samplers
+from opt_gym.tasks import _config, _convnet, _images, _layers, _samplers
 from opt_gym.tasks._activations import ACTIVATIONS
-from opt_gym.tasks._classification import ImageSource, Model, build_classifier
+from opt_gym.tasks._model import Design, Model, Params, Tensor, bias, build_task
 
 FAMILY = "conv_pooling"
 KEYS = (
@@ -24,8 +23,7 @@ KEYS = (
     "dataset",
     "center_data",
 )
-FIELD = (3, 3)
-STRIDE_PATTERNS = {"all_two": (2, 2), "one_two": (1, 2), "two_one": (2, 1)}
+OPTIONAL = ("norm", "head_w_init")
 
 POOLS: dict[str, Callable[[Float[Array, "c b h w"]], Float[Array, "c b"]]] = {
     "mean": lambda x: jnp.mean(x, axis=(2, 3)),
@@ -35,29 +33,14 @@ POOLS: dict[str, Callable[[Float[Array, "c b h w"]], Float[Array, "c b"]]] = {
 """Name -> pooling of channel-major activations over height and width."""
 
 
-class Convolution(NamedTuple):
-    """One layer: what `_layers.convolve` needs besides arrays, and its kernel's shape."""
-
-    kernel: tuple[int, int, int, int]
-    strides: tuple[int, int]
-    padding: str
-    form: str
-
-
 def sample_config(seed: int) -> Config:
     """TaskSet's published config `conv_pooling_family_seed<seed>`.
 
     Some of them cannot be built (a VALID convolution meets a map smaller than 3x3).
     """
     rng = RandomState(seed)
-    depth = _samplers.pick(rng, (1, 2, 3, 4, 5))
-    pattern = STRIDE_PATTERNS[_samplers.pick(rng, tuple(STRIDE_PATTERNS))]
     return {
-        "strides": [[pattern[i % 2]] * 2 for i in range(depth)],
-        "hidden_units": [_samplers.log_int(rng, 8, 64) for _ in range(depth)],
-        "activation": _samplers.activation(rng),
-        "w_init": _samplers.initializer(rng),
-        "padding": [_samplers.pick(rng, ("SAME", "VALID")) for _ in range(depth)],
+        **_convnet.sample_stack(rng),
         "pool_type": _samplers.pick(rng, tuple(POOLS)),
         "use_bias": _samplers.pick(rng, (True, False)),
         "dataset": _samplers.image_dataset(rng),
@@ -65,83 +48,67 @@ def sample_config(seed: int) -> Config:
     }
 
 
-def build(config: Config) -> Task:
+def design(config: Config) -> Design:
     """A classifier: 3x3 convolutions, the activation after each, pooling, a linear layer.
 
-    φ = (w0, [b0,] w1, [b1,] ..., w, b): kernels [3, 3, in, out], their biases [out] where
-    `use_bias`, then the linear layer's [channels, classes] and [classes].
+    φ = (w0, [b0, β0,] w1, ..., w, b): kernels [3, 3, in, out], their biases [out] where
+    `use_bias`, β [1, 1, 1, out] where `norm` is "batch", then the linear layer's
+    [channels, classes] and [classes]. Options that TaskSet's fixed tasks use: `norm`
+    ("none" or "batch", between convolution and activation), `head_w_init` for the linear
+    layer where it is not that of the convolutions.
 
     Raises:
         ValueError: a key or a value that cannot be used, by name; a layer whose VALID
             convolution meets a map smaller than 3x3.
     """
-    config = _config.strip(FAMILY, config, KEYS)
-    _check(config)
+    config = _checked(config)
     activation = ACTIVATIONS[config["activation"]]
-    pool, use_bias = POOLS[config["pool_type"]], config["use_bias"]
-
-    def make_model(source: ImageSource) -> Model:
-        layers = _layers_of(config, source)
-        shapes: list[tuple[int, ...]] = []
-        for layer in layers:
-            shapes += [layer.kernel, (layer.kernel[3],)][: 1 + use_bias]
-        shapes += [(layers[-1].kernel[3], source.num_classes), (source.num_classes,)]
-        roles = tuple("kernel" if len(shape) > 1 else "bias" for shape in shapes)
-
-        def logits(params: tuple[Array, ...], inputs: Array) -> Array:
-            x = jnp.transpose(inputs, (3, 0, 1, 2))
-            rest = iter(params)
-            for _, strides, padding, form in layers:
-                x = _layers.convolve(x, next(rest), strides, padding, form)
-                if use_bias:
-                    x = x + next(rest)[:, None, None, None]
-                x = activation(x)
-            return _layers.linear(pool(x).T, next(rest), next(rest))
-
-        return Model(tuple(shapes), roles, logits)
-
-    return build_classifier(FAMILY, config, make_model)
-
-
-def _layers_of(config: Config, source: ImageSource) -> list[Convolution]:
-    height, width, channels = source.shape
-    size, layers = (height, width), []
-    rows = zip(
-        config["strides"], config["hidden_units"], config["padding"], strict=True
+    pool = POOLS[config["pool_type"]]
+    images = _images.image_source(FAMILY, config["dataset"])
+    stack = _convnet.make_stack(
+        FAMILY,
+        images.source.batch_size,
+        images.shape,
+        config["hidden_units"],
+        config["strides"],
+        config["padding"],
+        config.get("norm", "none"),
+        config["use_bias"],
     )
-    for index, (pair, units, padding) in enumerate(rows):
-        strides = (pair[0], pair[1])
-        kernel = (*FIELD, channels, units)
-        if padding == "VALID" and min(size) < FIELD[0]:
-            raise ValueError(
-                f"{FAMILY}: infeasible config: layer {index} is a VALID 3x3 convolution "
-                f"and its input only {size[0]}x{size[1]}"
-            )
-        form = _layers.conv_form(source.batch_size, size, kernel, strides, padding)
-        layers.append(Convolution(kernel, strides, padding, form))
-        size, channels = _layers.conv_output(size, FIELD, strides, padding), units
-    return layers
+    w_init, head = config["w_init"], config.get("head_w_init", config["w_init"])
+    tensors = (
+        *stack.tensors((w_init[0], w_init[1])),
+        Tensor((stack.channels, images.num_classes), "kernel", (head[0], head[1])),
+        bias(images.num_classes),
+    )
+
+    def logits(params: Params, noise: tuple[Array, ...], inputs: Array) -> Array:
+        rest = iter(params)
+        x = stack.apply(rest, _convnet.channel_major(inputs), activation)
+        return _layers.linear(pool(x).T, next(rest), next(rest))
+
+    loss = _images.classifier_loss(logits, config["center_data"])
+    return Design(FAMILY, config, Model(tensors, loss), images.source)
 
 
-def _check(config: dict[str, Any]) -> None:
-    sizes, strides = config["hidden_units"], config["strides"]
-    _config.check_sizes(FAMILY, "hidden_units", sizes)
-    depth = len(sizes)
-    _config.check(FAMILY, "hidden_units", sizes, depth > 0, "a list of one or more")
-    pairs = isinstance(strides, list | tuple) and len(strides) == depth
-    expected = f"{depth} pairs of integers >= 1"
-    _config.check(FAMILY, "strides", strides, pairs, expected)
-    for pair in strides:
-        valid = isinstance(pair, list | tuple) and len(pair) == 2
-        valid = valid and all(_config.is_int(stride, 1) for stride in pair)
-        _config.check(FAMILY, "strides", strides, valid, expected)
-    padding = config["padding"]
-    valid = isinstance(padding, list | tuple) and len(padding) == depth
-    valid = valid and all(p in ("SAME", "VALID") for p in padding)
-    _config.check(FAMILY, "padding", padding, valid, f"{depth} of SAME, VALID")
-    _config.check_activation(FAMILY, config["activation"])
+def build(config: Config) -> Task:
+    """The task of one config.
+
+    Raises:
+        ValueError: see `design`.
+    """
+    return build_task(design(config))
+
+
+def _checked(config: Config) -> Config:
+    config = _config.strip(FAMILY, config, KEYS, OPTIONAL)
+    _convnet.check_stack(FAMILY, config)
     _config.check_choice(FAMILY, "pool_type", config["pool_type"], list(POOLS))
     _config.check_bool(FAMILY, "use_bias", config["use_bias"])
+    _config.check_bool(FAMILY, "center_data", config["center_data"])
+    if "head_w_init" in config:
+        _config.check_initializer(FAMILY, "head_w_init", config["head_w_init"])
+    return config
 
 
 SPEC = Spec(

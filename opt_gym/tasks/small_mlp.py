@@ -4,7 +4,8 @@ from numpy.random import RandomState
 
 from opt_gym.records import Config, Spec, Task
 from opt_gym.tasks import _samplers
-from opt_gym.tasks._mlp import build_mlp
+from opt_gym.tasks._mlp import design_mlp
+from opt_gym.tasks._model import Design, build_task
 
 FAMILY = "small_mlp"
 
@@ -26,13 +27,22 @@ def sample_config(seed: int) -> Config:
     }
 
 
-def build(config: Config) -> Task:
-    """The task of a config of the family mlp's schema.
+def design(config: Config) -> Design:
+    """See `_mlp.design_mlp`; the schema is that of the family mlp.
 
     Raises:
         ValueError: a key or a value that cannot be used, by name.
     """
-    return build_mlp(FAMILY, config)
+    return design_mlp(FAMILY, config)
+
+
+def build(config: Config) -> Task:
+    """The task of one config.
+
+    Raises:
+        ValueError: a key or a value that cannot be used, by name.
+    """
+    return build_task(design(config))
 
 
 SPEC = Spec(
