@@ -39,7 +39,7 @@ def layer_norm(
 def frozen_batch_norm(
     x: Float[Array, "b i"], beta: Float[Array, " i"]
 ) -> Float[Array, "b i"]:
-    """x / sqrt(1.001) + β: batch normalization that only knows mean 0 and variance 1.
+    """Batch normalization that only knows mean 0 and variance 1: x / sqrt(1.001) + β.
 
     Source: TaskSet's fixed MLPs, which build Sonnet's BatchNormV2 with is_training False
         and never update its averages.
@@ -64,7 +64,7 @@ def batch_norm(
 def dropout(
     x: Float[Array, "b i"], noise: Float[Array, "b i"], keep: float
 ) -> Float[Array, "b i"]:
-    """x / keep where noise + 1/2 >= 1 - keep, else 0; noise is U(-1/2, 1/2)."""
+    """Dropout: x / keep where noise + 1/2 >= 1 - keep, else 0; noise is U(-1/2, 1/2)."""
     return jnp.where(noise + 0.5 >= 1.0 - keep, x / keep, 0.0)
 
 
