@@ -160,9 +160,12 @@ def _training_parts(texts: Texts) -> list[bytes]:
 
 
 def _coverage(parts: Sequence[bytes]) -> float:
-    """The share of all characters that the most frequent `_MOST_CHARACTERS` make up."""
+    """The share of all characters that the most frequent `_MOST_CHARACTERS` make up.
+
+    No less than 0.98, the least that sentencepiece takes.
+    """
     counts = Counter()
     for part in parts:
         counts.update(part.decode())
     common = sum(count for _, count in counts.most_common(_MOST_CHARACTERS))
-    return common / max(1, counts.total())
+    return max(0.98, common / max(1, counts.total()))

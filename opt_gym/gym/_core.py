@@ -309,7 +309,7 @@ def _functional(settings: Settings) -> Env:
 
 def _dataset(env: Env, source: str) -> str:
     name = env.task.dataset
-    if name in catalog.IMAGE_SETS:
+    if catalog.is_known(name):
         return catalog.describe(name, source)
     return "none (synthetic)" if name == "none" else name
 

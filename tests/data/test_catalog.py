@@ -1,12 +1,13 @@
-"""What serves the image sets: stand-ins, splits, warnings, digests."""
+"""What serves the image sets: stand-ins, splits, subsets of classes, warnings."""
 
 import warnings
 
 import numpy as np
 import pytest
 
-from opt_gym.data import catalog, embedded
-from opt_gym.records import SPLITS, Images
+from opt_gym.data import catalog, embedded_images, splits
+from opt_gym.data.digest import digest_data
+from opt_gym.records import SPLITS
 from opt_gym.tasks._samplers import IMAGE_SETS
 
 
@@ -17,13 +18,14 @@ def nothing_prepared(tmp_path, monkeypatch):
 
 
 def test_every_set_that_taskset_draws_is_there():
-    assert set(IMAGE_SETS) | {"digits"} == set(catalog.IMAGE_SETS)
+    others = {"digits", "food101_64x64", "colorectal_histology_32x32"}
+    assert set(IMAGE_SETS) | others == set(catalog.IMAGE_SETS)
 
 
 @pytest.mark.parametrize("name", catalog.IMAGE_SETS)
 def test_stand_ins_have_the_originals_shapes_and_labels(name):
     entry = catalog.image_set(name)
-    data = catalog.load(name, "embedded")
+    data = catalog.load_images(name, "embedded")
     assert tuple(data) == SPLITS
     for images, labels in data.values():
         assert images.shape == (len(labels), *entry.shape)
@@ -34,17 +36,18 @@ def test_stand_ins_have_the_originals_shapes_and_labels(name):
     train = data["train"].labels
     assert len(np.unique(train)) >= 0.99 * entry.num_classes
     sizes = [len(images.labels) for images in data.values()]
-    assert sum(sizes) <= embedded.MOST_EXAMPLES
+    assert sum(sizes) <= embedded_images.MOST_EXAMPLES
     assert sizes[0] == max(sizes)
-    whole = sum(entry.sizes)
-    for size, original in zip(sizes[1:], entry.sizes[1:], strict=True):
+    originals = splits.sizes(entry.sizes, entry.num_valid)
+    whole = sum(originals)
+    for size, original in zip(sizes[1:], originals[1:], strict=True):
         share = sum(sizes) * original / whole
         assert size == pytest.approx(max(share, 128), abs=1)
 
 
 @pytest.mark.parametrize("name", ["digits", "mnist", "cifar10"])
 def test_splits_are_disjoint(name):
-    data = catalog.load(name, "embedded")
+    data = catalog.load_images(name, "embedded")
     # Equal crops can lie at different places (the sky); those of most places differ.
     seen = [{image.tobytes() for image in split.images} for split in data.values()]
     for index, one in enumerate(seen):
@@ -54,10 +57,10 @@ def test_splits_are_disjoint(name):
 
 def test_crop_centres_of_different_splits_lie_in_different_tiles():
     counts, places = (600, 100, 100, 200), (100, 90)
-    owner = embedded._owners(np.random.RandomState(0), 2, places, counts)
+    owner = embedded_images._owners(np.random.RandomState(0), 2, places, counts)
     assert owner.shape == (2, *places)
-    for row in range(0, 100, embedded.TILE):
-        tile = owner[1, row : row + embedded.TILE, : embedded.TILE]
+    for row in range(0, 100, embedded_images.TILE):
+        tile = owner[1, row : row + embedded_images.TILE, : embedded_images.TILE]
         assert len(np.unique(tile)) == 1
     share = np.bincount(owner.ravel(), minlength=4) / owner.size
     np.testing.assert_allclose(share, [0.6, 0.1, 0.1, 0.2], atol=0.05)
@@ -65,13 +68,15 @@ def test_crop_centres_of_different_splits_lie_in_different_tiles():
 
 @pytest.mark.parametrize("number", [1, 5, 51, 199, 500])
 def test_cells_have_nearly_equal_areas(number):
-    areas = np.bincount(embedded._cells((396, 609), number).ravel(), minlength=number)
+    areas = np.bincount(
+        embedded_images._cells((396, 609), number).ravel(), minlength=number
+    )
     assert len(areas) == number
     assert areas.max() - areas.min() < 0.15 * areas.mean() + 1
 
 
 def test_labels_of_crops_say_where_they_come_from():
-    images, labels = catalog.load("deep_weeds_32x32", "embedded")["train"]
+    images, labels = catalog.load_images("deep_weeds_32x32", "embedded")["train"]
     # Nearest class mean over coarse pixels: far from chance (1/9) where labels are places.
     coarse = images.reshape(len(images), 4, 8, 4, 8, 3).mean((2, 4)).reshape(-1, 48)
     means = np.stack([coarse[:3000][labels[:3000] == k].mean(0) for k in range(9)])
@@ -86,7 +91,7 @@ def test_digits_are_scaled_to_the_whole_range():
 
 
 def test_enlarging_keeps_what_is_constant_and_interpolates_between():
-    weights, unit = embedded._bilinear(8, 28)
+    weights, unit = embedded_images._bilinear(8, 28)
     np.testing.assert_array_equal(weights.sum(1), unit)
     # Half-pixel centres: new pixel i looks at (i + 1/2) * 8/28 - 1/2, inside [0, 7].
     position = np.clip((np.arange(28) + 0.5) * 8 / 28 - 0.5, 0, 7)
@@ -98,49 +103,91 @@ def test_enlarging_keeps_what_is_constant_and_interpolates_between():
 
 
 def _splits(name):
-    return catalog.load(name, "embedded").values()
+    return catalog.load_images(name, "embedded").values()
 
 
-DIGESTS = {"digits": "df7882c339e4", "mnist": "ffbd7df12e52"}
+DIGESTS = {"digits": "ed5cc7d17576327a", "mnist": "c0d8c6452d730128"}
 
 
 @pytest.mark.parametrize("name", DIGESTS)
 def test_digits_have_the_recorded_digest(name):
-    assert catalog.digest(catalog.load(name, "embedded")) == DIGESTS[name]
+    assert digest_data(catalog.load_images(name, "embedded")) == DIGESTS[name]
 
 
-def test_digest_sees_values_shapes_types_and_places():
-    def data(labels, split="train"):
-        return {split: Images(np.zeros((2, 1, 1, 1), np.uint8), labels)}
+TRAIN_SIZES = {
+    "mnist": 50000,
+    "cifar100": 40000,
+    "food101_32x32": 86000,
+    "food101_64x64": 86000,
+    "coil100_32x32": 4800,
+    "deep_weeds_32x32": 11509,
+    "colorectal_histology_32x32": 2900,
+    "sun397_32x32": 71128,
+    "imagenet_resized/16x16": 1271167,
+}
 
-    base = catalog.digest(data(np.array([0, 1], np.int32)))
-    assert base == catalog.digest(data(np.array([0, 1], np.int32)))
-    others = [
-        data(np.array([1, 0], np.int32)),
-        data(np.array([0, 1], np.int64)),
-        data(np.array([[0, 1]], np.int32)),
-        data(np.array([0, 1], np.int32), "test"),
-        {split: np.zeros((0,), np.float32) for split in SPLITS},
-    ]
-    digests = [base, *map(catalog.digest, others)]
-    assert len(set(digests)) == len(digests)
-    assert all(len(digest) == 12 for digest in digests)
+
+@pytest.mark.parametrize("name", TRAIN_SIZES)
+def test_what_is_left_of_train_is_what_taskset_says(name):
+    entry = catalog.image_set(name)
+    assert splits.sizes(entry.sizes, entry.num_valid)[0] == TRAIN_SIZES[name]
 
 
 def test_num_train_is_scaled_to_the_stand_in():
-    whole = len(catalog.load("cifar10", "embedded")["train"].labels)
-    half = catalog.load("cifar10", "embedded", 20000)
+    whole = len(catalog.load_images("cifar10", "embedded")["train"].labels)
+    half = catalog.load_images("cifar10", "embedded", num_train=20000)
     assert len(half["train"].labels) == pytest.approx(whole / 2, abs=1)
     assert len(half["test"].labels) == len(
-        catalog.load("cifar10", "embedded")["test"][1]
+        catalog.load_images("cifar10", "embedded")["test"][1]
     )
-    assert len(catalog.load("cifar10", "embedded", 50000)["train"].labels) == whole
-    assert len(catalog.load("mnist", "embedded", 1000)["train"].labels) == 128
+    most = catalog.load_images("cifar10", "embedded", num_train=50000)
+    assert len(most["train"].labels) == whole
+    least = catalog.load_images("mnist", "embedded", num_train=1000)
+    assert len(least["train"].labels) == 128
+
+
+def test_num_valid_changes_the_proportions():
+    sizes = [
+        len(split.labels)
+        for split in catalog.load_images("mnist", "embedded", num_valid=3000).values()
+    ]
+    # 54,000, 3,000, 3,000 and 10,000 of 70,000, of the 1,797 digits.
+    assert sizes == [1386, 77, 77, 257]
+
+
+def test_ways_of_digits_are_the_permutations_classes_renumbered():
+    whole = catalog.load_images("mnist", "embedded")
+    some = catalog.load_images("mnist", "embedded", ways=(3, 5))
+    classes = np.random.RandomState(5).permutation(10)[:3]
+    for split in SPLITS:
+        kept = np.isin(whole[split].labels, classes)
+        np.testing.assert_array_equal(some[split].images, whole[split].images[kept])
+        np.testing.assert_array_equal(
+            classes[some[split].labels], whole[split].labels[kept]
+        )
+
+
+def test_ways_of_photographs_are_so_many_cells():
+    first = catalog.load_images("imagenet_resized/16x16", "embedded", ways=(10, 0))
+    other = catalog.load_images("imagenet_resized/16x16", "embedded", ways=(10, 1))
+    assert sum(len(split.labels) for split in first.values()) == 10_000
+    for data in (first, other):
+        assert set(np.unique(data["train"].labels)) == set(range(10))
+    crops = [{i.tobytes() for i in data["train"].images} for data in (first, other)]
+    assert len(crops[0] & crops[1]) < 0.1 * len(crops[0])
+    tenth = catalog.load_images(
+        "imagenet_resized/16x16", "embedded", ways=(10, 0), num_train=1271
+    )
+    whole = len(first["train"].labels)
+    assert len(tenth["train"].labels) == pytest.approx(whole / 10, abs=1)
 
 
 def test_one_copy_a_process_that_nobody_can_change():
-    first = catalog.load("digits", "embedded")
-    assert first["train"].images is catalog.load("digits", "embedded")["train"].images
+    first = catalog.load_images("digits", "embedded")
+    assert (
+        first["train"].images
+        is catalog.load_images("digits", "embedded")["train"].images
+    )
     with pytest.raises(ValueError, match="read-only"):
         first["train"].images[0] = 0
 
@@ -151,13 +198,13 @@ def test_a_stand_in_is_announced_once_and_only_where_it_was_not_asked_for(
     with pytest.warns(
         catalog.StandInWarning, match="mnist .stand-in: scikit-learn dig"
     ):
-        catalog.load("mnist", "auto")
+        catalog.load_images("mnist", "auto")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        catalog.load("mnist", "auto")
-        catalog.load("fashion_mnist", "embedded")
-        catalog.load("digits", "auto")
-        catalog.load("digits", "tfds")
+        catalog.load_images("mnist", "auto")
+        catalog.load_images("fashion_mnist", "embedded")
+        catalog.load_images("digits", "auto")
+        catalog.load_images("digits", "tfds")
 
 
 def test_descriptions_say_what_serves(nothing_prepared):
@@ -169,9 +216,17 @@ def test_descriptions_say_what_serves(nothing_prepared):
 
 def test_errors_name_what_was_wrong(nothing_prepared, tmp_path):
     with pytest.raises(ValueError, match="'mnits'; did you mean 'mnist'"):
-        catalog.load("mnits", "embedded")
+        catalog.load_images("mnits", "embedded")
     with pytest.raises(ValueError, match="unknown data source: 'disk'"):
-        catalog.load("mnist", "disk")
+        catalog.load_images("mnist", "disk")
+    with pytest.raises(ValueError, match=r"ways must be 2 \.\.\. 10 classes, got 11"):
+        catalog.load_images("mnist", "embedded", ways=(11, 0))
+    with pytest.raises(ValueError, match=r"seed of ways .* got -1"):
+        catalog.load_images("mnist", "embedded", ways=(3, -1))
+    with pytest.raises(ValueError, match="num_train must be >= 1, got 0"):
+        catalog.load_images("mnist", "embedded", num_train=0)
+    with pytest.raises(ValueError, match="1797 training examples leave none"):
+        catalog.load_images("digits", "embedded", num_valid=600)
     message = "no 'food101' in array_record format under .*tfds build food101"
     with pytest.raises(FileNotFoundError, match=message):
-        catalog.load("food101_32x32", "tfds")
+        catalog.load_images("food101_32x32", "tfds")

@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from opt_gym.data import catalog, tfds
+from opt_gym.data.digest import digest_data
+from opt_gym.records import SPLITS
 
 NUM_EXAMPLES, NUM_VALID = 40, 5
 
@@ -64,14 +66,14 @@ def catalog_finds_it(prepared, tmp_path, monkeypatch):
     monkeypatch.setitem(catalog.IMAGE_SETS, name, entry)
     monkeypatch.setenv("TFDS_DATA_DIR", str(prepared))
     monkeypatch.setenv("OPT_GYM_CACHE", str(tmp_path))
-    catalog._load.cache_clear()
+    catalog._images.cache_clear()
     yield name
-    catalog._load.cache_clear()
+    catalog._images.cache_clear()
 
 
 def test_an_original_is_cut_and_resized_as_taskset_does(catalog_finds_it):
     name = catalog_finds_it
-    data = catalog.load(name, "auto")
+    data = catalog.load_images(name, "auto")
     sizes = [len(split.labels) for split in data.values()]
     assert sizes == [NUM_EXAMPLES - 3 * NUM_VALID, *[NUM_VALID] * 3]
     for images, labels in data.values():
@@ -81,20 +83,20 @@ def test_an_original_is_cut_and_resized_as_taskset_does(catalog_finds_it):
     everything = np.concatenate([split.labels for split in data.values()])
     assert sorted(everything) == list(range(NUM_EXAMPLES))
     assert catalog.describe(name, "auto") == f"{name} (original, tfds 2.0.0)"
-    assert len(catalog.load(name, "tfds", 7)["train"].labels) == 7
+    assert len(catalog.load_images(name, "tfds", num_train=7)["train"].labels) == 7
 
 
 def test_the_second_start_reads_the_cache(catalog_finds_it, tmp_path, monkeypatch):
     name = catalog_finds_it
-    first = catalog.load(name, "tfds")
+    first = catalog.load_images(name, "tfds")
     (file,) = (tmp_path / "images").glob("*.npz")
-    catalog._load.cache_clear()
+    catalog._images.cache_clear()
 
     def fail(*arguments):
         raise AssertionError("decoded again")
 
     monkeypatch.setattr(tfds, "_decode", fail)
-    assert catalog.digest(catalog.load(name, "tfds")) == catalog.digest(first)
+    assert digest_data(catalog.load_images(name, "tfds")) == digest_data(first)
     with np.load(file, allow_pickle=False) as arrays:
         assert set(arrays.files) == {"train/images", "train/labels"}
 
@@ -114,43 +116,17 @@ def test_other_formats_are_not_taken(tmp_path, monkeypatch):
     assert tfds.find("mnist").version == "3.10.0"
 
 
-def stored(**sizes):
-    """Splits whose labels count on from split to split, so that a label says where from."""
-    start, splits = 0, {}
-    for name, size in sizes.items():
-        splits[name] = (
-            np.zeros((size, 1, 1, 1), np.uint8),
-            np.arange(start, start + size),
+def test_num_valid_and_ways_of_an_original(catalog_finds_it):
+    name = catalog_finds_it
+    whole = catalog.load_images(name, "tfds", num_valid=3)
+    assert [len(split.labels) for split in whole.values()] == [31, 3, 3, 3]
+    some = catalog.load_images(name, "tfds", num_valid=3, ways=(30, 2))
+    classes = np.random.RandomState(2).permutation(72)[:30]
+    for split in SPLITS:
+        kept = np.isin(whole[split].labels, classes)
+        np.testing.assert_array_equal(
+            classes[some[split].labels], whole[split].labels[kept]
         )
-        start += size
-    return splits
-
-
-@pytest.mark.parametrize(
-    ("splits", "expected"),
-    [
-        ({"train": 10}, [range(6, 10), range(0, 2), range(2, 4), range(4, 6)]),
-        (
-            {"train": 10, "test": 3},
-            [range(4, 10), range(0, 2), range(2, 4), range(10, 13)],
-        ),
-        (
-            {"train": 10, "validation": 3},
-            [range(4, 10), range(0, 2), range(2, 4), range(10, 13)],
-        ),
-        (
-            {"train": 10, "validation": 3, "test": 4},
-            [range(2, 10), range(0, 2), range(10, 13), range(13, 17)],
-        ),
-    ],
-)
-def test_slices_by_hand(splits, expected):
-    cut = tfds.cut(stored(**splits), 2)
-    assert [list(labels) for _, labels in cut] == [list(part) for part in expected]
-
-
-def test_too_few_training_examples_are_an_error():
-    with pytest.raises(
-        ValueError, match="6 training examples leave none after 3 slices"
-    ):
-        tfds.cut(stored(train=6), 2)
+        np.testing.assert_array_equal(some[split].images, whole[split].images[kept])
+    few = catalog.load_images(name, "tfds", num_valid=3, ways=(30, 2), num_train=4)
+    np.testing.assert_array_equal(few["train"].labels, some["train"].labels[:4])
