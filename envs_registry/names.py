@@ -7,11 +7,10 @@ of the families is data here.
 """
 
 from pathlib import Path
+from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
-
-from opt_gym.tasks import _fixed
 
 NORMALIZER_TABLE = Path(__file__).with_name("normalizers.csv")
 STATISTICS_TABLE = Path(__file__).with_name("statistics.csv")
@@ -56,20 +55,28 @@ def family_tasks(family: str) -> list[str]:
 def published_tasks() -> list[str]:
     """TaskSet's tasks that can be built: 1,190 of its families and the 109 fixed ones."""
     names = [name for family in INFEASIBLE_SEEDS for name in family_tasks(family)]
-    return [*names, *_fixed.PUBLISHED]
+    return [*names, *_named("PUBLISHED")]
 
 
 def task_names() -> list[str]:
     """Every `<name>` of `OptTask-<name>-v0`."""
     names = families()
-    return [*names, *(t for f in names for t in family_tasks(f)), *_fixed.TASKS]
+    return [*names, *(t for f in names for t in family_tasks(f)), *_named()]
 
 
 def family_of(task_name: str) -> str:
     """The family that a name's config belongs to."""
-    if task_name in _fixed.TASKS:
-        return _fixed.TASKS[task_name]["family"]
+    named = _named().get(task_name)
+    if named is not None:
+        return named["family"]
     return task_name.rpartition("_family_seed")[0] or task_name
+
+
+def _named(table: str = "TASKS") -> dict[str, dict[str, Any]]:
+    # Imported here: opt_gym imports this file while it is itself being imported.
+    from opt_gym.tasks import _fixed
+
+    return getattr(_fixed, table)
 
 
 def env_id(task_name: str) -> str:

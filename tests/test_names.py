@@ -1,0 +1,89 @@
+"""Names and ids: what there is, what each stands for, what an unknown one says."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import gymnasium as gym
+import pytest
+
+import opt_gym
+from envs_registry import names
+from opt_gym.tasks import _fixed
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def test_the_ids_of_taskset_are_registered():
+    published = names.published_tasks()
+    seeded = [name for name in published if "_family_seed" in name]
+    assert len(seeded) == 1190
+    assert len(_fixed.PUBLISHED) == 109
+    assert len(published) == len(set(published)) == 1299
+    ids = {names.env_id(name) for name in [*names.INFEASIBLE_SEEDS, *published]}
+    assert len(ids) == 1311
+    assert ids | {"OptTask-small_mlp-v0"} <= set(gym.registry)
+    registered = {i for i in gym.registry if i.startswith("OptTask-")}
+    assert registered == {names.env_id(name) for name in names.task_names()}
+
+
+def test_infeasible_tasks_have_no_id_and_say_why():
+    for family, seeds in names.INFEASIBLE_SEEDS.items():
+        for seed in seeds:
+            name = f"{family}_family_seed{seed}"
+            assert names.env_id(name) not in gym.registry
+            with pytest.raises(ValueError, match=f"{family}: .*padding.*'VALID'"):
+                opt_gym.make_task(opt_gym.task_config(name))
+
+
+def test_registering_is_cheap():
+    code = (
+        "import gymnasium, time; from envs_registry import names;"
+        "t = time.perf_counter(); names.register_envs(); print(time.perf_counter() - t)"
+    )
+    command = [sys.executable, "-c", code]
+    runs = [
+        subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+        for _ in range(3)
+    ]
+    assert min(float(run.stdout) for run in runs) < 0.06
+
+
+def test_a_named_task_is_a_config_of_its_family():
+    for name, config in _fixed.TASKS.items():
+        assert json.loads(json.dumps(config)) == config
+        assert names.family_of(name) == config["family"]
+        assert config["family"] in names.families()
+        assert opt_gym.task_config(names.env_id(name)) == config
+
+
+def test_a_named_config_is_the_callers_own():
+    name = "FixedMLP_mnist_ce_128x128x128_relu_bs128"
+    config = opt_gym.task_config(name)
+    config["layer_sizes"].append(3)
+    assert opt_gym.task_config(name)["layer_sizes"] == [128, 128, 128]
+
+
+def test_a_named_task_takes_no_task_seed():
+    with pytest.raises(ValueError, match="TwoD_Bowl1' is one task; task_seed=3"):
+        opt_gym.task_config("TwoD_Bowl1", 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("TwoD_Bowl2", "'TwoD_Bowl2'; did you mean 'TwoD_Bowl"),
+        ("mlp_vea_family_seed3", "unknown task: 'mlp_vea_family_seed3'"),
+        ("OptTask-conv_polling-v0", "unknown task"),
+    ],
+)
+def test_unknown_names_are_named_with_near_matches(name, message):
+    with pytest.raises(ValueError, match=message):
+        opt_gym.task_config(name)
+
+
+def test_an_unseeded_family_draws_everything_anew():
+    assert opt_gym.task_config("quadratic")["seed"] is None
+    assert opt_gym.task_config("quadratic_family_seed0")["seed"] == 48600
+    assert opt_gym.task_config("losg_tasks")["problem_seed"] is None
