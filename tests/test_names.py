@@ -39,7 +39,7 @@ def test_infeasible_tasks_have_no_id_and_say_why():
 
 def test_registering_is_cheap():
     code = (
-        "import gymnasium, time; from envs_registry import names;"
+        "import opt_gym, time; from envs_registry import names;"
         "t = time.perf_counter(); names.register_envs(); print(time.perf_counter() - t)"
     )
     command = [sys.executable, "-c", code]
