@@ -6,10 +6,12 @@ import sys
 from pathlib import Path
 
 import gymnasium as gym
+import jax
 import pytest
 
 import opt_gym
 from envs_registry import names
+from opt_gym.records import Batch
 from opt_gym.tasks import _fixed
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,3 +89,22 @@ def test_an_unseeded_family_draws_everything_anew():
     assert opt_gym.task_config("quadratic")["seed"] is None
     assert opt_gym.task_config("quadratic_family_seed0")["seed"] == 48600
     assert opt_gym.task_config("losg_tasks")["problem_seed"] is None
+
+
+@pytest.mark.parametrize(
+    ("name", "loss"),
+    [
+        # What the original's loss is where it starts.
+        ("TwoD_Bowl10", 2.869364),
+        ("TwoD_Rosenbrock", 107088.29),
+        ("TwoD_Ackley", 21.24981),
+        ("TwoD_Beale", 2323.961),
+        ("TwoD_StyblinskiTang", 24.378067),
+    ],
+)
+def test_two_dimensional_tasks_start_where_the_original_does(name, loss):
+    task = opt_gym.make_task(opt_gym.task_config(name))
+    key = jax.random.key(0)
+    params, instance = task.init(key, task.load_data("embedded"))
+    found, _ = task.loss(key, params, instance, Batch(None, None))
+    assert float(found) == pytest.approx(loss, rel=1e-5)
