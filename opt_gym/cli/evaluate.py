@@ -14,21 +14,30 @@ def evaluate(
     num_seeds: int = 5,
     objective: Literal["train", "valid", "noisy"] = "train",
     data: Literal["auto", "embedded", "tfds"] = "auto",
-    baselines: bool = True,
+    baselines: tuple[str, ...] = ("adam_lr:14", "adam_lr:14:per_task"),
+    no_baselines: Annotated[bool, tyro.conf.FlagCreatePairsOff] = False,
     training_tasks: list[str] | None = None,
     out: Path | None = None,
     cache: bool = True,
 ) -> int:
-    """Compares a learned optimizer with Adam at the best of 14 learning rates.
+    """Compares a learned optimizer with tuned hand-designed ones.
 
-    Two Adams: one rate for all tasks, the best on the training tasks; and the best rate of
-    every single task, chosen in hindsight on the runs it is judged by. Reports the normalized
-    loss (1 is the initial loss, 0 the best that any of the 14 reached), averaged over all
-    inner steps, with 95 % intervals. Results are cached; an interrupted evaluation goes on.
+    A baseline is space:trials, one setting for all tasks, the best of so many trials on the
+    training tasks; or space:trials:per_task, the best on every single task, chosen in
+    hindsight on the runs it is judged by. Spaces: adam_lr (14 learning rates), and TaskSet's
+    adam1p_wide_grid, adam4p_wide_grid, adam6p_wide_grid, adam8p_wide_grid, nadamw_grid and
+    adagrad_wide_grid (2,000 trials), adam_lr_grid and adagrad_lr_grid (17), opt_list (1,000
+    in published order); with _corrected behind their names adam8p_wide_grid, nadamw_grid and
+    opt_list run without the faults of TaskSet's code.
+
+    Reports the normalized loss (1 is the initial loss, 0 the best that any of adam_lr's 14
+    reached), averaged over all inner steps, with 95 % intervals. Results are cached; an
+    interrupted evaluation or search goes on.
 
     Try:
       opt-gym evaluate runs/first/theta.safetensors --tasks small_mlp/held_out --out results
       opt-gym evaluate theta.safetensors --tasks small_mlp/held_out --horizon 1000 5000
+      opt-gym evaluate nominal_small --tasks mlp --baselines adam_lr:14 opt_list:10:per_task
       opt-gym evaluate sgd --tasks mlp_family_seed3 --no-baselines
 
     Args:
@@ -39,8 +48,9 @@ def evaluate(
         num_seeds: episodes of each task, the same for every optimizer.
         objective: whose loss counts: on training, validation or corrupted inputs.
         data: where data sets come from.
-        baselines: run the two Adams.
-        training_tasks: where the one rate for all is chosen; small_mlp/train by default.
+        baselines: what to compare with; differences are from the first.
+        no_baselines: compare with nothing.
+        training_tasks: where one setting for all is chosen; small_mlp/train by default.
         out: folder for curves.csv and one picture a horizon.
         cache: keep results in the user's cache folder, and use those that are there.
     """
@@ -49,14 +59,11 @@ def evaluate(
     opt_gym.use_all_cores()
     from opt_gym import strategy
     from opt_gym.cli._tasks import expand
-    from opt_gym.evaluation.baselines import (
-        GLOBAL_ADAM,
-        PER_TASK_ADAM,
-        evaluate_baselines,
-    )
+    from opt_gym.evaluation.baselines import evaluate_baselines, parse_baseline
     from opt_gym.evaluation.comparison import compare, format_summaries, format_tasks
     from opt_gym.evaluation.records import Settings
 
+    asked = [] if no_baselines else [parse_baseline(text) for text in baselines]
     policy, theta = _load(optimizer)
     named = expand(tasks)
     settings = Settings(
@@ -69,25 +76,24 @@ def evaluate(
     runs = opt_gym.evaluate(
         policy, named, theta, cache=folder, progress=_progress, **settings._asdict()
     )
-    reference = None
-    if baselines:
-        adams, choices = evaluate_baselines(
-            [GLOBAL_ADAM, PER_TASK_ADAM],
-            named,
-            expand(training_tasks or ["small_mlp/train"]),
-            settings,
-            folder,
-            _progress,
-        )
-        runs += adams
-        reference = GLOBAL_ADAM.title
-        rate = choices[0].setting(next(iter(named)))["learning_rate"]
-        print(f"{reference}: learning rate {rate:g}, the best on the training tasks\n")
+    found, choices = evaluate_baselines(
+        asked,
+        named,
+        expand(training_tasks or ["small_mlp/train"]),
+        settings,
+        folder,
+        _progress,
+    )
+    runs += found
+    reference = asked[0].title if asked else ""
+    for choice in choices:
+        if not choice.baseline.per_task:
+            print(_describe(choice, next(iter(named))), end="\n\n")
     for steps in dict.fromkeys(one.horizon for one in runs):
         print(f"mean normalized loss over {steps:,} inner steps, per task")
         print(format_tasks(runs, policy.name, steps), end="\n\n")
     print("all tasks")
-    print(format_summaries(compare(runs, reference), reference or ""))
+    print(format_summaries(compare(runs, reference or None), reference))
     if out is not None:
         _write(out, runs, policy.name)
     return 0
@@ -106,6 +112,17 @@ def _load(optimizer: str) -> tuple[Any, Any]:
         what = "θ file, bundled name or architecture"
         raise ValueError(unknown(what, optimizer, known))
     return learned.make(optimizer), None
+
+
+def _describe(choice: Any, task: str) -> str:
+    """The setting that a baseline uses everywhere."""
+    setting = ", ".join(
+        f"{name.replace('_', ' ')} {value:g}"
+        for name, value in choice.setting(task).items()
+    )
+    if choice.baseline.num_trials == 1:
+        return f"{choice.baseline.title}: {setting}"
+    return f"{choice.baseline.title}: {setting}, the best on the training tasks"
 
 
 def _progress(name: str, done: int, total: int) -> None:

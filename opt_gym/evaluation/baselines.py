@@ -3,10 +3,13 @@
     Baseline("adam_lr", num_trials=14, per_task=False)   one rate for all, the best on the
                                                          training tasks
     Baseline("adam_lr", num_trials=14, per_task=True)    the best rate of every single task
+    Baseline("nadamw_grid", 1000, per_task=True)         the best of 1,000 settings, likewise
+    Baseline("opt_list", 10, per_task=True)              the best of the published first ten
 
-The second is chosen in hindsight on the very runs it is judged by, which favours it. Costs of
-trials come from the table of normalizers where `opt-gym normalize` wrote them, so that only
-the chosen settings have to be run.
+What is best per task is chosen in hindsight on the very runs it is judged by, which favours
+it. Costs of trials come from the table of normalizers where `opt-gym normalize` wrote them,
+else from a search (`search` beside this file), which is cached; then the chosen settings are
+run with everything measured.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,37 +21,30 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from opt_gym import factory, normalize, plugins
+from opt_gym import factory, normalize, plugins, search_spaces
 from opt_gym.evaluation.evaluate import name_tasks
 from opt_gym.evaluation.jobs import Job, Progress, run_jobs
 from opt_gym.evaluation.records import Runs, Settings, TaskLike
+from opt_gym.evaluation.search import search
+from opt_gym.plugins import unknown
 from opt_gym.records import LearnedOptimizer, Task
-
-
-class Space(NamedTuple):
-    """An ordered list of settings of one hand-designed optimizer.
-
-    Attributes:
-        architecture: the plug-in.
-        title: for reports.
-        trials: per trial, the entries of θ that differ from the architecture's own.
-        measured: whether the table of normalizers has the costs of these very trials.
-    """
-
-    architecture: str
-    title: str
-    trials: tuple[dict[str, float], ...]
-    measured: bool = False
-
+from opt_gym.search_spaces import SearchSpace
 
 SPACES = {
-    "adam_lr": Space(
-        "adam",
-        "Adam",
-        tuple({"learning_rate": rate} for rate in normalize.LEARNING_RATES),
-        measured=True,
+    "adam_lr": SearchSpace(
+        title="Adam",
+        architecture="adam",
+        options={},
+        num_trials=len(normalize.LEARNING_RATES),
+        sample=lambda number: {"learning_rate": normalize.LEARNING_RATES[number]},
+        theta=dict,
     ),
+    **search_spaces.SPACES,
 }
+"""By name: Adam at the learning rates that define "best", and TaskSet's spaces."""
+
+_MEASURED = "adam_lr"
+"""The space whose costs the table of normalizers has."""
 
 
 class Baseline(NamedTuple):
@@ -72,6 +68,26 @@ GLOBAL_ADAM = Baseline("adam_lr", 14, per_task=False)
 PER_TASK_ADAM = Baseline("adam_lr", 14, per_task=True)
 
 
+def parse_baseline(text: str) -> Baseline:
+    """The baseline that "space:trials" (global) or "space:trials:per_task" stands for.
+
+    Raises:
+        ValueError: anything else, an unknown space, or a number of trials it does not have.
+    """
+    space, _, rest = text.partition(":")
+    count, _, kind = rest.partition(":")
+    if space not in SPACES:
+        raise ValueError(unknown("space of baselines", space, list(SPACES)))
+    if not count.isdecimal() or kind not in ("", "global", "per_task"):
+        raise ValueError(
+            f"a baseline is space:trials, space:trials:global or space:trials:per_task, "
+            f"got {text!r}"
+        )
+    baseline = Baseline(space, int(count), per_task=kind == "per_task")
+    _check(baseline)
+    return baseline
+
+
 class Choice(NamedTuple):
     """What a baseline uses: the number of a trial in its space, by task."""
 
@@ -80,7 +96,7 @@ class Choice(NamedTuple):
 
     def setting(self, task: str) -> dict[str, float]:
         """The chosen entries of θ."""
-        return SPACES[self.baseline.space].trials[self.trials[task]]
+        return SPACES[self.baseline.space].trial(self.trials[task])
 
 
 def evaluate_baselines(
@@ -100,18 +116,22 @@ def evaluate_baselines(
         baselines: what to run.
         tasks: to run them on.
         training_tasks: where baselines with one setting for all choose it.
-        settings, cache, progress: as `opt_gym.evaluate`.
+        settings, cache, progress: as `opt_gym.evaluate`; a search tells its progress too.
 
     Returns:
         The runs (for each baseline, each task, each horizon), and the choices.
 
     Raises:
-        ValueError: an unknown space, a number of trials it does not have, or a global
-            baseline without training tasks.
+        ValueError: an unknown space, a number of trials it does not have, a baseline that is
+            listed twice, or a global one without training tasks.
     """
+    for baseline in baselines:
+        _check(baseline)
+        if baselines.count(baseline) > 1:
+            raise ValueError(f"baseline {baseline.title!r} is listed twice")
     named = name_tasks(tasks)
     training = name_tasks(training_tasks) if training_tasks else {}
-    choices = [choose(b, named, training, settings, cache) for b in baselines]
+    choices = [choose(b, named, training, settings, cache, progress) for b in baselines]
     runs: dict[tuple[int, str], list[Runs]] = {}
     for space in dict.fromkeys(b.space for b in baselines):
         of_space = [i for i, b in enumerate(baselines) if b.space == space]
@@ -136,47 +156,58 @@ def choose(
     training_tasks: Mapping[str, TaskLike],
     settings: Settings = Settings(),  # noqa: B008
     cache: Path | None = None,
+    progress: Progress | None = None,
 ) -> Choice:
     """The trial with the lowest mean cost: on each task, or over the training tasks.
+
+    One trial is no choice: nothing is run for it, and no training tasks are needed.
 
     Raises:
         ValueError: see `evaluate_baselines`.
     """
     _check(baseline)
-    if baseline.per_task:
-        costs = trial_costs(baseline.space, tasks, settings, cache)
-        best = np.argmin(costs[:, : baseline.num_trials], axis=1)
+    space, count, per_task = baseline
+    if count == 1:
+        return Choice(baseline, dict.fromkeys(tasks, 0))
+    if per_task:
+        costs = trial_costs(space, count, tasks, settings, cache, progress)
+        best = np.argmin(costs, axis=1)
         return Choice(baseline, dict(zip(tasks, map(int, best), strict=True)))
     if not training_tasks:
         raise ValueError(f"{baseline.title!r} needs training tasks to choose on")
-    costs = trial_costs(baseline.space, training_tasks, settings, cache)
-    best = int(np.argmin(costs[:, : baseline.num_trials].mean(axis=0)))
+    costs = trial_costs(space, count, training_tasks, settings, cache, progress)
+    best = int(np.argmin(costs.mean(axis=0)))
     return Choice(baseline, dict.fromkeys(tasks, best))
 
 
 def trial_costs(
     space: str,
+    num_trials: int,
     tasks: Mapping[str, TaskLike],
     settings: Settings = Settings(),  # noqa: B008
     cache: Path | None = None,
+    progress: Progress | None = None,
 ) -> Float[np.ndarray, "tasks trials"]:
-    """Mean ℓ̃ of every trial of a space on every task, averaged over seeds.
+    """Mean ℓ̃ of the first trials of a space on every task, averaged over seeds.
 
     Where there are several horizons, the first counts.
+
+    Raises:
+        ValueError: see `evaluate_baselines`.
     """
+    _check(Baseline(space, num_trials, per_task=True))
     horizon = settings.horizon
     first = horizon if isinstance(horizon, int) else horizon[0]
     settings = settings._replace(horizon=first)
     known = {name: _measured(space, task, settings) for name, task in tasks.items()}
-    count = len(SPACES[space].trials)
     jobs = [
-        _job(space, name, task, range(count))
+        _job(space, name, task, range(num_trials))
         for name, task in tasks.items()
         if known[name] is None
     ]
-    for job, runs in zip(jobs, run_jobs(jobs, settings, cache), strict=True):
-        known[job.name] = np.array([one.mean_cost.mean() for one in runs])
-    return np.stack([known[name] for name in tasks])  # type: ignore[arg-type]
+    for job, costs in zip(jobs, search(jobs, settings, cache, progress), strict=True):
+        known[job.name] = costs.mean(axis=1)
+    return np.stack([known[name][:num_trials] for name in tasks])  # type: ignore[index]
 
 
 def stacked_theta(
@@ -185,13 +216,15 @@ def stacked_theta(
     """The θ of several settings of a hand-designed optimizer, with a leading axis."""
     initial = optimizer.init_theta(jax.random.key(0))
     return {
-        name: jnp.stack([jnp.float32(trial.get(name, value)) for trial in trials])
+        name: jnp.asarray(
+            [trial.get(name, float(value)) for trial in trials], jnp.float32
+        )
         for name, value in initial.items()
     }
 
 
 def _measured(space: str, task: TaskLike, settings: Settings) -> np.ndarray | None:
-    if not SPACES[space].measured or settings.normalizer is not None:
+    if space != _MEASURED or settings.normalizer is not None:
         return None
     if settings.horizon != normalize.REFERENCE_HORIZON:
         return None
@@ -203,19 +236,17 @@ def _measured(space: str, task: TaskLike, settings: Settings) -> np.ndarray | No
 
 
 def _job(space: str, name: str, task: TaskLike, trials: Sequence[int]) -> Job:
-    optimizer = plugins.build("architecture", SPACES[space].architecture)
-    chosen = [SPACES[space].trials[trial] for trial in trials]
-    labels = tuple(
-        f"{optimizer.name} " + " ".join(f"{k}={v:g}" for k, v in trial.items())
-        for trial in chosen
-    )
-    return Job(name, task, optimizer, stacked_theta(optimizer, chosen), labels)
+    found = SPACES[space]
+    optimizer = plugins.build("architecture", found.architecture, found.options)
+    theta = stacked_theta(optimizer, [found.trial(trial) for trial in trials])
+    labels = tuple(f"{space} {trial}" for trial in trials)
+    return Job(name, task, optimizer, theta, labels)
 
 
 def _check(baseline: Baseline) -> None:
     if baseline.space not in SPACES:
-        raise ValueError(plugins.unknown("space", baseline.space, list(SPACES)))
-    count = len(SPACES[baseline.space].trials)
+        raise ValueError(unknown("space of baselines", baseline.space, list(SPACES)))
+    count = SPACES[baseline.space].num_trials
     if not 1 <= baseline.num_trials <= count:
         raise ValueError(
             f"num_trials must be 1 to {count} for {baseline.space!r}, got "

@@ -1,9 +1,9 @@
 """How the runs of an evaluation are made: from the cache, else one program a task."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -24,11 +24,14 @@ from opt_gym.evaluation.records import ARRAYS, Runs, Settings, TaskLike
 from opt_gym.records import Data, Env, LearnedOptimizer
 
 Progress = Callable[[str, int, int], None]
-"""Called as (task's name, tasks done, tasks) after each task."""
+"""Called as (task's name, tasks done, tasks) after each task; a search calls it as (its
+name, trials done, trials) after each round."""
 
 
 MAX_COMPILERS = 4
 """A compiler takes up to 350 MB while it works (measured with `nominal` on small_mlp)."""
+
+Ready = TypeVar("Ready")
 
 
 class Job(NamedTuple):
@@ -63,23 +66,33 @@ def run_jobs(
     As many programs as there are cores, at most four, are compiled at a time (XLA compiles
     one program on one core), then run and timed one after the other, then forgotten.
     """
-    _check(settings)
+    check_settings(settings)
     results: list[list[Runs]] = []
-    workers = min(jax.local_device_count(), MAX_COMPILERS)
-    for first in range(0, len(jobs), workers):
-        group = jobs[first : first + workers]
-        with ThreadPoolExecutor(workers) as pool:
-            prepared = list(pool.map(lambda job: _prepare(job, settings, cache), group))
-        strategy.trim_memory()
-        for job in prepared:
-            results.append(_run(job, settings, cache))
-            if progress is not None:
-                progress(job.job.name, len(results), len(jobs))
+    for job in prepare_jobs(jobs, lambda job: _prepare(job, settings, cache)):
+        results.append(_run(job, settings, cache))
+        if progress is not None:
+            progress(job.job.name, len(results), len(jobs))
     return results
 
 
-def _prepare(job: Job, settings: Settings, cache: Path | None) -> _Prepared:
-    env = factory.make(
+def prepare_jobs(
+    jobs: Sequence[Job], prepare: Callable[[Job], Ready]
+) -> Iterator[Ready]:
+    """What `prepare` makes of every job, its compiled program above all, one after another.
+
+    As many at a time as there are cores, at most four.
+    """
+    workers = min(jax.local_device_count(), MAX_COMPILERS)
+    for first in range(0, len(jobs), workers):
+        with ThreadPoolExecutor(workers) as pool:
+            group = list(pool.map(prepare, jobs[first : first + workers]))
+        strategy.trim_memory()
+        yield from group
+
+
+def make_env(job: Job, settings: Settings) -> Env:
+    """The environment of a job."""
+    return factory.make(
         job.task,
         learned_optimizer=job.optimizer,
         objective=settings.objective,
@@ -88,6 +101,10 @@ def _prepare(job: Job, settings: Settings, cache: Path | None) -> _Prepared:
         valid_every=settings.valid_every,
         normalizer=settings.normalizer,
     )
+
+
+def _prepare(job: Job, settings: Settings, cache: Path | None) -> _Prepared:
+    env = make_env(job, settings)
     data = factory.load_data(env)
     digests: dict[tuple[int, int], str] = {}
     found: dict[tuple[int, int], Runs] = {}
@@ -198,7 +215,8 @@ def _horizons(settings: Settings) -> tuple[int, ...]:
     return (horizon,) if isinstance(horizon, int) else tuple(horizon)
 
 
-def _check(settings: Settings) -> None:
+def check_settings(settings: Settings) -> None:
+    """Raises a ValueError where settings cannot be."""
     for horizon in _horizons(settings):
         evaluation_steps(horizon, settings.num_points, settings.spacing)
     if settings.num_seeds < 1:

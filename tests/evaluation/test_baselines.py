@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 
-from opt_gym import normalize
+from opt_gym import normalize, search_spaces
 from opt_gym.evaluation import baselines, jobs
-from opt_gym.evaluation.baselines import GLOBAL_ADAM, PER_TASK_ADAM, Baseline
+from opt_gym.evaluation.baselines import GLOBAL_ADAM, PER_TASK_ADAM, SPACES, Baseline
 from opt_gym.evaluation.records import Settings
 from opt_gym.records import Normalizer
 from tests import toy
-from tests.evaluation.made_up import TINY
+from tests.evaluation.made_up import TINY, parabola
 
 SMALL = Settings(
     horizon=20, num_points=3, num_seeds=2, num_batches=1, normalizer=toy.NORMALIZER
@@ -66,7 +66,7 @@ def adam_on_a_parabola(rate, horizon):
 
 
 def test_trials_that_nobody_measured_are_run():
-    found = baselines.trial_costs("adam_lr", {"parabola": toy.quadratic()}, SMALL)
+    found = baselines.trial_costs("adam_lr", 14, {"parabola": toy.quadratic()}, SMALL)
     expected = [adam_on_a_parabola(rate, 20) for rate in normalize.LEARNING_RATES]
     np.testing.assert_allclose(found, [expected], rtol=1e-3)
 
@@ -79,7 +79,7 @@ def test_a_trial_that_two_baselines_chose_is_run_once(monkeypatch):
         counts.append(settings["num_variants"])
         return build(env, optimizer, **settings)
 
-    def known(space, tasks, settings, cache):
+    def known(space, num_trials, tasks, settings, cache, progress):
         return np.stack([costs({"same": 11, "other": 10}[name]) for name in tasks])
 
     monkeypatch.setattr(jobs, "build_program", counted)
@@ -112,17 +112,100 @@ def test_a_given_normalizer_or_horizon_is_not_looked_up(measured):
     assert baselines._measured("adam_lr", TINY, Settings(horizon=1000)) is not None
 
 
+def test_one_trial_is_no_choice(monkeypatch):
+    def never(*args, **settings):
+        raise AssertionError("a search for one trial")
+
+    monkeypatch.setattr(baselines, "search", never)
+    first = Baseline("opt_list", 1, per_task=False)
+    choice = baselines.choose(first, {"a": TINY, "b": TINY}, {})
+    assert choice.trials == {"a": 0, "b": 0}
+    assert choice.setting("b") == SPACES["nadamw_grid"].trial(251)
+
+
+def test_a_search_of_a_taskset_space(tmp_path):
+    """The best of three NAdamWs, and the corrected ones beside them."""
+    tasks = {"parabola": parabola(1)}
+    asked = [
+        Baseline("nadamw_grid", 3, per_task=True),
+        Baseline("nadamw_grid_corrected", 3, per_task=False),
+    ]
+    runs, choices = baselines.evaluate_baselines(asked, tasks, tasks, SMALL, tmp_path)
+    for one, choice in zip(runs, choices, strict=True):
+        space = choice.baseline.space
+        costs = baselines.trial_costs(space, 3, tasks, SMALL, tmp_path)[0]
+        assert choice.trials == {"parabola": int(np.argmin(costs))}
+        assert one.optimizer == choice.baseline.title
+        np.testing.assert_allclose(one.mean_cost, costs.min(), rtol=1e-5)
+    assert runs[0].optimizer == "nadamw_grid, per-task best of 3"
+    assert runs[1].optimizer == "nadamw_grid_corrected, global best of 3"
+
+
+def test_two_thousand_trials():
+    asked = SMALL._replace(horizon=2, num_seeds=1)
+    tasks = {"parabola": toy.quadratic()}
+    costs = baselines.trial_costs("adagrad_wide_grid", 2000, tasks, asked)[0]
+    assert costs.shape == (2000,)
+    for trial in (0, 24, 25, 1999):
+        config = search_spaces.sample("adagrad_wide_grid", trial)
+        x, a, losses = 1.0, config["initial_accumulator_value"], []
+        for _ in range(2):
+            a += x * x
+            x -= config["learning_rate"] * x / np.sqrt(a)
+            losses.append(min(0.5 * x * x, 2.0))
+        assert costs[trial] == pytest.approx(np.mean(losses), rel=1e-4)
+
+
 @pytest.mark.parametrize(
-    ("baseline", "message"),
+    ("text", "expected"),
     [
-        (
-            Baseline("adam_rate", 3, per_task=True),
-            "unknown space: 'adam_rate'.*adam_lr",
-        ),
-        (Baseline("adam_lr", 15, per_task=True), "num_trials must be 1 to 14.*got 15"),
-        (GLOBAL_ADAM, "needs training tasks"),
+        ("adam_lr:14", GLOBAL_ADAM),
+        ("adam_lr:14:global", GLOBAL_ADAM),
+        ("adam_lr:14:per_task", PER_TASK_ADAM),
+        ("nadamw_grid:2000:per_task", Baseline("nadamw_grid", 2000, per_task=True)),
+        ("opt_list:1000", Baseline("opt_list", 1000, per_task=False)),
     ],
 )
-def test_bad_baselines(baseline, message):
+def test_a_baseline_as_text(text, expected):
+    assert baselines.parse_baseline(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("adm_lr:3", "unknown space of baselines: 'adm_lr'; did you mean 'adam_lr'"),
+        ("adam_lr", "a baseline is space:trials.*got 'adam_lr'"),
+        ("adam_lr:x", "a baseline is space:trials.*got 'adam_lr:x'"),
+        ("adam_lr:-1", "a baseline is space:trials.*got 'adam_lr:-1'"),
+        ("adam_lr:3:both", "a baseline is space:trials.*got 'adam_lr:3:both'"),
+        ("adam_lr:0", "num_trials must be 1 to 14 for 'adam_lr', got 0"),
+        (
+            "nadamw_grid:2001",
+            "num_trials must be 1 to 2000 for 'nadamw_grid', got 2001",
+        ),
+        ("opt_list:1001", "num_trials must be 1 to 1000 for 'opt_list', got 1001"),
+    ],
+)
+def test_text_that_is_no_baseline(text, message):
     with pytest.raises(ValueError, match=message):
-        baselines.evaluate_baselines([baseline], {"a": TINY})
+        baselines.parse_baseline(text)
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (
+            [Baseline("adam_rate", 3, per_task=True)],
+            "unknown space of baselines: 'adam_rate'.*adam_lr",
+        ),
+        (
+            [Baseline("adam_lr", 15, per_task=True)],
+            "num_trials must be 1 to 14.*got 15",
+        ),
+        ([GLOBAL_ADAM], "needs training tasks"),
+        ([PER_TASK_ADAM, PER_TASK_ADAM], "'Adam, per-task best of 14' is listed twice"),
+    ],
+)
+def test_bad_baselines(asked, message):
+    with pytest.raises(ValueError, match=message):
+        baselines.evaluate_baselines(asked, {"a": TINY})
