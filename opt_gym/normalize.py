@@ -20,20 +20,20 @@ import jax.numpy as jnp
 import numpy as np
 
 import opt_gym
-from opt_gym import plugins
+from opt_gym import plugins, strategy
 from opt_gym.data.corruptions import Corruption, corrupt
 from opt_gym.data.digest import digest_data
 from opt_gym.env import build
 from opt_gym.evaluation.program import build_program, evaluation_steps, schedule
 from opt_gym.files import write_atomically
 from opt_gym.records import Config, Data, Normalizer, Task
-from opt_gym.strategy import cache_folder
 
 COLUMNS = ("name", "config", "objective", "data", "initial", "best")
 """What every table has."""
 
-MEASURED_COLUMNS = ("num_seeds", "adam_mean_cost")
-"""What `measure` adds: ℓ̃ averaged over every inner step, one number a learning rate."""
+MEASURED_COLUMNS = ("num_seeds", "adam_mean_cost", "learning_rates")
+"""What `measure` adds: ℓ̃ averaged over every inner step, one number a learning rate, and
+those rates; no rates mean all of `LEARNING_RATES`."""
 
 PROVISIONAL_KEYS = 5
 REFERENCE_HORIZON = 1000
@@ -42,6 +42,9 @@ LEARNING_RATES = tuple(
     float(f"{digit}e{power}") for power in range(-6, 1) for digit in (1, 3)
 )
 """The 14 learning rates of Adam that define "best": 1e-6, 3e-6, ... 1, 3."""
+
+MIN_RATES = 7
+"""A measurement takes at least so many of them."""
 
 _NUM_POINTS = 51
 
@@ -75,7 +78,7 @@ def trial_costs(
     source: str,
     corruption: str | tuple[Corruption, ...] = "training",
 ) -> np.ndarray | None:
-    """Mean ℓ̃ of Adam at each of the 14 learning rates, [14], if it was measured.
+    """Mean ℓ̃ of Adam at each of the 14 learning rates, [14], if all were measured.
 
     Over `REFERENCE_HORIZON` steps and relative to the normalizer that `lookup` gives.
     """
@@ -87,6 +90,7 @@ def trial_costs(
         if row is not None:
             numbers = (row.get("adam_mean_cost") or "").split()
             complete = len(numbers) == len(LEARNING_RATES)
+            complete = complete and not row.get("learning_rates")
             return np.array([float(n) for n in numbers]) if complete else None
     return None
 
@@ -117,7 +121,7 @@ def digest_config(config: Config) -> str:
 
 def user_table() -> Path:
     """The user's own table."""
-    return cache_folder() / "normalizers.csv"
+    return strategy.cache_folder() / "normalizers.csv"
 
 
 def read_table(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
@@ -168,7 +172,7 @@ class Measurement(NamedTuple):
 
     Attributes:
         normalizer: initial and best loss.
-        costs: [14], mean ℓ̃ over every inner step of Adam at each learning rate.
+        costs: mean ℓ̃ over every inner step of Adam, one number a learning rate.
         row: of a table, by column.
     """
 
@@ -187,6 +191,7 @@ def measure(
     num_seeds: int = 5,
     num_batches: int = 5,
     horizon: int = REFERENCE_HORIZON,
+    learning_rates: Sequence[float] = LEARNING_RATES,
 ) -> Measurement:
     """Trains Adam at the 14 learning rates; writes nothing (see `write_rows`).
 
@@ -200,23 +205,26 @@ def measure(
         num_seeds: episodes of each learning rate.
         num_batches: batches of an evaluation.
         horizon: a row of the table has the reference horizon.
+        learning_rates: at least 7 of the 14, for a task that is slow. "best" is the best
+            of these, and the row says so.
 
     Raises:
-        ValueError: a task without a config, an initial loss that is not finite, or one
-            that no learning rate lowers.
+        ValueError: a task without a config, learning rates that are too few or others, an
+            initial loss that is not finite, or one that no learning rate lowers.
     """
+    rates = check_rates(learning_rates)
     if not task.config:
         raise ValueError("a task without a config has no row in a table of normalizers")
     data = task.load_data(source)
     initial, best, losses = _adam_losses(
-        task, objective, data, corruption, num_seeds, num_batches, horizon
+        task, objective, data, corruption, rates, num_seeds, num_batches, horizon
     )
     shown = name or str(task.config)
     if not np.isfinite(initial):
         raise ValueError(f"{shown}: the initial loss is not finite: {initial}")
     if not best < initial - 1e-6 * abs(initial):
         raise ValueError(
-            f"{shown}: none of {len(LEARNING_RATES)} learning rates lowers the loss from "
+            f"{shown}: none of {len(rates)} learning rates lowers the loss from "
             f"its initial {initial:.6g}"
         )
     limit = 2.0
@@ -233,9 +241,26 @@ def measure(
         "num_seeds": str(num_seeds),
         "adam_mean_cost": " ".join(f"{cost:.6g}" for cost in costs),
     }
+    if rates != LEARNING_RATES:
+        row["learning_rates"] = " ".join(f"{rate:g}" for rate in rates)
     # What the file says, so that a lookup gives the same numbers.
     normalizer = Normalizer(float(row["initial"]), float(row["best"]), "given")
     return Measurement(normalizer, costs, row)
+
+
+def check_rates(rates: Sequence[float]) -> tuple[float, ...]:
+    """The rates in rising order.
+
+    Raises:
+        ValueError: fewer than 7, or one that is none of the 14.
+    """
+    chosen = tuple(rate for rate in LEARNING_RATES if rate in rates)
+    if len(chosen) < MIN_RATES or len(chosen) != len(rates):
+        raise ValueError(
+            f"learning_rates must be at least {MIN_RATES} different ones of "
+            f"{LEARNING_RATES}, got {tuple(rates)}"
+        )
+    return chosen
 
 
 def write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
@@ -261,6 +286,7 @@ def _adam_losses(
     objective: str,
     data: Data,
     corruption: str | tuple[Corruption, ...],
+    learning_rates: tuple[float, ...],
     num_seeds: int,
     num_batches: int,
     horizon: int,
@@ -275,7 +301,7 @@ def _adam_losses(
         objective=objective,
         corruption=corruption,
     )
-    rates = jnp.asarray(LEARNING_RATES, jnp.float32)
+    rates = jnp.asarray(learning_rates, jnp.float32)
     theta = jax.tree.map(
         lambda leaf: jnp.full(len(rates), leaf), adam.init_theta(jax.random.key(0))
     )
@@ -302,6 +328,37 @@ def _adam_losses(
         float(np.min(finite)),
         kept.reshape(len(rates), num_seeds, horizon),
     )
+
+
+class Job(NamedTuple):
+    """One measurement for `measure_job`, and the table that may have it already.
+
+    Attributes:
+        name: of the task.
+        config: the task's, None for that behind the name.
+        table: None to measure in any case.
+        settings: keywords of `measure`.
+    """
+
+    name: str
+    config: Config | None
+    table: Path | None
+    settings: dict[str, Any]
+
+
+def measure_job(job: Job, report: Any = None) -> dict[str, str] | None:
+    """The row of a job, None where the table has it; programs are forgotten afterwards."""
+    strategy.use_compilation_cache()
+    task = opt_gym.make_task(job.config or opt_gym.task_config(job.name))
+    chosen = {key: job.settings[key] for key in ("objective", "corruption")}
+    key = row_key(task.config, data=task.load_data(job.settings["source"]), **chosen)
+    if job.table is not None and key in read_table(job.table):
+        return None
+    try:
+        return measure(task, name=job.name, **job.settings).row
+    finally:
+        jax.clear_caches()
+        strategy.trim_memory()
 
 
 def _rounded(value: Any) -> Any:

@@ -104,6 +104,11 @@ def read_table(path: Path) -> dict[str, Row]:
     return {row.name: row for row in rows}
 
 
+def find(rows: Mapping[str, Row], name: str) -> Row | None:
+    """The row of a task; that of seed 0 for `<family>`, whose config it is."""
+    return rows.get(name) or rows.get(f"{name}_family_seed0")
+
+
 def append_row(path: Path, row: Row) -> None:
     """Adds one row, and the header to a new file; it is on its way to the disk at return."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -46,18 +46,22 @@ def run_jobs(
     Args:
         function: "module:name" of `(job, report) -> result`. It may report results so far.
         jobs: anything that pickles.
-        workers: processes; more than cores make times worthless.
+        workers: processes; more than cores make times worthless. 0: this process does
+            the jobs, one after the other, and neither limit nor memory is kept.
         limit: seconds a job may take, the start of its process included.
         memory: GiB that a worker may hold (checked on Linux only).
 
     Raises:
-        ValueError: workers < 1, limit or memory not above 0.
+        ValueError: workers < 0, limit or memory not above 0.
     """
-    if workers < 1:
-        raise ValueError(f"workers must be >= 1, got {workers}")
+    if workers < 0:
+        raise ValueError(f"workers must be >= 0, got {workers}")
     for key, value in (("limit", limit), ("memory", memory)):
         if value is not None and not value > 0:
             raise ValueError(f"{key} must be > 0, got {value}")
+    if not workers:
+        yield from _here(function, jobs)
+        return
     waiting = list(reversed(jobs))
     busy: list[_Worker] = []
     idle = [_Worker(function, core) for core in range(min(workers, len(jobs)))]
@@ -77,6 +81,22 @@ def run_jobs(
     finally:
         for worker in (*busy, *idle):
             worker.kill()
+
+
+def _here(function: str, jobs: Sequence[Any]) -> Iterator[Outcome]:
+    call = _named(function)
+    for job in jobs:
+        reported: list[Any] = [None]
+        try:
+            outcome = Outcome(job, call(job, reported.append), "")
+        except Exception as error:
+            outcome = Outcome(job, reported[-1], describe(error))
+        yield outcome
+
+
+def _named(function: str) -> Callable[..., Any]:
+    module, name = function.split(":")
+    return getattr(importlib.import_module(module), name)
 
 
 class _Worker:
@@ -134,8 +154,7 @@ def _work(function: str, core: int, pipe: Any) -> None:
     with contextlib.suppress(AttributeError, OSError):  # not on every system
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[core % len(cores)]})
-    module, name = function.split(":")
-    call: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    call = _named(function)
     last: list[Any] = [None]
 
     def report(result: Any) -> None:
@@ -153,9 +172,10 @@ def _work(function: str, core: int, pipe: Any) -> None:
 
 
 def describe(error: Exception) -> str:
-    """Type and first line of an error, at most 300 characters."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:300]
+    """First line of an error, at most 300 characters; its type too unless a ValueError."""
+    lines = str(error).strip().splitlines() or [""]
+    kind = "" if type(error) is ValueError else f"{type(error).__name__}: "
+    return f"{kind}{lines[0]}"[:300]
 
 
 def _resident_bytes(pid: int) -> int:

@@ -13,7 +13,7 @@ def show(
     objective: Literal["train", "valid", "noisy"] = "train",
     config_only: bool = False,
 ) -> int:
-    """Shows one task: its config, its parameters, its data and its normalizer.
+    """Shows one task: its config, its parameters, its data, its cost and its normalizer.
 
     Try:
       opt-gym show mlp_family_seed3
@@ -45,6 +45,7 @@ def show(
     print(f"data        {_dataset(built.dataset, data)}")
     if built.batch_size:
         print(f"batch       {built.batch_size}")
+    print(f"cost        {_cost(name)}")
     found = normalize.lookup(built, objective, data)
     print(
         f"normalizer  objective {objective!r}: 1 at {found.initial:.6g}, "
@@ -96,6 +97,20 @@ def _parameters(task, data: str) -> str:  # noqa: ANN001 — its type would impo
 def _dataset(name: str, source: str) -> str:
     from opt_gym.data import catalog
 
-    if name in catalog.IMAGE_SETS:
+    if catalog.is_known(name):
         return catalog.describe(name, source)
     return "none (synthetic)" if name == "none" else name
+
+
+def _cost(name: str) -> str:
+    """From the shipped table, where the name is in it."""
+    from envs_registry import names
+    from opt_gym import set_statistics
+
+    row = set_statistics.find(set_statistics.read_table(names.STATISTICS_TABLE), name)
+    if row is None or row.seconds_per_10k_steps is None:
+        return "not measured; `opt-gym stats` does"
+    return (
+        f"{row.seconds_per_10k_steps:.3g} s per 10,000 inner steps on one core with "
+        "embedded data, where the shipped table was measured"
+    )
