@@ -75,11 +75,12 @@ def _instance(config: Config) -> Any:
     """ψ: only MAF has one, its permutations, which numpy's global generator drew."""
     if config["family"] != "maf":
         return ()
-    from opt_gym.tasks import maf
+    from opt_gym.tasks import _flows, maf
 
-    rng, dims = np.random.RandomState(7), maf.num_dimensions(config)
+    dims = maf.design(config).model.tensors[0].shape[0]
+    rng = np.random.RandomState(7)
     drawn = [rng.permutation(dims) for _ in range(config["num_bijectors"])]
-    return tuple(drawn[:-1])
+    return tuple(_flows.permutation(order) for order in drawn[:-1])
 
 
 def _noise(entry: dict[str, Any]) -> tuple[np.ndarray, ...]:
