@@ -53,8 +53,7 @@ def make(
         penalty = 2 * theta["l2"] * signal.params + theta["l1"] * jnp.sign(
             signal.params
         )
-        moments = _moments.follow(theta, grad + penalty, memories)
-        m, v, p1, p2 = moments
+        (m, v, p1, p2), kept = _moments.follow(theta, grad + penalty, memories)
         root = jnp.sqrt(v / (1 - p2) + _INSIDE_ROOT)
         direction = m / (1 - p1) / (root + theta["epsilon"])
         s = jnp.asarray(signal.t, jnp.float32)
@@ -62,7 +61,7 @@ def make(
             s = s * (REFERENCE_STEPS / jnp.asarray(signal.horizon, jnp.float32))
         linear = jnp.maximum(1 - theta["linear_decay"] * s, 0.0)
         rate = theta["learning_rate"] * linear
-        return -rate * jnp.exp(-theta["exponential_decay"] * s) * direction, moments
+        return -rate * jnp.exp(-theta["exponential_decay"] * s) * direction, kept
 
     hyperparameters = {
         "learning_rate": learning_rate,

@@ -65,16 +65,16 @@ def make(
     ) -> tuple[Any, tuple]:
         l2 = theta["l2_weight_decay"] * signal.params
         grad = grad - l2 if faithful else grad + l2
-        moments = _moments.follow(theta, grad, memories)
-        direction = moments.m
+        (m, v, p1, p2), kept = _moments.follow(theta, grad, memories)
+        direction = m
         if not faithful:
             # β₁ m + (1−β₁) g, where use_nesterov is 1.
-            ahead = theta["one_minus_b1"] * (grad - moments.m)
-            direction = direction + theta["use_nesterov"] * ahead
+            ahead = theta["one_minus_b1"] * (grad - m)
+            direction = m + theta["use_nesterov"] * ahead
         rate = schedule(theta, signal.t, signal.horizon, faithful=faithful)
-        rate = rate * jnp.sqrt(1 - moments.p2) / (1 - moments.p1)
-        step = direction / (jnp.sqrt(moments.v) + theta["epsilon"])
-        return -rate * (step + theta["adamw_weight_decay"] * signal.params), moments
+        rate = rate * jnp.sqrt(1 - p2) / (1 - p1)
+        step = direction / (jnp.sqrt(v) + theta["epsilon"])
+        return -rate * (step + theta["adamw_weight_decay"] * signal.params), kept
 
     hyperparameters = {
         "learning_rate": learning_rate,

@@ -27,10 +27,9 @@ def make(
     def rule(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal
     ) -> tuple[Any, tuple]:
-        moments = _moments.follow(theta, grad, memories)
-        m, v, p1, p2 = moments
+        (m, v, p1, p2), kept = _moments.follow(theta, grad, memories)
         rate = theta["learning_rate"] * jnp.sqrt(1 - p2) / (1 - p1)
-        return -rate * m / (jnp.sqrt(v) + theta["epsilon"]), moments
+        return -rate * m / (jnp.sqrt(v) + theta["epsilon"]), kept
 
     hyperparameters = {
         "learning_rate": learning_rate,
