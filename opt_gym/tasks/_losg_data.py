@@ -123,7 +123,7 @@ def noisy_parity(num: int) -> Draw:
     def draw(random: Randomness) -> Arrays:
         ids = random.coin((num, NUM_IDS), 0.5)
         flips = random.coin((num,), PARITY_NOISE)
-        return Arrays(ids, (ids.sum(1) + flips) % 2)
+        return Arrays(ids, ((ids.sum(1) + flips) % 2).astype(np.int32))
 
     return draw
 

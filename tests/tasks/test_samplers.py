@@ -13,6 +13,7 @@ DIGESTS = {
     "quadratic": "3fa394a907ea0bda8f893886fa0e3519040e824c54900c7aab4cd7de8bb08388",
     "mlp": "06e7b613d6e101c56d9a6eb79f23ffea0baa835a86acace890d52184c5839751",
     "conv_pooling": "fbaddb5cf5381679d3ef65cd931f490260668840bc6ff50ae414b24319e9bc1f",
+    "losg_tasks": "860edb7fb5fda0ac6c59d26817824010408bb61ba70f3deff108c4b07fd85d51",
     "small_mlp": "49e750fb68d50998439050ce0ac3ea72cc09e4b72b8db652abad858fc8a725a0",
 }
 """SHA-256 of the canonical JSON of seeds 0..999. Those of TaskSet's families were taken when
