@@ -101,7 +101,7 @@ FUNCTIONS = {
     # At y = 0 and exp(2 x) = 1/2.
     "logsumexp": PlaneFunction(_logsumexp, math.log(1 + 8**0.5 * math.exp(-0.1))),
     "matyas": _cube(_matyas, -10.0, 10.0, 0.0),
-    # Over the whole plane; where training begins, the lowest value is 0.199.
+    # Over the whole plane; where training begins, the lowest value is 0.193.
     "michalewicz": _cube(_michalewicz, 0.0, math.pi, 0.0),
     "rosenbrock": _cube(_rosenbrock, -5.0, 10.0, 0.0),
     # Our own: the picture of a valley that every optimizer must find the bottom of.
