@@ -159,6 +159,8 @@ def load_data(env: Env) -> Data:
     if identity not in _placed:
         while len(_placed) >= _MAX_PLACED:
             _placed.pop(next(iter(_placed)))
-        # The host arrays are kept beside, so that their ids stay theirs.
-        _placed[identity] = (host, jax.device_put(host))
+        # Splits may share arrays. The host's are kept beside, so that their ids stay theirs.
+        once = {id(leaf): jax.device_put(leaf) for leaf in jax.tree.leaves(host)}
+        placed = jax.tree.map(lambda leaf: once[id(leaf)], host)
+        _placed[identity] = (host, placed)
     return _placed[identity][1]
