@@ -124,21 +124,17 @@ def test_one_trial_is_no_choice(monkeypatch):
 
 
 def test_a_search_of_a_taskset_space(tmp_path):
-    """The best of three NAdamWs, and the corrected ones beside them."""
-    tasks = {"parabola": parabola(1)}
-    asked = [
-        Baseline("nadamw_grid", 3, per_task=True),
-        Baseline("nadamw_grid_corrected", 3, per_task=False),
-    ]
-    runs, choices = baselines.evaluate_baselines(asked, tasks, tasks, SMALL, tmp_path)
-    for one, choice in zip(runs, choices, strict=True):
-        space = choice.baseline.space
-        costs = baselines.trial_costs(space, 3, tasks, SMALL, tmp_path)[0]
-        assert choice.trials == {"parabola": int(np.argmin(costs))}
-        assert one.optimizer == choice.baseline.title
-        np.testing.assert_allclose(one.mean_cost, costs.min(), rtol=1e-5)
-    assert runs[0].optimizer == "nadamw_grid, per-task best of 3"
-    assert runs[1].optimizer == "nadamw_grid_corrected, global best of 3"
+    """The best of three corrected NAdamWs is what is run, and the costs are its costs."""
+    tasks, space = {"parabola": parabola(1)}, "nadamw_grid_corrected"
+    asked = [Baseline(space, 3, per_task=False)]
+    (one,), (choice,) = baselines.evaluate_baselines(
+        asked, tasks, tasks, SMALL, tmp_path
+    )
+    costs = baselines.trial_costs(space, 3, tasks, SMALL, tmp_path)[0]
+    assert choice.trials == {"parabola": int(np.argmin(costs))}
+    assert len(set(costs.tolist())) == 3
+    np.testing.assert_allclose(one.mean_cost, costs.min(), rtol=1e-5)
+    assert one.optimizer == "nadamw_grid_corrected, global best of 3"
 
 
 def test_two_thousand_trials():
