@@ -14,6 +14,10 @@ DIGESTS = {
     "mlp": "06e7b613d6e101c56d9a6eb79f23ffea0baa835a86acace890d52184c5839751",
     "conv_pooling": "fbaddb5cf5381679d3ef65cd931f490260668840bc6ff50ae414b24319e9bc1f",
     "losg_tasks": "860edb7fb5fda0ac6c59d26817824010408bb61ba70f3deff108c4b07fd85d51",
+    "mlp_ae": "c07a28157339299d9f7fac85d8143455484d30ef5c2710285caac6ba48d457c6",
+    "mlp_vae": "f753f28cc513ff92506c2644c5b79b4ca7e87252c0183de3211463d5a45c1e97",
+    "nvp": "a489ced1447b509b90c5f2056d0ef987458d751b9de905b3d09693cab33863dd",
+    "maf": "d5992ba3cda4c5af869e852bd11ec02c0bc2eeb11b42e0e0e31d11df960ab4c7",
     "small_mlp": "49e750fb68d50998439050ce0ac3ea72cc09e4b72b8db652abad858fc8a725a0",
 }
 """SHA-256 of the canonical JSON of seeds 0..999. Those of TaskSet's families were taken when
