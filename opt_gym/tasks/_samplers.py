@@ -146,3 +146,76 @@ def image_dataset(rng: RandomState) -> list[Any]:
             "num_train": None,
         }
     return [name, settings, augmented]
+
+
+AMAZON = ("Books_v1_02", "Camera_v1_00", "Home_v1_00", "Video_v1_00")
+WIKIPEDIA = ("en", "hsb", "ja", "ru", "zh")
+
+CLASSIFICATION_SETS = (
+    # TaskSet's list lacks a comma here.
+    "imdb_reviews/subwords8kimdb_reviews/bytes",
+    *(
+        f"tokenized_amazon_reviews/{name}_{encoding}"
+        for name in AMAZON
+        for encoding in ("bytes", "subwords8k")
+    ),
+)
+
+
+def core(rng: RandomState) -> list[Any]:
+    """A recurrent core as [name, {"core_dim": units, initializers, ...}]."""
+    name = pick(rng, ("vrnn", "gru", "lstm"))
+    # Drawn for an LSTM too, which has a single initializer.
+    linked = pick(rng, (True, True, True, True, False))
+    if name == "vrnn":
+        keys = ("hidden_to_hidden", "in_to_hidden")
+        drawn = _initializers_of(rng, keys, linked)
+        drawn["act_fn"] = activation(rng)
+        return [name, {**drawn, "core_dim": log_int(rng, 32, 128)}]
+    if name == "gru":
+        units = log_int(rng, 32, 128)
+        keys = ("wh", "wz", "wr", "uh", "uz", "ur")
+        return [name, {"core_dim": units, **_initializers_of(rng, keys, linked)}]
+    return [name, {"w_gates": initializer(rng), "core_dim": log_int(rng, 32, 128)}]
+
+
+def language_dataset(rng: RandomState, encoding: str, longest: int) -> list[Any]:
+    """A text set of a language model as [name, {"batch_size", "patch_length", ...}]."""
+    names = (
+        f"imdb_reviews/{encoding}",
+        f"lm1b/{encoding}",
+        *(f"tokenized_amazon_reviews/{name}_{encoding}" for name in AMAZON),
+        *(f"tokenized_wikipedia/20190301.{name}_{encoding}" for name in WIKIPEDIA),
+    )
+    name = pick(rng, names)
+    num_train = lin_int(rng, 1000, 50000) if coin(rng, 0.2) else None
+    settings = {
+        "patch_length": log_int(rng, 10, longest),
+        "batch_size": log_int(rng, 8, 512),
+        "just_train": coin(rng, 0.2),
+        "num_train": num_train,
+    }
+    return [name, settings]
+
+
+def classification_dataset(rng: RandomState) -> list[Any]:
+    """A text set of a classifier as [name, {"bs", "patch_length", ...}]."""
+    name = pick(rng, CLASSIFICATION_SETS)
+    num_train = lin_int(rng, 1000, 50000) if coin(rng, 0.2) else None
+    settings = {
+        "bs": log_int(rng, 8, 512),
+        "num_train": num_train,
+        "max_token": 8185,
+        "just_train": coin(rng, 0.2),
+        "patch_length": log_int(rng, 8, 128),
+    }
+    return [name, settings]
+
+
+def _initializers_of(
+    rng: RandomState, keys: Sequence[str], linked: bool
+) -> dict[str, Any]:
+    """One initializer a key, or the same for all where `linked`."""
+    if linked:
+        return dict.fromkeys(keys, initializer(rng))
+    return {key: initializer(rng) for key in keys}

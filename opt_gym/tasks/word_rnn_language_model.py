@@ -1,0 +1,50 @@
+"""TaskSet's family of recurrent language models on subwords."""
+
+from numpy.random import RandomState
+
+from opt_gym.records import Config, Spec, Task
+from opt_gym.tasks import _samplers, _text
+from opt_gym.tasks._model import Design, build_task
+
+FAMILY = "word_rnn_language_model"
+NUM_VALID = 10000
+
+
+def sample_config(seed: int) -> Config:
+    """TaskSet's published config `word_rnn_language_model_family_seed<seed>`."""
+    rng = RandomState(seed)
+    return {
+        "embed_dim": _samplers.log_int(rng, 8, 128),
+        "w_init": _samplers.initializer(rng),
+        "vocab_size": _samplers.log_int(rng, 1000, 30000),
+        "core": _samplers.core(rng),
+        "trainable_init": _samplers.pick(rng, (True, False)),
+        "dataset": _samplers.language_dataset(rng, "subwords8k", 256),
+    }
+
+
+def design(config: Config) -> Design:
+    """See `_text.design_language_model`.
+
+    Raises:
+        ValueError: a key or a value that cannot be used, by name.
+    """
+    return _text.design_language_model(FAMILY, config, NUM_VALID)
+
+
+def build(config: Config) -> Task:
+    """The task of one config.
+
+    Raises:
+        ValueError: a key or a value that cannot be used, by name.
+    """
+    return build_task(design(config))
+
+
+SPEC = Spec(
+    kind="task",
+    name=FAMILY,
+    make=build,
+    config=sample_config,
+    source="Metz et al. 2020, arXiv 2002.11887, word_rnn_language_model_family",
+)
