@@ -1,0 +1,60 @@
+"""Convolutional autoencoders: a family of ours around TaskSet's fixed tasks."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array
+
+from opt_gym.records import Batch, Config, Spec, Task
+from opt_gym.tasks import _conv_autoencoder, _convnet
+from opt_gym.tasks._model import Design, Loss, Model, Params, build_task
+
+FAMILY = "conv_ae"
+KEYS = _conv_autoencoder.KEYS
+
+
+def sample_config(seed: int) -> Config:
+    """See `_conv_autoencoder.sample_config`."""
+    return _conv_autoencoder.sample_config(seed)
+
+
+def design(config: Config) -> Design:
+    """A convolutional encoder and decoder that give back their input, pixels in [0, 1].
+
+    loss = mean over examples and pixels of (x - sigmoid(y))². The networks, φ and what
+    cannot be built are in `_conv_autoencoder.make_coder`.
+
+    Raises:
+        ValueError: a key or a value that cannot be used, by name.
+    """
+    config = _conv_autoencoder.checked(FAMILY, config)
+    coder = _conv_autoencoder.make_coder(FAMILY, config, codes=1, outputs=1)
+
+    def loss(
+        params: Params, instance: Any, noise: tuple[Array, ...], batch: Batch
+    ) -> Loss:
+        rest, x = iter(params), _convnet.channel_major(batch.inputs)
+        y = jax.nn.sigmoid(coder.decode(rest, coder.encode(rest, x)))
+        return jnp.mean((x - y) ** 2), {}
+
+    return Design(FAMILY, config, Model(coder.tensors, loss), coder.images.source)
+
+
+def build(config: Config) -> Task:
+    """The task of one config.
+
+    Raises:
+        ValueError: see `design`.
+    """
+    return build_task(design(config))
+
+
+SPEC = Spec(
+    kind="task",
+    name=FAMILY,
+    make=build,
+    config=sample_config,
+    source="ours; networks and loss of TaskSet's fixed conv AEs, Metz et al. 2020, "
+    "arXiv 2002.11887",
+)
