@@ -104,6 +104,17 @@ def check_initializer(name: str, scale: float | None) -> None:
         raise ValueError(f"initializer {name!r} takes no scale, got {scale!r}")
 
 
+@jax.custom_batching.sequential_vmap
+def qr(matrix: Float[Array, "n k"]) -> tuple[Array, Array]:
+    """`jnp.linalg.qr`, one matrix at a time under `vmap`.
+
+    On CPU a batch of factorizations waits for threads of the pool it runs in: as many of
+    them as there are cores, in one program or in two, wait for ever (jaxlib 0.10.2).
+    """
+    q, r = jnp.linalg.qr(matrix)
+    return q, r
+
+
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
     """(fan_in, fan_out) of a weight array."""
     if len(shape) < 2:
@@ -186,7 +197,7 @@ def _constant(name: str, shape: tuple[int, ...]) -> Array:
 def _orthogonal(key: PRNGKeyArray, shape: tuple[int, ...]) -> Array:
     rows, columns = math.prod(shape[:-1]), shape[-1]
     tall = (max(rows, columns), min(rows, columns))
-    q, r = jnp.linalg.qr(jax.random.normal(key, tall))
+    q, r = qr(jax.random.normal(key, tall))
     # The signs make it uniform over orthogonal matrices.
     q = q * jnp.sign(jnp.diagonal(r))[None, :]
     return (q if rows >= columns else q.T).reshape(shape)

@@ -12,6 +12,7 @@ from numpy.random import RandomState
 
 from opt_gym.records import SPLITS, Batch, Config, Data, Spec, Task
 from opt_gym.tasks import _config, _samplers
+from opt_gym.tasks._initializers import qr
 
 FAMILY = "quadratic"
 KEYS = (
@@ -188,7 +189,7 @@ def _entries(key: PRNGKeyArray, dist: list[Any], shape: tuple[int, ...]) -> Arra
 
 def _basis(key: PRNGKeyArray, dims: int) -> Float[Array, "d d"]:
     square = jax.random.uniform(key, (dims, dims), minval=-1.0, maxval=1.0)
-    q, r = jnp.linalg.qr(square)
+    q, r = qr(square)
     return q * jnp.sign(jnp.diagonal(r))[None, :]
 
 

@@ -135,3 +135,17 @@ def test_every_array_has_its_own_initializer():
     np.testing.assert_array_equal(drawn[3], np.eye(3))
     assert np.all(np.asarray(drawn[4]) == 1)
     np.testing.assert_allclose(drawn[5] @ drawn[5].T, 9 * np.eye(4), atol=1e-4)
+
+
+def test_factorizations_are_not_batched():
+    matrices = jax.random.normal(jax.random.key(0), (3, 6, 4))
+    program = jax.jit(jax.vmap(_initializers.qr))
+    calls = [x for x in program.lower(matrices).as_text().splitlines() if "geqrf" in x]
+    assert calls
+    assert all("tensor<6x4xf32>" in call for call in calls)
+    assert not any("tensor<3x6x4xf32>" in call for call in calls)
+    for found, matrix in zip(
+        zip(*program(matrices), strict=True), matrices, strict=True
+    ):
+        for ours, numpys in zip(found, np.linalg.qr(matrix), strict=True):
+            np.testing.assert_allclose(ours, numpys, atol=1e-5)
