@@ -90,7 +90,7 @@ def _outputs(
 ) -> Float[Array, "t b h"]:
     weights = core.arrange(params)
     x = project_tokens(table, weights.inputs, weights.bias, tokens.T)
-    return recur(core.cell, x, state, weights.recurrent)
+    return recur(core.cell, x, state, weights.recurrent, weights.recurrent_bias)
 
 
 def project_tokens(
@@ -99,7 +99,7 @@ def project_tokens(
     bias: Float[Array, " g"],
     tokens: Int[Array, "t b"],
 ) -> Float[Array, "t b g"]:
-    """Gives x K + b of every token's vector x: its row of the table, or one-hot without a table.
+    """Gives x K + b of every token's x: its row of the table, or one-hot without one.
 
     Ids are cut to [0, v - 1]. Where there are fewer rows than tokens, the rows are projected
     once and then gathered: 1.25 instead of 1.67 ms a training step with 256 rows and 16 x 64
@@ -130,7 +130,11 @@ def project_tokens(
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def recur(
-    cell: Cell, x: Float[Array, "t b g"], state: State, kernels: tuple[Array, ...]
+    cell: Cell,
+    x: Float[Array, "t b g"],
+    state: State,
+    kernels: tuple[Array, ...],
+    bias: Float[Array, " g0"] | None = None,
 ) -> Float[Array, "t b h"]:
     """The outputs h₁ ... h_t of a cell whose inputs x are projected already.
 
@@ -153,60 +157,62 @@ def recur(
     system, page by page, in every call.
 
     Shapes: x [t, b, g], the last axis in the order of the kernels' outputs; state: each
-    [b, H]; kernels[i] [H, gᵢ], Σ gᵢ = g.
+    [b, H]; kernels[i] [H, gᵢ], Σ gᵢ = g; bias [g₀] of the first.
     """
-    return _forward(cell, x, state, kernels)[0]
+    return _forward(cell, x, state, kernels, bias)[0]
 
 
 def _forward(
-    cell: Cell, x: Array, state: State, kernels: tuple[Array, ...]
+    cell: Cell, x: Array, state: State, kernels: tuple[Array, ...], bias: Array | None
 ) -> tuple[Array, Any]:
     width = kernels[0].shape[1]
 
-    def step(state: State, x: Array) -> tuple[State, tuple[State, Array]]:
-        first = x[:, :width] + state[0] @ kernels[0]
-        if cell.operand is None:
-            entering = first
-        else:
-            second = x[:, width:] + cell.operand(first, state[0]) @ kernels[1]
-            entering = jnp.concatenate([first, second], axis=1)
-        state = cell.update(entering, state)
-        return state, (state, entering)
+    def step(state: State, x: Array) -> tuple[State, tuple[State, State]]:
+        recurrent = state[0] @ kernels[0]
+        if bias is not None:
+            recurrent = recurrent + bias[None, :]
+        gates = (cell.gates[0].of(x[:, :width] + recurrent),)
+        if cell.operand is not None:
+            recurrent = cell.operand(gates[0], state[0]) @ kernels[1]
+            gates = (*gates, cell.gates[1].of(x[:, width:] + recurrent))
+        state = cell.update(gates, state)
+        return state, (state, gates)
 
-    _, (states, entering) = jax.lax.scan(step, state, x)
-    return states[0], (entering, states, state, kernels)
+    _, (states, gates) = jax.lax.scan(step, state, x)
+    return states[0], (gates, states, state, kernels, bias)
 
 
 def _backward(cell: Cell, kept: Any, d_outputs: Array) -> tuple[Any, ...]:
-    entering, states, initial, kernels = kept
+    gates, states, initial, kernels, bias = kept
     width = kernels[0].shape[1]
     before = jax.tree.map(
         lambda first, rest: jnp.concatenate([first[None], rest[:-1]]), initial, states
     )
 
     def step(d_state: State, inputs: Any) -> tuple[State, Array]:
-        d_output, entering, state = inputs
-        _, pull = jax.vjp(cell.update, entering, state)
-        d_entering, (d_h, *d_rest) = pull((d_state[0] + d_output, *d_state[1:]))
-        if cell.operand is not None:
-            d_second = d_entering[:, width:]
-            _, pull = jax.vjp(cell.operand, entering[:, :width], state[0])
-            d_first, d_more = pull(d_second @ kernels[1].T)
-            d_first, d_h = d_first + d_entering[:, :width], d_h + d_more
-            d_entering = jnp.concatenate([d_first, d_second], axis=1)
-        d_h = d_h + d_entering[:, :width] @ kernels[0].T
-        return (d_h, *d_rest), d_entering
+        d_output, gates, state = inputs
+        _, pull = jax.vjp(cell.update, gates, state)
+        d_gates, (d_h, *d_rest) = pull((d_state[0] + d_output, *d_state[1:]))
+        if cell.operand is None:
+            d_first = d_x = cell.gates[0].pull(gates[0], d_gates[0])
+        else:
+            d_second = cell.gates[1].pull(gates[1], d_gates[1])
+            _, pull = jax.vjp(cell.operand, gates[0], state[0])
+            d_more, d_more_h = pull(d_second @ kernels[1].T)
+            d_first = cell.gates[0].pull(gates[0], d_gates[0] + d_more)
+            d_x = jnp.concatenate([d_first, d_second], axis=1)
+            d_h = d_h + d_more_h
+        return (d_h + d_first @ kernels[0].T, *d_rest), d_x
 
     zeros = jax.tree.map(jnp.zeros_like, initial)
-    d_initial, d_x = jax.lax.scan(
-        step, zeros, (d_outputs, entering, before), reverse=True
-    )
+    d_initial, d_x = jax.lax.scan(step, zeros, (d_outputs, gates, before), reverse=True)
     h, d_flat = _rows(before[0]), _rows(d_x)
     d_kernels = [h.T @ d_flat[:, :width]]
     if cell.operand is not None:
-        operand = cell.operand(_rows(entering)[:, :width], h)
+        operand = cell.operand(_rows(gates[0]), h)
         d_kernels.append(operand.T @ d_flat[:, width:])
-    return d_x, d_initial, tuple(d_kernels)
+    d_bias = None if bias is None else jnp.sum(d_flat[:, :width], axis=0)
+    return d_x, d_initial, tuple(d_kernels), d_bias
 
 
 def _rows(x: Float[Array, "t b d"]) -> Float[Array, "tb d"]:
