@@ -102,6 +102,9 @@ def design(config: Config) -> Design:
     ]
 
     def logits(params: Params, noise: tuple[Array, ...], inputs: Array) -> Array:
+        # Written out: a scan over the equal blocks of a stage compiles no faster (about 12
+        # core-seconds for 34 layers). Rematerialized, it runs at 0.9 of the speed and
+        # takes 0.3 instead of 1.4 GB at batch 128.
         rest = iter(params)
         x = _convnet.channel_major(inputs)
         x = activation(_convolve(rest, x, stem, groups))

@@ -19,8 +19,8 @@ DIGESTS = {
     "nvp": "a489ced1447b509b90c5f2056d0ef987458d751b9de905b3d09693cab33863dd",
     "maf": "d5992ba3cda4c5af869e852bd11ec02c0bc2eeb11b42e0e0e31d11df960ab4c7",
     "small_mlp": "49e750fb68d50998439050ce0ac3ea72cc09e4b72b8db652abad858fc8a725a0",
-    "conv_ae": "a0bf91271f2f682ac45adda5d908aca024d6d4519a553319c9e2c91c8f90b796",
-    "conv_vae": "a0bf91271f2f682ac45adda5d908aca024d6d4519a553319c9e2c91c8f90b796",
+    "conv_ae": "0b0c9945e5e235d290394b82d7408043148c2c2b2fbcb8f1ce164f3e9ac8f876",
+    "conv_vae": "0b0c9945e5e235d290394b82d7408043148c2c2b2fbcb8f1ce164f3e9ac8f876",
     "resnet": "dd2e2af0c4fadc480e071d7f6dd146cc95d6388827fa1b1831d244d06b3efa17",
 }
 """SHA-256 of the canonical JSON of seeds 0..999. Those of TaskSet's families were taken when
