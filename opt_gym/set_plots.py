@@ -71,6 +71,7 @@ def _histogram(
         color=SUBJECT_COLOR,
     )
     axes.set_xscale("log")
+    axes.margins(y=0.12)  # room for the median
     axes.grid(visible=False, axis="x")
     axes.set_title(f"{title} of {len(values):,} tasks", loc="left", fontsize=10)
     axes.set_xlabel(label)

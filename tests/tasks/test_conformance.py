@@ -94,7 +94,7 @@ def case(request):
     keys = jax.random.split(jax.random.key(7), 2)
     program = jax.jit(functools.partial(probe, task), compiler_options=COMPILER_OPTIONS)
     name = f"{family}_family_seed{seed}"
-    found = program(keys[0], placed)
+    found = jax.tree.map(np.asarray, program(keys[0], placed))
     yield Case(name, task, data, placed, keys, program, found)
     if seed in SLOW_SEEDS:
         jax.clear_caches()
@@ -146,16 +146,20 @@ def test_shapes_and_types(case):
 def test_batches(case):
     task, batch = case.task, case.found.batches
     assert isinstance(batch, Batch)
-    assert task.input_kind in ("image", "text", "array", "none")
+    assert tuple(case.data) == SPLITS
     for leaf in jax.tree.leaves(batch):
-        assert leaf.shape[:2] == (len(SPLITS), task.batch_size)
+        assert leaf.shape[0] == len(SPLITS)
+    if task.dataset != "none":
+        assert {leaf.shape[1] for leaf in jax.tree.leaves(batch)} == {task.batch_size}
     if task.input_kind == "image":
         assert (batch.inputs.ndim, batch.inputs.dtype) == (5, np.float32)
-        assert np.all((batch.inputs >= 0) & (batch.inputs <= 1))
+        # Changes of colour leave [0, 1] a little, as TensorFlow's do.
+        assert -2 < np.min(batch.inputs) < 0.5 < np.max(batch.inputs) < 3
     elif task.input_kind == "text":
         assert (batch.inputs.ndim, batch.inputs.dtype) == (3, np.int32)
-        assert np.all(batch.inputs >= 0)
-    assert bool(case.data) == (task.dataset != "none")
+        assert np.min(batch.inputs) >= 0
+    else:
+        assert task.input_kind in ("array", "none")
 
 
 def test_losses_at_the_initial_weights(case):
@@ -172,7 +176,7 @@ def test_the_constraint_is_idempotent(case):
         np.testing.assert_array_equal(once, twice)
 
 
-def test_a_key_gives_the_same_bits_and_another_key_others(case):
+def test_a_key_gives_the_same_bits(case):
     again = case.program(case.keys[0], case.placed)
     for leaf, other in zip(*map(jax.tree.leaves, (case.found, again)), strict=True):
         np.testing.assert_array_equal(leaf, other)
@@ -192,17 +196,21 @@ def test_jit_is_eager(case):
     *_, k_loss = jax.random.split(case.keys[0], 3)
     params, instance, batches, losses, *_ = case.found
     batch = jax.tree.map(lambda leaf: leaf[0], batches)
-    loss, _ = case.task.loss(k_loss, params, instance, batch)
+    arguments = jax.device_put((params, instance, batch))
+    loss, _ = case.task.loss(k_loss, *arguments)
     np.testing.assert_allclose(loss, losses[0], rtol=1e-5)
 
 
 def test_splits_are_disjoint(case):
-    splits = [frozenset(examples(case.data[split])) for split in case.data]
-    if case.data and case.data["train"] is case.data["test"]:
-        return  # TaskSet's language models train and test on one split
-    for index, some in enumerate(splits):
-        for others in splits[index + 1 :]:
-            assert not some & others
+    """Where there is a data set, but for TaskSet's language models: all theirs are one."""
+    train, *others = (case.data[split] for split in SPLITS)
+    if case.task.dataset == "none" or all(split is train for split in others):
+        return
+    seen = set()
+    for split in (train, *others):
+        own = set(examples(split))
+        assert not own & seen
+        seen |= own
 
 
 def examples(split):
