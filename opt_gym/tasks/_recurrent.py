@@ -55,27 +55,25 @@ def make_encoder(
 
     Raises:
         ValueError: no core that can be used, by name.
-    Source: Sonnet 1.36 Embed and its recurrent cores; SPEC of TaskSet, shared semantics.
+    Source: Sonnet 1.36 Embed and recurrent cores, as TaskSet uses them (arXiv 2002.11887).
     """
     made = _cores.make_core(where, core, embed_dim or vocab_size)
     tensors: list[Tensor] = []
     if embed_dim is not None:
         init = ("random_normal", 1.0)
         tensors.append(Tensor((vocab_size, embed_dim), "embedding", init))
-    if trainable_init:
-        row = Tensor((1, made.units), "bias", ("zeros", None))
-        tensors += [row] * made.num_states
+    num_rows = made.num_states if trainable_init else 0
+    tensors += [Tensor((1, made.units), "bias", ("zeros", None))] * num_rows
     tensors += made.tensors
 
     def apply(params: Iterator[Array], tokens: Array) -> Array:
         table = None if embed_dim is None else next(params)
-        shape = (tokens.shape[0], made.units)
-        if trainable_init:
-            rows = [next(params) for _ in range(made.num_states)]
-            state = tuple(jnp.broadcast_to(row, shape) for row in rows)
-        else:
-            state = (jnp.zeros(shape),) * made.num_states
+        rows = [next(params) for _ in range(num_rows)]
         own = tuple(next(params) for _ in made.tensors)
+        if not rows:
+            rows = [jnp.zeros((1, made.units), own[0].dtype)] * made.num_states
+        shape = (tokens.shape[0], made.units)
+        state = tuple(jnp.broadcast_to(row, shape) for row in rows)
         return _outputs(made, own, table, state, tokens)
 
     return Encoder(tuple(tensors), made.units, apply)
@@ -98,13 +96,23 @@ def project_tokens(
     kernel: Float[Array, "i g"],
     bias: Float[Array, " g"],
     tokens: Int[Array, "t b"],
-) -> Float[Array, "t b g"]:
+) -> Float[Array, "t b g2"]:
     """Gives x K + b of every token's x: its row of the table, or one-hot without one.
 
     Ids are cut to [0, v - 1]. Where there are fewer rows than tokens, the rows are projected
-    once and then gathered: 1.25 instead of 1.67 ms a training step with 256 rows and 16 x 64
-    tokens of width 32, GRU of 48 units; 14.2 instead of 17.6 ms with 32 x 40 tokens and 256
-    units; no difference with 215 x 29 tokens and 78 units.
+    once and then gathered. Milliseconds a training step of a GRU language model with 256
+    rows (one core, in a scan), and with all tokens projected:
+
+        batch x time, width, units      rows      tokens
+        16 x 64, 32, 48                 1.25      1.34
+        64 x 40, 100, 45                3.3       4.3
+        32 x 100, 70, 101               10.1      12.4
+        128 x 128, 64, 64               31.1      36.9
+        215 x 29, 37, 77                14.0      15.6
+
+    So that the scatter in its gradient is quick, zeros may follow the g columns, for `recur`
+    to ignore: XLA takes 2.5 ns an entry where the width is 2 more than a multiple of 4, and
+    0.3 to 0.6 ns elsewhere (with 78 units the last row was 17.2 without them).
 
     A gather's gradient is a scatter-add, and it is never worth replacing on CPU (jax
     0.10.2). Milliseconds an unroll for the gradient of a table [v, width] on 2 shared cores,
@@ -122,8 +130,11 @@ def project_tokens(
     Differences of prefix sums, another form without a scatter, took 2 to 20 times as long.
     """
     if table is not None and table.shape[0] > tokens.size:
-        rows = jnp.take(table, tokens, axis=0, mode="clip")
-        return rows @ kernel + bias[None, None, :]
+        # Matmuls of two axes: with three, their gradient is transposed first.
+        vectors = jnp.take(table, tokens.reshape(-1), axis=0, mode="clip")
+        return (vectors @ kernel + bias[None, :]).reshape(*tokens.shape, -1)
+    spare = 2 if bias.shape[0] % 4 == 2 else 0
+    kernel, bias = jnp.pad(kernel, ((0, 0), (0, spare))), jnp.pad(bias, (0, spare))
     rows = (kernel if table is None else table @ kernel) + bias[None, :]
     return jnp.take(rows, tokens, axis=0, mode="clip")
 
@@ -131,7 +142,7 @@ def project_tokens(
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
 def recur(
     cell: Cell,
-    x: Float[Array, "t b g"],
+    x: Float[Array, "t b g2"],
     state: State,
     kernels: tuple[Array, ...],
     bias: Float[Array, " g0"] | None = None,
@@ -139,25 +150,25 @@ def recur(
     """The outputs h₁ ... h_t of a cell whose inputs x are projected already.
 
     Its gradient is written out: the loop backwards gives the gradient of what enters the
-    nonlinearities, and the gradient of the recurrent matrices is one matmul over all times
-    after it. What is kept from the way there are the states and those inputs, and the
-    nonlinearities are computed again. All of it is JAX that can be differentiated again, so
-    backprop through training works; forward mode does not.
+    gates, and the gradient of the recurrent matrices is one matmul over all times after it.
+    What is kept from the way there are the states and the gates. All of it is JAX that can
+    be differentiated again, so backprop through training works; forward mode does not.
 
-    Milliseconds a training step (embedding, core, linear layer, SGD) on one core, in a scan,
-    and the same with the gradient left to JAX:
+    Milliseconds a training step of a GRU language model with 256 rows, inside a scan (as a
+    jitted step of its own), one core, jax 0.10.2:
 
-        GRU, batch x time, units        written out     JAX's
-        16 x 64, 48                     RECUR_A
-        32 x 40, 256                    RECUR_B
-        215 x 29, 78                    RECUR_C
+        batch x time, width, units    written out    JAX's gradient   plain loop
+        16 x 64, 32, 48               1.3 (1.3)      1.6 (1.6)        2.3 (2.3)
+        32 x 40, 64, 256              15 (14)        17 (17)          18 (19)
+        215 x 29, 37, 78              14.6 (14.0)    15.2 (28.7)      17.5 (34.0)
 
-    `unroll=2` changed nothing, 4 and 29 made compiling slow. As a jitted step of its own the
-    last took RECUR_D: a step that needs more than 32 MB gets its memory from the
-    system, page by page, in every call.
+    In the last row memory is what tells: above 32 MB the system gives it page by page, anew
+    in every call. Checkpoints that keep only the gates cost 1.1 times JAX's own gradient. A
+    scan's `unroll` of 2 or more is slower, and slow to compile. `benchmarks/recurrent.py`
+    measures the seed-0 task again.
 
-    Shapes: x [t, b, g], the last axis in the order of the kernels' outputs; state: each
-    [b, H]; kernels[i] [H, gᵢ], Σ gᵢ = g; bias [g₀] of the first.
+    Shapes: x [t, b, g₂], the first g = Σ gᵢ columns in the order of the kernels' outputs and
+    the others ignored; state: each [b, H]; kernels[i] [H, gᵢ]; bias [g₀] of the first.
     """
     return _forward(cell, x, state, kernels, bias)[0]
 
@@ -174,16 +185,19 @@ def _forward(
         gates = (cell.gates[0].of(x[:, :width] + recurrent),)
         if cell.operand is not None:
             recurrent = cell.operand(gates[0], state[0]) @ kernels[1]
-            gates = (*gates, cell.gates[1].of(x[:, width:] + recurrent))
+            own = x[:, width : width + recurrent.shape[1]]
+            gates = (*gates, cell.gates[1].of(own + recurrent))
         state = cell.update(gates, state)
         return state, (state, gates)
 
     _, (states, gates) = jax.lax.scan(step, state, x)
-    return states[0], (gates, states, state, kernels, bias)
+    spare = x.shape[2] - sum(kernel.shape[1] for kernel in kernels)
+    ignored = jnp.zeros((x.shape[1], spare), x.dtype)
+    return states[0], (gates, states, state, kernels, bias, ignored)
 
 
 def _backward(cell: Cell, kept: Any, d_outputs: Array) -> tuple[Any, ...]:
-    gates, states, initial, kernels, bias = kept
+    gates, states, initial, kernels, bias, ignored = kept
     width = kernels[0].shape[1]
     before = jax.tree.map(
         lambda first, rest: jnp.concatenate([first[None], rest[:-1]]), initial, states
@@ -194,15 +208,17 @@ def _backward(cell: Cell, kept: Any, d_outputs: Array) -> tuple[Any, ...]:
         _, pull = jax.vjp(cell.update, gates, state)
         d_gates, (d_h, *d_rest) = pull((d_state[0] + d_output, *d_state[1:]))
         if cell.operand is None:
-            d_first = d_x = cell.gates[0].pull(gates[0], d_gates[0])
+            d_first = cell.gates[0].pull(gates[0], d_gates[0])
+            d_x = (d_first, ignored)
         else:
             d_second = cell.gates[1].pull(gates[1], d_gates[1])
             _, pull = jax.vjp(cell.operand, gates[0], state[0])
             d_more, d_more_h = pull(d_second @ kernels[1].T)
             d_first = cell.gates[0].pull(gates[0], d_gates[0] + d_more)
-            d_x = jnp.concatenate([d_first, d_second], axis=1)
+            d_x = (d_first, d_second, ignored)
             d_h = d_h + d_more_h
-        return (d_h + d_first @ kernels[0].T, *d_rest), d_x
+        d_h = d_h + d_first @ kernels[0].T
+        return (d_h, *d_rest), jnp.concatenate(d_x, axis=1)
 
     zeros = jax.tree.map(jnp.zeros_like, initial)
     d_initial, d_x = jax.lax.scan(step, zeros, (d_outputs, gates, before), reverse=True)
@@ -210,7 +226,8 @@ def _backward(cell: Cell, kept: Any, d_outputs: Array) -> tuple[Any, ...]:
     d_kernels = [h.T @ d_flat[:, :width]]
     if cell.operand is not None:
         operand = cell.operand(_rows(gates[0]), h)
-        d_kernels.append(operand.T @ d_flat[:, width:])
+        own = d_flat[:, width : width + kernels[1].shape[1]]
+        d_kernels.append(operand.T @ own)
     d_bias = None if bias is None else jnp.sum(d_flat[:, :width], axis=0)
     return d_x, d_initial, tuple(d_kernels), d_bias
 

@@ -78,7 +78,7 @@ def design_language_model(family: str, config: Config, num_valid: int) -> Design
         rest, tokens = iter(params), batch.inputs
         outputs = encoder.apply(rest, tokens)[:-1]
         labels = jnp.minimum(tokens, vocab - 1).T[1:].reshape(-1)
-        weights = jnp.ones(labels.shape)
+        weights = jnp.ones(labels.shape, outputs.dtype)
         if masked:
             weights = batch.mask.T[1:].reshape(-1)
         weights = weights / jnp.maximum(jnp.sum(weights), 1.0)

@@ -33,7 +33,7 @@ def token_loss(
     """
     loss, _ = jax.lax.scan(
         lambda total, chunk: (total + _chunk(kernel, bias, *chunk)[0], None),
-        jnp.zeros(()),
+        jnp.zeros((), x.dtype),
         _chunks(x, labels, weights, kernel.shape[1]),
     )
     return loss
@@ -49,7 +49,7 @@ def _forward(
         here = (loss, chunk[0].T @ d_logits, jnp.sum(d_logits, axis=0))
         return jax.tree.map(jnp.add, totals, here), d_logits @ kernel.T
 
-    start = (jnp.zeros(()), jnp.zeros_like(kernel), jnp.zeros_like(bias))
+    start = (jnp.zeros((), x.dtype), jnp.zeros_like(kernel), jnp.zeros_like(bias))
     chunks = _chunks(x, labels, weights, kernel.shape[1])
     (loss, d_kernel, d_bias), d_x = jax.lax.scan(step, start, chunks)
     return loss, (d_x.reshape(-1, x.shape[1])[: len(x)], d_kernel, d_bias)
