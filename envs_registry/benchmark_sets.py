@@ -1,24 +1,60 @@
 """Frozen lists of tasks: explicit, never discovered, and chosen before any result was seen.
 
-A name here is what `opt_gym.make` takes. The three `small_mlp` lists are disjoint seeds of
-that family (new shapes, activations, initializers, batch sizes; the data are the same
-digits): an outer-trainer trains on the first, recipes are chosen on the second, and the third
-is looked at once. A seed would be left out only if its initial loss were not finite, or if
-none of Adam's 14 learning rates lowered it; of these 48 none had to be.
+A name here is what `opt_gym.make` takes. The lists that are long are files in `sets/`, one
+name a line; a digest of each is pinned by a test, and a change is a new version.
+
+`small_mlp/...`: three disjoint seeds of that family (new shapes, activations, initializers,
+batch sizes; the data are the same digits): an outer-trainer trains on the first, recipes are
+chosen on the second, and the third is looked at once. A seed would be left out only if its
+initial loss were not finite, or if none of Adam's 14 learning rates lowered it; of these 48
+none had to be.
+
+`taskset-small-v1/...`: a hundred of TaskSet's tasks that run a thousand steps in six seconds
+at most, with embedded data. From each family's published tasks in a random order, the first
+ones that stayed finite over ten steps of Adam and took under 60 seconds per 10,000 steps on
+a core that had other work too: six for `train` and two for `held_out`, ten from each of the
+two `held_out_families`, mlp_ae and rnn_text_classification. (Language models on words are
+costly: only the sixteen of the fewest multiplications were looked at.)
+
+`taskset-full-v1/...`: all of TaskSet that can be built. `held_out_families` are all tasks of
+the same two families; `held_out` 84 others at random, those of the small set among them;
+`train` the remaining 1,000, those of the small set first, each part in random order.
+`train_1`, `train_10`, `train_100`, `train_1000` are its beginnings: do more tasks train
+better optimizers?
 """
+
+from pathlib import Path
+
+_FOLDER = Path(__file__).with_name("sets")
 
 
 def _small_mlp(seeds: range) -> tuple[str, ...]:
     return tuple(f"small_mlp_family_seed{seed}" for seed in seeds)
 
 
+def _listed(name: str) -> tuple[str, ...]:
+    return tuple((_FOLDER / f"{name}.txt").read_text().split())
+
+
 SMALL_MLP_TRAIN = _small_mlp(range(24))
 SMALL_MLP_DEVELOPMENT = _small_mlp(range(100, 112))
 SMALL_MLP_HELD_OUT = _small_mlp(range(200, 212))
+
+_PARTS = ("train", "held_out", "held_out_families")
+_FULL_TRAIN = _listed("taskset-full-v1_train")
 
 BENCHMARK_SETS = {
     "small_mlp/train": SMALL_MLP_TRAIN,
     "small_mlp/development": SMALL_MLP_DEVELOPMENT,
     "small_mlp/held_out": SMALL_MLP_HELD_OUT,
+    **{
+        f"{name}/{part}": _listed(f"{name}_{part}")
+        for name in ("taskset-small-v1", "taskset-full-v1")
+        for part in _PARTS
+    },
+    **{
+        f"taskset-full-v1/train_{count}": _FULL_TRAIN[:count]
+        for count in (1, 10, 100, 1000)
+    },
 }
 """Every list by its name, which the command line takes too."""

@@ -1,0 +1,75 @@
+"""The frozen lists: what they hold, that they are apart, and that they never change."""
+
+import hashlib
+
+import pytest
+
+from envs_registry import names
+from envs_registry.benchmark_sets import BENCHMARK_SETS
+
+DIGESTS = {
+    "small_mlp/train": "f749b9e1f25971e0",
+    "small_mlp/development": "bf4e41bb17c6c0e3",
+    "small_mlp/held_out": "ebbadcab1e3534e5",
+    "taskset-small-v1/train": "5d14fcfdf285cd08",
+    "taskset-small-v1/held_out": "c5c048a7cbf5acc2",
+    "taskset-small-v1/held_out_families": "7db2dde9ba616bff",
+    "taskset-full-v1/train": "7ce3b8de79f43c28",
+    "taskset-full-v1/held_out": "4fac9101cbc6312d",
+    "taskset-full-v1/held_out_families": "335077126bfa4242",
+    "taskset-full-v1/train_1": "91633637038ed2d8",
+    "taskset-full-v1/train_10": "7e372e7ac775c9d3",
+    "taskset-full-v1/train_100": "0b8d8f2883583dd2",
+    "taskset-full-v1/train_1000": "7ce3b8de79f43c28",
+}
+"""The first 16 hex digits of the SHA-256 of the names, one a line."""
+
+HELD_OUT_FAMILIES = {"mlp_ae", "rnn_text_classification"}
+PARTS = ("train", "held_out", "held_out_families")
+
+
+def test_every_list_is_pinned():
+    found = {
+        name: hashlib.sha256("\n".join(tasks).encode()).hexdigest()[:16]
+        for name, tasks in BENCHMARK_SETS.items()
+    }
+    assert found == DIGESTS
+
+
+@pytest.mark.parametrize("name", BENCHMARK_SETS)
+def test_every_name_is_a_task(name):
+    tasks = BENCHMARK_SETS[name]
+    assert len(set(tasks)) == len(tasks) > 0
+    if name.startswith("taskset"):
+        assert set(tasks) <= set(names.published_tasks())
+
+
+@pytest.mark.parametrize("name", ["taskset-small-v1", "taskset-full-v1"])
+def test_parts_are_apart(name):
+    train, held_out, families = (BENCHMARK_SETS[f"{name}/{part}"] for part in PARTS)
+    assert not set(train) & set(held_out)
+    assert {names.family_of(task) for task in families} == HELD_OUT_FAMILIES
+    others = {names.family_of(task) for task in (*train, *held_out)}
+    assert not others & HELD_OUT_FAMILIES
+    if name == "taskset-full-v1":
+        whole = [*train, *held_out, *families]
+        assert sorted(whole) == sorted(names.published_tasks())
+    else:
+        assert {names.family_of(task) for task in train} == {
+            names.family_of(task) for task in held_out
+        }
+        assert len(others) == 10
+
+
+def test_the_small_set_is_part_of_the_full_one():
+    for part in PARTS:
+        small = BENCHMARK_SETS[f"taskset-small-v1/{part}"]
+        assert set(small) <= set(BENCHMARK_SETS[f"taskset-full-v1/{part}"])
+
+
+def test_prefixes_are_nested():
+    train = BENCHMARK_SETS["taskset-full-v1/train"]
+    for count in (1, 10, 100, 1000):
+        prefix = BENCHMARK_SETS[f"taskset-full-v1/train_{count}"]
+        assert prefix == train[:count]
+        assert len(prefix) == count
