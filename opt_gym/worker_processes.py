@@ -8,9 +8,10 @@ import contextlib
 import importlib
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from multiprocessing import connection, get_context
+from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -151,6 +152,7 @@ class _Worker:
 def _work(function: str, core: int, pipe: Any) -> None:
     """The life of a worker."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent ends it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     with contextlib.suppress(AttributeError, OSError):  # not on every system
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[core % len(cores)]})
@@ -169,6 +171,14 @@ def _work(function: str, core: int, pipe: Any) -> None:
                 pipe.send((True, call(job, report), ""))
             except Exception as error:
                 pipe.send((True, last[0], describe(error)))
+
+
+def _end_with_parent() -> None:
+    """A parent that was killed could not end its workers: a job may take minutes."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def describe(error: Exception) -> str:

@@ -5,6 +5,7 @@ import pytest
 
 import opt_gym
 from envs_registry.benchmark_sets import BENCHMARK_SETS
+from envs_registry.names import NORMALIZER_TABLE
 from opt_gym import normalize
 from opt_gym.data.corruptions import Corruption
 from tests import toy
@@ -91,8 +92,18 @@ def test_a_file_that_is_no_table(tmp_path):
         normalize.write_rows(path, [])
 
 
-def test_frozen_lists_are_disjoint_and_measured():
-    names = [name for tasks in BENCHMARK_SETS.values() for name in tasks]
+def test_every_task_of_the_small_set_is_measured():
+    # By config alone: the data's digest is another one where Python has other texts.
+    measured = {config for config, _, _ in normalize.read_table(NORMALIZER_TABLE)}
+    for part in ("train", "held_out", "held_out_families"):
+        for name in BENCHMARK_SETS[f"taskset-small-v1/{part}"]:
+            config = opt_gym.make_task(opt_gym.task_config(name)).config
+            assert normalize.digest_config(config) in measured, name
+
+
+def test_the_lists_of_small_mlp_are_disjoint_and_measured():
+    lists = [v for k, v in BENCHMARK_SETS.items() if k.startswith("small_mlp")]
+    names = [name for tasks in lists for name in tasks]
     assert len(names) == len(set(names)) == 24 + 12 + 12
     for name in names:
         task = opt_gym.make_task(opt_gym.task_config(name))
