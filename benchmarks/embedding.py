@@ -24,6 +24,9 @@ SIZES = (
 )
 """(v, tokens, width); 234 is 2 more than a multiple of 4, which XLA's scatter is slow at."""
 
+COMPILER_OPTIONS = {"xla_backend_optimization_level": 1}
+"""What our programs of many unrolls are compiled with."""
+
 NUM_UNROLLS, ROUNDS = 4, 5
 MOST_MULTIPLICATIONS = 4e9
 """Of a one-hot matmul that is still measured: the largest takes a second."""
@@ -124,7 +127,10 @@ def _measure(size: tuple[int, int, int], names: tuple[str, ...]) -> dict[str, fl
 
 
 def _programs(form: Gradient) -> dict[str, Callable[..., Array]]:
+    forms = {
+        "map": lambda *arrays: jax.lax.map(lambda one: form(*one), arrays),
+        "vmap": jax.vmap(form),
+    }
     return {
-        "map": jax.jit(lambda *arrays: jax.lax.map(lambda one: form(*one), arrays)),
-        "vmap": jax.jit(jax.vmap(form)),
+        way: jax.jit(fn, compiler_options=COMPILER_OPTIONS) for way, fn in forms.items()
     }
