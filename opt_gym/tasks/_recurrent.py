@@ -110,24 +110,25 @@ def project_tokens(
         128 x 128, 64, 64               31.1      36.9
         215 x 29, 37, 77                14.0      15.6
 
-    So that the scatter in its gradient is quick, zeros may follow the g columns, for `recur`
-    to ignore: XLA takes 2.5 ns an entry where the width is 2 more than a multiple of 4, and
-    0.3 to 0.6 ns elsewhere (with 78 units the last row was 17.2 without them).
-
-    A gather's gradient is a scatter-add, and it is never worth replacing on CPU (jax
-    0.10.2). Milliseconds an unroll for the gradient of a table [v, width] on 2 shared cores,
-    four tables under `lax.map` / `vmap`; `benchmarks/embedding.py` measures it again:
+    A gather's gradient is a scatter-add, and it is never worth replacing on CPU.
+    Milliseconds an unroll for the gradient of a table [v, width], four tables under
+    `lax.map` / `vmap`, jax 0.10.2; `benchmarks/embedding.py` measures it again:
 
         v       tokens  width   gather         one-hot matmul   sorted, then scatter
-        256     1,024   37      0.04 / 0.03    0.19 / 0.23      0.16 / 0.16
-        256     6,235   37      0.10 / 0.11    1.1 / 1.6        1.2 / 1.2
-        256     6,235   234     0.85 / 0.92    4.5 / 9.0        1.8 / 1.5
-        1,024   6,235   37      0.19 / 0.12    4.5 / 19         1.8 / 3.6
-        8,192   1,024   37      0.13 / 0.09    12 / 27          0.30 / 0.28
-        8,192   6,235   37      0.18 / 0.18    96 / 97          4.3 / 2.2
-        30,000  6,235   64      1.1 / 1.4      300 / 1,400      -
+        256     1,024   37      0.03 / 0.03    0.21 / 0.18      0.14 / 0.15
+        256     6,235   37      0.11 / 0.10    0.94 / 1.4       1.1 / 1.1
+        256     6,235   231     0.51 / 0.83    4.2 / 3.9        1.8 / 1.7
+        256     6,235   234     4.0 / 4.1      4.4 / 4.8        5.1 / 5.2
+        1,024   6,235   37      0.16 / 0.14    5.1 / 11         1.6 / 1.2
+        8,192   1,024   37      0.15 / 0.08    11 / 20          0.36 / 0.22
+        8,192   6,235   37      0.23 / 0.18    74 / 125         1.3 / 1.2
+        30,000  6,235   64      0.88 / 0.52    (a second)       2.7 / 1.6
 
-    Differences of prefix sums, another form without a scatter, took 2 to 20 times as long.
+    Differences of prefix sums, a form without a scatter, took 2 to 20 times as long as the
+    gather. The width 234: at the level of optimization that `strategy` compiles with, XLA's
+    scatter takes 2.5 ns an entry where the width is 2 more than a multiple of 4, and 0.3 to
+    0.6 ns elsewhere. Two columns of zeros, which `recur` ignores, follow such a g (without
+    them 78 units in the last row above made 17.2).
     """
     if table is not None and table.shape[0] > tokens.size:
         # Matmuls of two axes: with three, their gradient is transposed first.
