@@ -48,12 +48,12 @@ def made(name, embed=EMBED, trainable=True, vocab=VOCAB):
     encoder = _recurrent.make_encoder("here", CORES[name], vocab, embed, trainable)
     rng = np.random.RandomState(0)
     params = tuple(0.5 * rng.randn(*tensor.shape) for tensor in encoder.tensors)
-    tokens = rng.randint(0, vocab + 4, (BATCH, TIME)).astype(np.int32)
+    tokens = jnp.asarray(rng.randint(0, vocab + 4, (BATCH, TIME)), jnp.int32)
     return encoder, params, tokens
 
 
 def in_numpy(name, params, tokens, vocab=VOCAB, embed=EMBED, trainable=True):
-    rest = list(params)
+    rest, tokens = list(params), np.asarray(tokens)
     table = rest.pop(0) if embed else np.eye(vocab)
     count = 2 if name == "lstm" else 1
     shape = (BATCH, CORES[name][1]["core_dim"])
@@ -78,7 +78,7 @@ def in_numpy(name, params, tokens, vocab=VOCAB, embed=EMBED, trainable=True):
 def test_outputs_equal_a_loop_in_numpy(name, vocab, embed, trainable):
     encoder, params, tokens = made(name, embed, trainable, vocab)
     expected = in_numpy(name, params, tokens, vocab, embed, trainable)
-    single = tuple(np.float32(p) for p in params)
+    single = tuple(jnp.asarray(p, jnp.float32) for p in params)
     outputs = encoder.apply(iter(single), tokens)
     assert outputs.shape == (TIME, BATCH, encoder.units)
     np.testing.assert_allclose(outputs, expected, rtol=1e-4, atol=1e-5)
@@ -151,17 +151,17 @@ def test_vmap_over_weights_equals_a_loop():
 
 
 def test_ids_beyond_the_vocabulary_count_as_the_last():
-    table, kernel = np.eye(3, dtype=np.float32), np.diag([1.0, 2, 3]).astype(np.float32)
-    x = _recurrent.project_tokens(
-        table, kernel, np.zeros(3, np.float32), np.array([[0, 2, 9]])
-    )
-    np.testing.assert_array_equal(x[0], kernel[[0, 2, 2]])
+    table, kernel = jnp.eye(3), jnp.diag(jnp.array([1.0, 2.0, 3.0]))
+    tokens = jnp.array([[0, 2, 9]])
+    x = _recurrent.project_tokens(table, kernel, jnp.zeros(3), tokens)
+    np.testing.assert_array_equal(x[0], np.asarray(kernel)[[0, 2, 2]])
 
 
 def test_spare_columns_appear_only_at_slow_widths():
     for units, columns in ((4, 4), (5, 5), (6, 8), (7, 7)):
-        kernel, bias = np.ones((3, units), np.float32), np.ones(units, np.float32)
-        x = _recurrent.project_tokens(None, kernel, bias, np.zeros((2, 4), np.int32))
+        kernel, bias = jnp.ones((3, units)), jnp.ones(units)
+        tokens = jnp.zeros((2, 4), jnp.int32)
+        x = _recurrent.project_tokens(None, kernel, bias, tokens)
         assert x.shape == (2, 4, columns)
         np.testing.assert_array_equal(x[..., units:], 0)
 
@@ -202,13 +202,13 @@ def test_a_bad_core_is_named(core, message):
 
 
 def test_gates_pull_back_through_their_values():
-    x = np.linspace(-3, 3, 12, dtype=np.float32).reshape(1, 12)
+    x = jnp.linspace(-3, 3, 12).reshape(1, 12)
     for gate in (_cores.SIGMOID, _cores.TANH, _cores.IDENTITY, _cores.LSTM.gates[0]):
         value, pull = jax.vjp(gate.of, x)
-        d_value = np.cos(x)
+        d_value = jnp.cos(x)
         np.testing.assert_allclose(
             gate.pull(value, d_value),
-            pull(jnp.asarray(d_value))[0],
+            pull(d_value)[0],
             rtol=1e-5,
             atol=1e-6,
         )
