@@ -37,7 +37,9 @@ def as_actions(action: Any, shape: tuple[int, ...]) -> Any:
 def single(core: Core, rows: Rows, output: str) -> tuple[Any, dict[str, Any]]:
     """The observation and the columns of the only row.
 
-    Numpy: a fresh array, Python floats, bools and ints. JAX: arrays without axes.
+    Numpy: a fresh array, Python floats, bools and ints. JAX: arrays without axes. A numpy
+    observation above half a GB is JAX's own memory and therefore read-only: to
+    copy the 4 GB of 30 million weights takes seconds and as much memory again.
     """
     if output == "jax":
         return rows.observation[0], core.unpack_first(rows.numbers)
@@ -47,7 +49,8 @@ def single(core: Core, rows: Rows, output: str) -> tuple[Any, dict[str, Any]]:
         numbers[name] = bool(numbers[name])
     for name in _COUNTS:
         numbers[name] = int(numbers[name])
-    return np.array(rows.observation)[0], numbers
+    shown = np.asarray(rows.observation)[0]
+    return shown if core.is_huge else shown.copy(), numbers
 
 
 def observation(rows: Rows, output: str) -> Any:

@@ -8,9 +8,14 @@ Rows of a batch never touch each other, and in `batching="map"` (and in every re
 is computed inside a conditional of a loop. XLA does not fuse across a conditional, so the
 program of a row is the same whatever N is, and N rows give the bits of N single
 environments. Without it they do not: a reset's features differed in the last bit.
+
+A single environment whose observation is above half a GB is not held to this. A loop would
+carry and copy the row's old observation, and the first pass over 4 GB of new memory, which
+30 million weights fill, takes seconds.
 """
 
 import json
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from functools import cached_property
@@ -37,6 +42,7 @@ STEP_INFO = (*RESET_INFO, "loss", "cost")
 
 _IMPL = "threefry2x32"
 _MAX_KEPT = 16
+_HUGE = 2**29
 _kept: "OrderedDict[Any, Core]" = OrderedDict()
 
 
@@ -79,6 +85,7 @@ class Core:
         self.unpack_first = jax.jit(
             lambda numbers: jax.tree.map(lambda x: x[0], self._unpack(numbers))
         )
+        self._begin = jax.jit(self._begin_row)
         self._reset = jax.jit(self._reset_batch, donate_argnums=0)
         self._step = {
             "map": jax.jit(self._step_mapped, donate_argnums=0),
@@ -92,7 +99,10 @@ class Core:
 
     def empty(self, num: int) -> Rows:
         """Rows of zeros, for the first reset to fill."""
-        return jax.tree.map(lambda x: jnp.zeros((num, *x.shape), x.dtype), self._one)
+        # From the host: jnp.zeros compiles a program for every shape, 1 s for 16 tensors.
+        return jax.device_put(
+            jax.tree.map(lambda x: np.zeros((num, *x.shape), x.dtype), self._one)
+        )
 
     @cached_property
     def _one(self) -> Rows:
@@ -100,6 +110,18 @@ class Core:
         key = jax.ShapeDtypeStruct((2,), jnp.uint32)
         horizon = jax.ShapeDtypeStruct((), jnp.int32)
         return jax.eval_shape(self._reset_row, key, self.data, horizon)
+
+    @property
+    def is_huge(self) -> bool:
+        """Whether an observation has more than `_HUGE` bytes: see `begin`."""
+        return 4 * math.prod(self.layout.observation_shape) > _HUGE
+
+    def begin(self, key: UInt32[np.ndarray, "2"], horizon: int) -> Rows:
+        """A new episode in the only row of an environment, where it is huge.
+
+        It needs no earlier rows. `reset` gives the same numbers up to their last bits.
+        """
+        return self._begin(key, self.data, np.int32(horizon))
 
     def reset(
         self,
@@ -198,6 +220,9 @@ class Core:
             jnp.stack(numbers),
         )
 
+    def _begin_row(self, key: Array, data: Data, horizon: Array) -> Rows:
+        return _batch_of_one(self._reset_row(key, data, horizon))
+
     def _reset_batch(
         self,
         state: EnvState,
@@ -218,6 +243,9 @@ class Core:
         self, state: EnvState, data: Data, actions: Array, which: Array, scale: Array
     ) -> Rows:
         num = actions.shape[0]
+        if num == 1 and self.is_huge:
+            only = jax.tree.map(lambda x: x[0], state)
+            return _batch_of_one(self._step_row(only, actions[0], data, scale))
         shown = (
             jnp.zeros((num, *self.layout.observation_shape)),
             jnp.zeros((num, len(self.columns))),
@@ -286,6 +314,10 @@ def _map_rows(
         )
 
     return jax.lax.fori_loop(0, which.shape[0], body, rows)
+
+
+def _batch_of_one(row: Rows) -> Rows:
+    return jax.tree.map(lambda x: x[None], row)
 
 
 def _functional(settings: Settings) -> Env:

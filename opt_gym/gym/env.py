@@ -55,7 +55,8 @@ class OptEnv(Described, gym.Env[Any, Any]):
             (`opt_gym.data.corruptions`).
         data: "auto" (prepared originals where there are any), "embedded" or "tfds".
         output: "numpy", or "jax" for arrays that stay on the device (then pass
-            `disable_env_checker=True` to `gym.make`, whose checker knows only numpy).
+            `disable_env_checker=True` to `gym.make`, whose checker knows only numpy). A
+            numpy observation above half a GB is read-only, because it is not copied.
         level: of "hyperparameters": "parameter" (action [n, 2]); "tensor" (action
             [tensors, 2], observation [tensors, F], where a row's feature is half the log
             of its mean square over the tensor); "global" (action [2], observation [s]).
@@ -133,9 +134,13 @@ class OptEnv(Described, gym.Env[Any, Any]):
         super().reset(seed=seed)
         if "task_seed" in options:
             self._use(with_task_seed(self._settings, options["task_seed"]))
-        key = _core.draw_key(self.np_random)[None]
-        before = self._rows or self._core.empty(1)
-        self._rows = self._core.reset(before, key, _ALL, self.horizon)
+        key = _core.draw_key(self.np_random)
+        if self._core.is_huge:
+            self._rows = None  # frees its memory for the new one
+            self._rows = self._core.begin(key, self.horizon)
+        else:
+            before = self._rows or self._core.empty(1)
+            self._rows = self._core.reset(before, key[None], _ALL, self.horizon)
         self._losses, self._ended, self._diverged = [], False, False
         observation, numbers = _arrays.single(self._core, self._rows, self._output)
         return observation, {name: numbers[name] for name in _core.RESET_INFO}

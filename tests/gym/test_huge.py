@@ -1,0 +1,37 @@
+"""A single environment whose observation is huge copies less; its numbers are the same."""
+
+from typing import Any
+
+import gymnasium as gym
+import numpy as np
+import pytest
+
+from opt_gym.gym import _core
+
+
+def _episode() -> tuple[list[Any], list[dict[str, Any]]]:
+    env = gym.make("OptTask-quadratic_family_seed0-v0", horizon=3, data="embedded")
+    observation, info = env.reset(seed=0)
+    observations, infos = [observation], [info]
+    action = np.full(env.action_space.shape or (), 0.3, np.float32)
+    for _ in range(3):
+        observation, reward, _, _, info = env.step(action)
+        observations.append(observation)
+        infos.append({"reward": reward, **info})
+    env.reset(seed=1)
+    return observations, infos
+
+
+def test_huge_rows_have_the_numbers_of_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual, usual_infos = _episode()
+    monkeypatch.setattr(_core, "_HUGE", 0)
+    _core._kept.clear()
+    huge, huge_infos = _episode()
+    _core._kept.clear()
+    for a, b in zip(usual, huge, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6)
+        assert a.flags.writeable
+        assert not b.flags.writeable
+    for a, b in zip(usual_infos, huge_infos, strict=True):
+        assert a.keys() == b.keys()
+        np.testing.assert_allclose(list(a.values()), list(b.values()), rtol=1e-5)
