@@ -82,8 +82,23 @@ SMALL = {
 }
 """What makes a family cheap; one that is not here is checked as its id makes it."""
 
+QUICK = (*SMALL, "quadratic", "small_mlp", "losg_tasks")
+CLASSIFIERS = {
+    "mlp",
+    "small_mlp",
+    "conv_fc",
+    "conv_pooling",
+    "resnet",
+    "rnn_text_classification",
+    "sequence",
+    "losg_tasks",  # its seed 0 is one
+}
 
-@pytest.mark.parametrize("family", families())
+
+@pytest.mark.parametrize(
+    "family",
+    [pytest.param(f, marks=() if f in QUICK else pytest.mark.slow) for f in families()],
+)
 def test_both_checkers_pass_with_only_the_known_warnings(family) -> None:
     keywords = {"render_mode": "rgb_array", "data": "embedded", "horizon": 5}
     env = gym.make(f"OptTask-{family}-v0", **{**keywords, **SMALL.get(family, {})})
@@ -95,7 +110,7 @@ def test_both_checkers_pass_with_only_the_known_warnings(family) -> None:
     assert isinstance(face, OptEnv)
     on_train = face.functional.objective == "train"
     assert (info["loss"] == info["train_loss"]) == on_train
-    assert ("accuracy" in info) == (family != "quadratic")
+    assert ("accuracy" in info) == (family in CLASSIFIERS)
 
 
 @pytest.mark.parametrize(

@@ -68,8 +68,8 @@ def test_conv_form_follows_the_memory_of_the_slices():
 @pytest.mark.parametrize(("size", "stride"), [(5, 2), (4, 1)])
 def test_the_transposed_convolution_equals_laxs(form, size, stride):
     rng = np.random.RandomState(size)
-    x = rng.randn(3, 2, size, size).astype(np.float32)
-    kernel = rng.randn(3, 3, 4, 3).astype(np.float32)
+    x = jnp.asarray(rng.randn(3, 2, size, size), jnp.float32)
+    kernel = jnp.asarray(rng.randn(3, 3, 4, 3), jnp.float32)
     ours = _convolution.transposed(x, kernel, (stride, stride), form)
     reference = jax.lax.conv_transpose(
         x,
