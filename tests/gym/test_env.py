@@ -82,7 +82,7 @@ SMALL = {
 }
 """What makes a family cheap; one that is not here is checked as its id makes it."""
 
-QUICK = (*SMALL, "quadratic", "small_mlp", "losg_tasks")
+QUICK = (*SMALL, "losg_tasks")
 CLASSIFIERS = {
     "mlp",
     "small_mlp",
