@@ -1,8 +1,16 @@
-"""Files that are either whole or not there."""
+"""Files that are either whole or not there, and the folder for those that can be made again."""
 
 import os
 import tempfile
 from pathlib import Path
+
+import platformdirs
+
+
+def cache_folder() -> Path:
+    """The user's cache folder of this project; `OPT_GYM_CACHE` overrides it."""
+    default = platformdirs.user_cache_dir("opt-gym", appauthor=False)
+    return Path(os.environ.get("OPT_GYM_CACHE", default))
 
 
 def write_atomically(path: Path, content: bytes) -> Path:

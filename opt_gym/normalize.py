@@ -25,7 +25,7 @@ from opt_gym.data.corruptions import Corruption, corrupt
 from opt_gym.data.digest import digest_data
 from opt_gym.env import build
 from opt_gym.evaluation.program import build_program, evaluation_steps, schedule
-from opt_gym.files import write_atomically
+from opt_gym.files import cache_folder, write_atomically
 from opt_gym.records import Config, Data, Normalizer, Task
 
 COLUMNS = ("name", "config", "objective", "data", "initial", "best")
@@ -121,7 +121,7 @@ def digest_config(config: Config) -> str:
 
 def user_table() -> Path:
     """The user's own table."""
-    return strategy.cache_folder() / "normalizers.csv"
+    return cache_folder() / "normalizers.csv"
 
 
 def read_table(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:

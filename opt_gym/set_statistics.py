@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from opt_gym.files import write_atomically
+from opt_gym.files import cache_folder, write_atomically
 
 NUM_STEPS = 10
 """Steps of Adam that a task has to take to count as stepped."""
@@ -102,6 +102,16 @@ def read_table(path: Path) -> dict[str, Row]:
     except (TypeError, ValueError) as error:
         raise ValueError(f"{path} is not a table of task statistics: {error}") from None
     return {row.name: row for row in rows}
+
+
+def user_table() -> Path:
+    """The user's own table."""
+    return cache_folder() / "statistics.csv"
+
+
+def known_rows(shipped: Path) -> dict[str, Row]:
+    """The rows of the user's own table, and those of the shipped one for other tasks."""
+    return read_table(shipped) | read_table(user_table())
 
 
 def find(rows: Mapping[str, Row], name: str) -> Row | None:

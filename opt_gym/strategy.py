@@ -11,14 +11,14 @@ import gc
 import os
 from collections.abc import Callable
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-import platformdirs
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
+
+from opt_gym.files import cache_folder
 
 _AXIS = "unrolls"
 
@@ -26,12 +26,6 @@ _CPU_OPTIONS = {"xla_backend_optimization_level": 1}
 """Of XLA's compiler. Level 1 compiles a window of the optimizer `nominal` in 3.4 instead of
 4.4 core-seconds and runs it as fast (20.1 against 23.3 ms for 200 steps); level 0 is 5 times
 slower."""
-
-
-def cache_folder() -> Path:
-    """The user's cache folder of this project; `OPT_GYM_CACHE` overrides it."""
-    default = platformdirs.user_cache_dir("opt-gym", appauthor=False)
-    return Path(os.environ.get("OPT_GYM_CACHE", default))
 
 
 def use_all_cores(num_devices: int | None = None) -> int:

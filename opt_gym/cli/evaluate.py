@@ -57,11 +57,11 @@ def evaluate(
     import opt_gym
 
     opt_gym.use_all_cores()
-    from opt_gym import strategy
     from opt_gym.cli._tasks import expand
     from opt_gym.evaluation.baselines import evaluate_baselines, parse_baseline
     from opt_gym.evaluation.comparison import compare, format_summaries, format_tasks
     from opt_gym.evaluation.records import Settings
+    from opt_gym.files import cache_folder
 
     asked = [] if no_baselines else [parse_baseline(text) for text in baselines]
     policy, theta = _load(optimizer)
@@ -72,7 +72,7 @@ def evaluate(
         objective=objective,
         data=data,
     )
-    folder = strategy.cache_folder() / "evaluations" if cache else None
+    folder = cache_folder() / "evaluations" if cache else None
     runs = opt_gym.evaluate(
         policy, named, theta, cache=folder, progress=_progress, **settings._asdict()
     )

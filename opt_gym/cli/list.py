@@ -80,7 +80,7 @@ def _measured(
     """Those that the table of statistics says are within the bounds; all without bounds."""
     if (min_params, max_params, dataset, max_seconds) == (None,) * 4:
         return tasks
-    table = set_statistics.read_table(names.STATISTICS_TABLE)
+    table = set_statistics.known_rows(names.STATISTICS_TABLE)
     rows = {task: set_statistics.find(table, task) for task in tasks}
     unknown = [task for task, row in rows.items() if row is None]
     if unknown:

@@ -54,7 +54,7 @@ def stats(
     if summary or markdown or plots is not None:
         _report(table or names.STATISTICS_TABLE, summary or markdown, markdown, plots)
         return 0
-    path = table or _user_table()
+    path = table or set_statistics.user_table()
     jobs = _jobs(tasks, data)
     known = set_statistics.read_table(path)
     done = {name for name, row in known.items() if not (again and row.error)}
@@ -124,9 +124,3 @@ def _report(path: Path, summary: bool, markdown: bool, plots: Path | None) -> No
         from opt_gym.set_plots import plot_set
 
         print(f"wrote {plot_set(plots, rows.values())}", file=sys.stderr)
-
-
-def _user_table() -> Path:
-    from opt_gym.strategy import cache_folder
-
-    return cache_folder() / "statistics.csv"

@@ -6,7 +6,9 @@ change with Python's version, which is why `describe` names it.
 """
 
 import ast
+import gc
 import hashlib
+import os
 import platform
 import sys
 import sysconfig
@@ -19,8 +21,8 @@ import numpy as np
 from numpy.random import RandomState
 
 from opt_gym.data import encoders, tfds
+from opt_gym.files import cache_folder
 from opt_gym.records import Texts
-from opt_gym.strategy import cache_folder
 
 MOST_EXAMPLES = 10_000
 """A stand-in has at most this many examples, all splits together."""
@@ -142,7 +144,7 @@ def _read(root: Path) -> Texts:
     seen: set[str] = set()
     for path in _sources(root):
         by_kind: dict[int, list[str]] = {}
-        for kind, docstring in _docstrings(ast.parse(path.read_bytes()), 1):
+        for kind, docstring in _parsed(path):
             if docstring not in seen:
                 seen.add(docstring)
                 by_kind.setdefault(kind, []).append(docstring)
@@ -154,14 +156,27 @@ def _read(root: Path) -> Texts:
 
 
 def _sources(root: Path) -> list[Path]:
-    names = [path.relative_to(root) for path in root.rglob("*.py")]
-    kept = [
-        name
-        for name in names
-        if not _LEFT_OUT.intersection(name.parts)
-        and not name.parts[0].startswith(("config-", "_sysconfigdata"))
-    ]
-    return [root / name for name in sorted(kept)]
+    names: list[Path] = []
+    for folder, folders, files in os.walk(root):
+        # Pruned, because all installed packages may lie under root.
+        folders[:] = [name for name in folders if name not in _LEFT_OUT]
+        here = Path(folder).relative_to(root)
+        kept = (name for name in files if name not in _LEFT_OUT)
+        names += [here / name for name in kept if name.endswith(".py")]
+    left_out = ("config-", "_sysconfigdata")
+    kept_names = (name for name in names if not name.parts[0].startswith(left_out))
+    return [root / name for name in sorted(kept_names)]
+
+
+def _parsed(path: Path) -> list[tuple[int, str]]:
+    """`_docstrings` of a file."""
+    collecting = gc.isenabled()
+    gc.disable()  # it would visit every new node again and again: twice the time
+    try:
+        return list(_docstrings(ast.parse(path.read_bytes()), 1))
+    finally:
+        if collecting:
+            gc.enable()
 
 
 def _docstrings(node: _Documented, kind: int) -> Iterator[tuple[int, str]]:

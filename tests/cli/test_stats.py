@@ -134,6 +134,19 @@ def test_show_tells_the_cost(table, capsys):
     assert "cost        not measured" in capsys.readouterr().out
 
 
+def test_the_users_own_rows_come_first(table, tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("OPT_GYM_CACHE", str(tmp_path / "cache"))
+    mine = ROWS[-1]._replace(name="TwoD_Bowl10", seconds_per_10k_steps=0.25)
+    again = ROWS[-1]._replace(name="TwoD_Bowl1", seconds_per_10k_steps=0.5)
+    for row in (mine, again):
+        set_statistics.append_row(set_statistics.user_table(), row)
+    for name, seconds in (("TwoD_Bowl10", 0.25), ("TwoD_Bowl1", 0.5)):
+        assert main(["show", name]) == 0
+        expected = f"cost        {seconds} s per 10,000 inner steps"
+        assert expected in capsys.readouterr().out
+    assert len(set_statistics.known_rows(names.STATISTICS_TABLE)) == len(ROWS) + 1
+
+
 def test_infeasible_and_unknown_tasks_are_named(capsys):
     assert main(["show", "conv_pooling_family_seed33"]) == 2
     assert "infeasible config: padding[4] is 'VALID'" in capsys.readouterr().err
