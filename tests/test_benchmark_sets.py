@@ -12,15 +12,15 @@ DIGESTS = {
     "small_mlp/development": "bf4e41bb17c6c0e3",
     "small_mlp/held_out": "ebbadcab1e3534e5",
     "taskset-small-v1/train": "5d14fcfdf285cd08",
-    "taskset-small-v1/held_out": "c5c048a7cbf5acc2",
+    "taskset-small-v1/held_out": "f57cfe147180b7b0",
     "taskset-small-v1/held_out_families": "7db2dde9ba616bff",
-    "taskset-full-v1/train": "7ce3b8de79f43c28",
-    "taskset-full-v1/held_out": "4fac9101cbc6312d",
+    "taskset-full-v1/train": "6e5f44c49aeacb02",
+    "taskset-full-v1/held_out": "cf5606feda323085",
     "taskset-full-v1/held_out_families": "335077126bfa4242",
     "taskset-full-v1/train_1": "91633637038ed2d8",
     "taskset-full-v1/train_10": "7e372e7ac775c9d3",
     "taskset-full-v1/train_100": "0b8d8f2883583dd2",
-    "taskset-full-v1/train_1000": "7ce3b8de79f43c28",
+    "taskset-full-v1/train_1000": "6e5f44c49aeacb02",
 }
 """The first 16 hex digits of the SHA-256 of the names, one a line."""
 
