@@ -14,8 +14,8 @@ at most, with embedded data. From each family's published tasks in a random orde
 ones that stayed finite over ten steps of Adam and took under 60 seconds per 10,000 steps on
 a core that had other work too: six for `train` and two for `held_out`, ten from each of the
 two `held_out_families`, mlp_ae and rnn_text_classification. One whose mean initial loss is
-infinite, so that it has no normalizer, gave way to the next: mlp_vae's seed 53. (Language models on words are
-costly: only the sixteen of the fewest multiplications were looked at.)
+infinite, so that it has no normalizer, gave way to the next: mlp_vae's seed 53. (Language
+models on words are costly: only the sixteen of the fewest multiplications were looked at.)
 
 `taskset-full-v1/...`: all of TaskSet that can be built. `held_out_families` are all tasks of
 the same two families; `held_out` 84 others at random, those of the small set among them;
