@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -149,7 +150,7 @@ def provisional(
     """Initial = mean loss over reset keys 0 to 4, one batch each; best = the loss's floor."""
     split = "valid_outer" if objective == "valid" else "train"
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=strategy.compiler_options())
     def initial_loss(seed: Any, data: Data) -> Any:
         k_init, k_batch, k_loss, k_corrupt = jax.random.split(jax.random.key(seed), 4)
         params, instance = task.init(k_init, data)

@@ -49,6 +49,11 @@ def use_compilation_cache() -> None:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 
 
+def compiler_options() -> dict[str, Any] | None:
+    """What programs of one device are compiled with, for `jax.jit`."""
+    return _options(jax.devices())
+
+
 def devices_for(num: int) -> list[Any]:
     """As many devices as divide `num` evenly."""
     devices = jax.devices()

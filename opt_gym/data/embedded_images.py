@@ -4,8 +4,10 @@ Everything is deterministic and uses integers where a rounding could differ betw
 machines, because digests of the arrays are part of what figures are reported with.
 """
 
+import gzip
+import importlib.util
 import itertools
-from typing import Any
+from pathlib import Path
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -67,11 +69,8 @@ def photograph_crops(
 
     Source: scikit-learn's `load_sample_images` (china.jpg, flower.jpg).
     """
-    from sklearn.datasets import load_sample_images
-
     rng = RandomState(seed)
-    bunch: Any = load_sample_images()
-    photographs = bunch.images
+    photographs = _photographs()
     total = min(MOST_EXAMPLES, sum(sizes))
     counts = splits.proportional(sizes, total, least=SMALLEST_SPLIT)
     half = (num_classes + 1) // 2
@@ -88,12 +87,28 @@ def photograph_crops(
 
 
 def _shuffled_digits() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits
+    with gzip.open(_inside_sklearn("data/digits.csv.gz"), "rt") as file:
+        rows = np.loadtxt(file, np.int64, delimiter=",")
+    rows = rows[RandomState(0).permutation(len(rows))]
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int32)
 
-    bunch: Any = load_digits()
-    order = RandomState(0).permutation(len(bunch.target))
-    images = np.asarray(bunch.images, np.int64)[order]
-    return images, np.asarray(bunch.target, np.int32)[order]
+
+def _photographs() -> list[np.ndarray]:
+    from PIL import Image
+
+    images = []
+    for name in ("china.jpg", "flower.jpg"):
+        with Image.open(_inside_sklearn(f"images/{name}")) as image:
+            images.append(np.asarray(image))
+    return images
+
+
+def _inside_sklearn(path: str) -> Path:
+    """A file of `sklearn.datasets`, which takes 0.7 s to import."""
+    found = importlib.util.find_spec("sklearn")
+    if found is None or found.origin is None:
+        raise ModuleNotFoundError("embedded images come inside scikit-learn")
+    return Path(found.origin).parent / "datasets" / path
 
 
 def _cut(images: np.ndarray, labels: np.ndarray, sizes: tuple[int, ...]) -> Arrays:

@@ -18,7 +18,7 @@ import json
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -26,7 +26,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
 
-from opt_gym import factory, normalize, plugins
+from opt_gym import factory, normalize, plugins, strategy
 from opt_gym.data import catalog
 from opt_gym.env import COST_LIMIT
 from opt_gym.gym import _fork
@@ -85,11 +85,12 @@ class Core:
         self.unpack_first = jax.jit(
             lambda numbers: jax.tree.map(lambda x: x[0], self._unpack(numbers))
         )
-        self._begin = jax.jit(self._begin_row)
-        self._reset = jax.jit(self._reset_batch, donate_argnums=0)
+        compiled = partial(jax.jit, compiler_options=strategy.compiler_options())
+        self._begin = compiled(self._begin_row)
+        self._reset = compiled(self._reset_batch, donate_argnums=0)
         self._step = {
-            "map": jax.jit(self._step_mapped, donate_argnums=0),
-            "vmap": jax.jit(self._step_batched, donate_argnums=0),
+            "map": compiled(self._step_mapped, donate_argnums=0),
+            "vmap": compiled(self._step_batched, donate_argnums=0),
         }
 
     @property
