@@ -22,12 +22,19 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from envs_registry.parity_cases import Case, make_case
+from envs_registry.parity_cases import make_case
+from envs_registry.parity_golden import (
+    CONFIG_TOLERANCE,
+    Case,
+    Figure,
+    difference,
+    relative,
+)
+from envs_registry.parity_optimizers import check_optimizers
 from opt_gym import plugins
 from opt_gym.records import Config
 from opt_gym.tasks import _fixed
 
-CONFIG_TOLERANCE = 1e-13
 NUMERIC_TOLERANCE = 1e-4
 ROUNDING = 1e-6
 NUM_LISTED = 4
@@ -35,22 +42,6 @@ NUM_LISTED = 4
 
 COMPILER_OPTIONS = {"xla_backend_optimization_level": 0}
 """Every config is compiled and runs once: this halves the time of convolutions."""
-
-
-class Figure(NamedTuple):
-    """How many of something matched, and the worst relative error seen (nan is worst)."""
-
-    matched: int = 0
-    total: int = 0
-    worst: float = 0.0
-
-    def add(self, error: float, tolerance: float) -> "Figure":
-        """With one more comparison in it."""
-        worst = error if math.isnan(error) else max(self.worst, error)
-        return Figure(self.matched + (error <= tolerance), self.total + 1, worst)
-
-    def __str__(self) -> str:
-        return f"{self.matched}/{self.total}"
 
 
 class Result(NamedTuple):
@@ -91,8 +82,6 @@ def check_folder(
     Raises:
         FileNotFoundError: no golden files there.
     """
-    from envs_registry.parity_optimizers import check_optimizers
-
     if (folder / "golden").is_dir():
         folder = folder / "golden"
     names = {
@@ -151,22 +140,6 @@ def check_fixed(
     return result
 
 
-def difference(golden: Any, ours: Any) -> float:
-    """The largest relative difference of two JSON values' floats; infinite elsewhere."""
-    if isinstance(golden, dict) and isinstance(ours, dict):
-        if golden.keys() != ours.keys():
-            return math.inf
-        return max((difference(golden[key], ours[key]) for key in golden), default=0.0)
-    if isinstance(golden, list) and isinstance(ours, list):
-        if len(golden) != len(ours):
-            return math.inf
-        pairs = zip(golden, ours, strict=True)
-        return max((difference(*pair) for pair in pairs), default=0.0)
-    if isinstance(golden, float) and isinstance(ours, float):
-        return relative(golden, ours, abs(golden))
-    return 0.0 if golden == ours and type(golden) is type(ours) else math.inf
-
-
 def gradient_error(
     golden: dict[str, Any], gradient: np.ndarray, largest: float = 0.0
 ) -> float:
@@ -193,13 +166,6 @@ def gradient_error(
     for entry, value in zip(golden["first"], first, strict=True):
         errors.append(relative(entry, value, max(abs(entry), typical)))
     return float(np.max(errors))
-
-
-def relative(golden: float, ours: float, scale: float) -> float:
-    """|golden - ours| / scale; 0 where they are equal."""
-    if golden == ours:
-        return 0.0
-    return float(abs(golden - ours) / scale) if scale > 0 else math.inf
 
 
 def _read(path: Path, keep: Callable[[int], bool]) -> dict[str, Any]:

@@ -6,37 +6,17 @@ the files need not hold them.
 
 import sys
 import zlib
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
+from envs_registry.parity_golden import Case, generate, golden_params
+from envs_registry.parity_losg import losg_case
 from opt_gym import plugins
 from opt_gym.records import Batch, Config
 
 NUM_EXAMPLES = 4
 NUM_LABELS = {"imdb_reviews": 2, "tokenized_amazon_reviews": 5}
-
-
-class Case(NamedTuple):
-    """A golden entry of ours.
-
-    Attributes:
-        loss: (φ, arrays) -> loss [].
-        shapes: of φ's tensors, as we have them.
-        params: φ at the golden parameters, arrays: what else the loss needs.
-    """
-
-    loss: Callable[[Any, Any], Any]
-    shapes: list[tuple[int, ...]]
-    params: Any
-    arrays: Any
-
-
-def generate(name: str, shape: tuple[int, ...]) -> np.ndarray:
-    """The golden files' reproducible float32 normals, which follow from a name."""
-    rng = np.random.RandomState(zlib.crc32(name.encode()))
-    return rng.standard_normal(shape).astype(np.float32)
 
 
 def make_case(config: Config, entry: dict[str, Any]) -> Case:
@@ -46,17 +26,9 @@ def make_case(config: Config, entry: dict[str, Any]) -> Case:
         config: ours, with its family.
         entry: of a file `numeric/*.json`.
     """
-    special = {"quadratic": _quadratic_case, "losg_tasks": _losg_case}
+    special = {"quadratic": _quadratic_case, "losg_tasks": losg_case}
     make = special.get(config["family"], _model_case)
     return make(config, entry)
-
-
-def golden_params(entry: dict[str, Any]) -> tuple[np.ndarray, ...]:
-    """φ of a golden entry, in its order."""
-    return tuple(
-        generate(name, tuple(shape)) * np.float32(scale)
-        for name, shape, scale in entry["params"]
-    )
 
 
 def _model_case(config: Config, entry: dict[str, Any]) -> Case:
@@ -152,9 +124,3 @@ def _quadratic_case(config: Config, entry: dict[str, Any]) -> Case:
         return quadratic.objective(config, matrix @ params[0])
 
     return Case(loss, [(dims,)], (weight,), generate("A", (dims, dims)))
-
-
-def _losg_case(config: Config, entry: dict[str, Any]) -> Case:
-    from envs_registry.parity_losg import losg_case
-
-    return losg_case(config, entry)

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from envs_registry.parity_cases import Case, golden_params
+from envs_registry.parity_golden import Case, golden_params
 from opt_gym.records import Batch, Config
 from opt_gym.tasks import losg_tasks
 from opt_gym.tasks._losg_data import NUM_IDS, NUM_SYMBOLS, from_state
