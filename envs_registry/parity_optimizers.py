@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from envs_registry.parity_golden import CONFIG_TOLERANCE, Figure, difference
 from opt_gym import plugins
+from opt_gym import policy
 from opt_gym.records import Config, LearnedOptimizer, Signal
 from opt_gym.search_spaces import SAMPLERS, SPACES, sample
 
@@ -128,27 +129,19 @@ def _descend(
     num_steps: int,
 ) -> Float[Array, "steps d"]:
     """The weights after each step, the optimizer's count of steps beginning at `start`."""
-    features, action_map = optimizer.features, optimizer.action_map
     params = (x0,)
+    zero, never = jnp.zeros(()), jnp.zeros((), bool)
 
     def step(carry: tuple, t: Any) -> tuple[tuple, Array]:
-        params, f, memory, a = carry
+        params, memories = carry
+        t = start + t
         grad = (gradient(params[0]),)
-        zero, never = jnp.zeros(()), jnp.zeros((), bool)
-        signal = Signal(params, grad, zero, zero, never, start + t, horizon)
-        f = features.update(f, signal)
-        observation = features.observe(f, signal)
-        memory, action = optimizer.step(theta, memory, signal, observation)
-        a, delta = action_map.apply(a, signal, action)
+        signal = Signal(params, grad, zero, zero, never, t, horizon, (t,))
+        memories, delta = policy.advance(optimizer, theta, memories, signal)
         params = (params[0] + delta[0],)
-        return (params, f, memory, a), params[0]
+        return (params, memories), params[0]
 
-    begin = (
-        params,
-        features.init(params),
-        optimizer.init(theta, params),
-        action_map.init(params),
-    )
+    begin = params, policy.begin(optimizer, theta, params, ("kernel",))
     return jax.lax.scan(step, begin, jnp.arange(num_steps, dtype=jnp.int32))[1]
 
 

@@ -4,11 +4,19 @@ from typing import Any
 
 from learned.opt_list import opt_list
 from learned.theta_file import load, save
-from learned.to_optax import to_optax
+from learned.to_optax import scale_by_learned, to_optax
 from opt_gym import plugins
 from opt_gym.records import LearnedOptimizer
 
-__all__ = ["load", "make", "names", "opt_list", "save", "to_optax"]
+__all__ = [
+    "load",
+    "make",
+    "names",
+    "opt_list",
+    "save",
+    "scale_by_learned",
+    "to_optax",
+]
 
 
 def names() -> list[str]:

@@ -66,6 +66,9 @@ def save(
 def load(path_or_name: str | os.PathLike[str]) -> tuple[LearnedOptimizer, PyTree]:
     """The learned optimizer and θ of a file, or of a bundled name.
 
+    Its clock stops at the horizon θ was trained for (`time_clamp`), unless the file says
+    otherwise.
+
     Raises:
         ValueError: not a file of ours, damaged, of a newer format, or one whose tensors do
             not fit the architecture it names.
@@ -86,7 +89,12 @@ def load(path_or_name: str | os.PathLike[str]) -> tuple[LearnedOptimizer, PyTree
             f"{name!r} has {ours}"
         )
     theta = _restore(path, learned_optimizer, tensors)
-    return learned_optimizer._replace(trained_horizon=header["trained_horizon"]), theta
+    horizon = header["trained_horizon"]
+    if horizon is not None and config.get("time_clamp", 0) is None:
+        # Beyond it, times would show what θ has never seen.
+        clamped = {**config, "time_clamp": horizon}
+        learned_optimizer = plugins.build("architecture", name, clamped)
+    return learned_optimizer._replace(trained_horizon=horizon), theta
 
 
 def read_header(path_or_name: str | os.PathLike[str]) -> dict[str, Any]:

@@ -1,24 +1,85 @@
 """One way to write maths for jax.numpy and torch: the namespace of an array.
 
-Features and architectures ask an array for its namespace and use the array-API names
-(`concat`, not `concatenate`), so that the same lines serve both ways out.
+Features, action maps and architectures ask an array for its namespace and use the array-API
+names (`concat`, not `concatenate`), so that the same lines serve both ways out. What they
+make anew they make `like` an array, on its device; all arithmetic is float32.
 """
 
+from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import array_api_compat
-
+import jax
 
 def namespace(array: Any) -> Any:
     """jax.numpy for JAX arrays and tracers, the compat namespace of torch for tensors."""
     return array_api_compat.array_namespace(array)
 
 
+def is_torch(array: Any) -> bool:
+    """Whether it is a tensor of torch; does not import torch."""
+    return array_api_compat.is_torch_array(array)
+
+
+def zeros(shape: tuple[int, ...], like: Any) -> Any:
+    """Float32 zeros."""
+    xp = namespace(like)
+    place = {"device": like.device} if is_torch(like) else {}
+    return xp.zeros(shape, dtype=xp.float32, **place)
+
+
+def zeros_over(num: int, like: Any) -> Any:
+    """Float32 zeros [num, *shape]; in torch with the axes in memory as those of `like`."""
+    if not is_torch(like):
+        return zeros((num, *like.shape), like)
+    order = sorted(range(like.ndim), key=lambda axis: -like.stride(axis))
+    block = zeros((num, *(like.shape[axis] for axis in order)), like)
+    return block.permute(0, *(1 + order.index(axis) for axis in range(like.ndim)))
+
+
+def constant(values: float | Sequence[float], like: Any) -> Any:
+    """Numbers known to the program, float32: [] or [k]."""
+    if is_torch(like):
+        key = values if isinstance(values, float | int) else tuple(values)
+        return _torch_constant(key, like.device)
+    return namespace(like).asarray(values, dtype=namespace(like).float32)
+
+
+def column(values: Sequence[float], like: Any) -> Any:
+    """Values along a leading axis, broadcastable over `like`: [k, 1, ..., 1]."""
+    return over(constant(values, like), like)
+
+
+def over(values: Any, like: Any) -> Any:
+    """An array [k] as [k, 1, ..., 1], broadcastable over `like`."""
+    xp = namespace(values)
+    return xp.reshape(values, (*values.shape, *(1,) * like.ndim))
+
+
 def rsqrt(x: Any) -> Any:
     """1/√x. XLA turns the quotient into its own rsqrt."""
-    return 1.0 / namespace(x).sqrt(x)
+    return x.rsqrt() if is_torch(x) else 1.0 / namespace(x).sqrt(x)
 
 
 def mean_square(x: Any, axis: Any = None) -> Any:
     """Mean of x² over `axis` (all axes by default)."""
     return namespace(x).mean(x * x, axis=axis)
+
+
+def relu(x: Any) -> Any:
+    """max(x, 0)."""
+    return x.relu() if is_torch(x) else namespace(x).where(x > 0, x, 0.0)
+
+
+def sigmoid(x: Any) -> Any:
+    """1/(1 + e^−x)."""
+    return x.sigmoid() if is_torch(x) else jax.nn.sigmoid(x)
+
+
+@lru_cache(maxsize=256)
+def _torch_constant(values: float | tuple[float, ...], device: Any) -> Any:
+    # Made once: a copy to an accelerator at every step would wait for it.
+    import torch
+
+    return torch.tensor(values, dtype=torch.float32, device=device)

@@ -116,6 +116,7 @@ def build(
             has_valid=state.has_valid,
             t=state.t,
             horizon=state.horizon,
+            ages=(state.t,) * len(jax.tree.leaves(state.params)),
         )
 
     def with_features(state: EnvState) -> EnvState:

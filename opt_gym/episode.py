@@ -31,7 +31,8 @@ def start(
     """
     check_compatible(env, learned_optimizer)
     state = env.reset(key, data, jnp.asarray(horizon, jnp.int32))
-    return UnrollState(state, learned_optimizer.init(theta, state.params))
+    carry = learned_optimizer.init(theta, state.params, env.task.roles)
+    return UnrollState(state, carry)
 
 
 def unroll(

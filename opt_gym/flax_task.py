@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
+from opt_gym.policy import roles_of
 from opt_gym.records import SPLITS, Batch, Data, Task
 
 Loss = Callable[[Any, Batch], Any]
@@ -79,7 +80,7 @@ def task_from_flax(
         dataset="arrays",
         input_kind="image" if inputs.ndim == 4 else "array",
         loss_floor=0.0,
-        roles=_roles(shapes["params"]),
+        roles=roles_of(shapes["params"]),
         load_data=lambda source: data,
         init=init,
         sample_batch=sample_batch,
@@ -111,20 +112,3 @@ def _split(
         joined = (None, cut[0] if cut else None, tuple(cut))[min(len(cut), 2)]
         data[name] = Batch(inputs[start:stop], joined)
     return data
-
-
-def _roles(params: PyTree) -> tuple[str, ...]:
-    """By the leaf's name, else by its rank."""
-    known = {
-        "kernel": "kernel",
-        "bias": "bias",
-        "embedding": "embedding",
-        "scale": "norm",
-    }
-
-    def role(path: tuple[Any, ...], leaf: Any) -> str:
-        name = getattr(path[-1], "key", "")
-        return known.get(name, "kernel" if leaf.ndim >= 2 else "bias")
-
-    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    return tuple(role(path, leaf) for path, leaf in leaves)

@@ -8,7 +8,7 @@ import optax
 from jaxtyping import PRNGKeyArray, PyTree
 
 from opt_gym import plugins
-from opt_gym.records import LearnedOptimizer, Observation, Signal
+from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
 
 def from_optax(
@@ -37,17 +37,21 @@ def from_optax(
     def init_theta(key: PRNGKeyArray) -> tuple[()]:
         return ()
 
-    def init(theta: tuple[()], params: PyTree) -> PyTree:
+    def init(theta: tuple[()], params: PyTree, roles: tuple[str, ...]) -> Memory:
         # Python numbers in a state would change their type inside a scan.
-        return jax.tree.map(jnp.asarray, extended.init(params))
+        return Memory(shared=jax.tree.map(jnp.asarray, extended.init(params)))
 
     def step(
-        theta: tuple[()], carry: PyTree, signal: Signal, observation: Observation
-    ) -> tuple[PyTree, tuple[Any]]:
-        updates, carry = extended.update(
-            signal.grad, carry, signal.params, value=signal.loss, grad=signal.grad
+        theta: tuple[()], carry: Memory, signal: Signal, observation: Observation
+    ) -> tuple[Memory, tuple[Any]]:
+        updates, state = extended.update(
+            signal.grad,
+            carry.shared,
+            signal.params,
+            value=signal.loss,
+            grad=signal.grad,
         )
-        return carry, (updates,)
+        return Memory(shared=state), (updates,)
 
     return LearnedOptimizer(
         name=name,

@@ -83,7 +83,8 @@ def programs(
 
     def fresh(key: PRNGKeyArray, data: Data, length: Any, theta: PyTree) -> UnrollState:
         state = env.reset(key, data, length)
-        return UnrollState(state, learned_optimizer.init(theta, state.params))
+        carry = learned_optimizer.init(theta, state.params, env.task.roles)
+        return UnrollState(state, carry)
 
     def empty(theta: PyTree, data: Data) -> Pairs:
         shapes = jax.eval_shape(fresh, jax.random.key(0), data, jnp.int32(0), theta)
@@ -118,7 +119,9 @@ def programs(
             sign, state = one_half
             perturbed = unravel(flat + sign * sigma * score)
             state = UnrollState(state.env._replace(instance=pair.instance), state.carry)
-            state = _with_initial_carry(learned_optimizer, perturbed, state)
+            state = _with_initial_carry(
+                learned_optimizer, perturbed, env.task.roles, state
+            )
             state, out = unroll(
                 env, learned_optimizer, perturbed, data, state, trunc_length
             )
@@ -246,10 +249,13 @@ def _staggered(length: Any, index: Any, num_pairs: int, trunc_length: int) -> An
 
 
 def _with_initial_carry(
-    learned_optimizer: LearnedOptimizer, theta: PyTree, state: UnrollState
+    learned_optimizer: LearnedOptimizer,
+    theta: PyTree,
+    roles: tuple[str, ...],
+    state: UnrollState,
 ) -> UnrollState:
     first = state.env.t == 0
-    initial = learned_optimizer.init(theta, state.env.params)
+    initial = learned_optimizer.init(theta, state.env.params, roles)
     carry = jax.tree.map(lambda a, b: jnp.where(first, a, b), initial, state.carry)
     return state._replace(carry=carry)
 

@@ -3,12 +3,13 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
 from opt_gym import plugins
-from opt_gym.records import LearnedOptimizer, Observation, Signal
+from opt_gym.array_namespace import zeros_over
+from opt_gym.features._accumulators import leaves, like
+from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
 
 def hand_designed(
@@ -27,7 +28,7 @@ def hand_designed(
         hyperparameters: their values at the start, θ = {name: scalar}.
         start: (θ, weights of one tensor) -> what is remembered of it; see `zeros`.
         rule: (θ, gradient, memories, signal) -> (Δφ, memories), for one tensor; the signal's
-            params and grad are this tensor's alone.
+            params, grad and ages are this tensor's alone.
         options: settings that are not in θ, because they choose the program. Together with
             the hyperparameters they are the config.
         needs: what the rule reads besides gradient, weights and t: see `LearnedOptimizer`.
@@ -36,20 +37,21 @@ def hand_designed(
     def init_theta(key: PRNGKeyArray) -> PyTree:
         return {k: jnp.asarray(v, jnp.float32) for k, v in hyperparameters.items()}
 
-    def init(theta: PyTree, params: PyTree) -> tuple:
-        return tuple(start(theta, leaf) for leaf in jax.tree.leaves(params))
+    def init(theta: PyTree, params: PyTree, roles: tuple[str, ...]) -> Memory:
+        return Memory(tuple(start(theta, leaf) for leaf in leaves(params)))
 
     def step(
-        theta: PyTree, carry: tuple, signal: Signal, observation: Observation
-    ) -> tuple[tuple, tuple]:
-        grads, structure = jax.tree.flatten(signal.grad)
-        leaves = jax.tree.leaves(signal.params)
+        theta: PyTree, carry: Memory, signal: Signal, observation: Observation
+    ) -> tuple[Memory, tuple]:
+        params, grads = leaves(signal.params), leaves(signal.grad)
         stepped = [
-            rule(theta, grad, memories, signal._replace(params=leaf, grad=grad))
-            for leaf, grad, memories in zip(leaves, grads, carry, strict=True)
+            rule(theta, grad, memories, signal._replace(params=param, grad=grad, ages=age))
+            for param, grad, memories, age in zip(
+                params, grads, carry.tensors, signal.ages, strict=True
+            )
         ]
-        deltas = jax.tree.unflatten(structure, [delta for delta, _ in stepped])
-        return tuple(memories for _, memories in stepped), (deltas,)
+        deltas = like(signal.params, [delta for delta, _ in stepped])
+        return Memory(tuple(memories for _, memories in stepped)), (deltas,)
 
     return LearnedOptimizer(
         name=name,
@@ -68,6 +70,6 @@ def zeros(num: int) -> Callable[[PyTree, Any], tuple]:
     """The `start` of so many memories shaped like the weights, all zero."""
 
     def start(theta: PyTree, leaf: Any) -> tuple:
-        return (jnp.zeros(leaf.shape, jnp.float32),) * num
+        return tuple(zeros_over(1, leaf)[0] for _ in range(num))
 
     return start

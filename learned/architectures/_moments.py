@@ -10,7 +10,6 @@ off by up to 1e-2, with the products by at most 1e-4.
 
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, PyTree
 
 from learned.architectures._descent import zeros
@@ -32,8 +31,7 @@ class Moments(NamedTuple):
 def start(theta: PyTree, leaf: Any) -> Moments:
     """Before the first gradient; θ has one_minus_b1 and one_minus_b2."""
     m, v = zeros(2)(theta, leaf)
-    a1, a2 = theta["one_minus_b1"], theta["one_minus_b2"]
-    return Moments(m, v, *(jnp.asarray(1 - a, jnp.float32) for a in (a1, a2)))
+    return Moments(m, v, 1.0 - theta["one_minus_b1"], 1.0 - theta["one_minus_b2"])
 
 
 def follow(theta: PyTree, grad: Any, memories: tuple) -> tuple[Moments, Moments]:

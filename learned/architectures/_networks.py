@@ -1,42 +1,165 @@
 """Pieces of the small networks that are applied to every parameter of a tensor."""
 
 import math
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from opt_gym.array_namespace import namespace
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray
+
+from opt_gym import pieces
+from opt_gym.array_namespace import is_torch, namespace
+from opt_gym.array_namespace import relu as relu_of_array
 from opt_gym.records import TensorObservation
 
+LARGE = 32_768
+"""From so many parameters on, a narrow first layer is a sum over features in JAX."""
 
-def hidden_rows(weights: Any, tensor: TensorObservation, shape: tuple[int, ...]) -> Any:
-    """A first layer on a tensor's features, their scale folded into the weights.
+NARROW = 16
+"""Hidden units up to which that pays."""
 
-    (weights · scale) @ x over one concatenation of the blocks: for a few thousand parameters
-    1.3 times as fast as stacking single features, and faster than a sum over blocks.
 
-    Shapes: weights [h, f]; result [h, n], n the size of the tensor.
+def truncated_normal(key: PRNGKeyArray, outputs: int, fan_in: int) -> Any:
+    """[outputs, fan_in], standard deviation 1/√fan_in before the cut at two of them.
+
+    The default of Sonnet and Haiku; the cut is not corrected for.
+    """
+    draw = jax.random.truncated_normal(key, -2, 2, (outputs, fan_in))
+    return draw / math.sqrt(fan_in)
+
+
+def perceptron_theta(
+    key: PRNGKeyArray, num_rows: int, num_shared: int, sizes: Sequence[int]
+) -> dict[str, Any]:
+    """The weights of a `perceptron`: truncated normal, biases of zero.
+
+    Args:
+        key: of the draw.
+        num_rows: features of a parameter.
+        num_shared: numbers that are the same for all parameters of a tensor.
+        sizes: units of every layer, the outputs last.
+    """
+    keys = jax.random.split(key, len(sizes))
+    fan_in = num_rows + num_shared
+    first = truncated_normal(keys[0], sizes[0], fan_in)
+    return {
+        "w_rows": first[:, :num_rows],
+        "w_shared": first[:, num_rows:],
+        "b": jnp.zeros(sizes[0]),
+        "rest": [
+            {"w": truncated_normal(k, size, below), "b": jnp.zeros(size)}
+            for k, below, size in zip(keys[1:], sizes[:-1], sizes[1:], strict=True)
+        ],
+    }
+
+
+def perceptron(
+    theta: Any, tensor: TensorObservation, like: Any, shared: Any = None
+) -> Any:
+    """An MLP with relu on every parameter of a tensor: [outputs, *shape].
+
+    The features' scale is folded into the first layer, and what all parameters share into
+    its bias: neither is copied per parameter.
+
+    Args:
+        theta: see `perceptron_theta`.
+        tensor: what is seen of it.
+        like: the tensor.
+        shared: [num_shared].
+    """
+    weights, bias = theta["w_rows"] * tensor.scale[None], theta["b"]
+    if shared is not None:
+        bias = bias + theta["w_shared"] @ shared
+    rest = theta["rest"]
+
+    def net(*sources: Any) -> Any:
+        h = first_layer(weights, bias, tensor.rows(*sources))
+        for layer in rest:
+            h = affine(layer["w"], relu(h), layer["b"])
+        return _array(h)
+
+    outputs = rest[-1]["w"].shape[0] if rest else weights.shape[0]
+    return pieces.elementwise(net, tensor.sources, like, outputs)
+
+
+def first_layer(weights: Any, bias: Any, blocks: Sequence[Any]) -> Any:
+    """weights @ features + bias: [h, *shape], or a list of h arrays where that is faster.
+
+    Three forms of one sum. JAX, small: one product with the concatenated blocks (1.3 times
+    as fast as stacking single features for a few thousand parameters). JAX, large and
+    narrow: sums over features, which XLA fuses with all that makes them and never stores.
+    torch: sums over blocks, so that none is copied, and a factored one stays small.
     """
     xp = namespace(weights)
-    return (weights * tensor.scale[None]) @ rows(tensor, shape, xp)
+    shape = _shape(blocks)
+    if is_torch(weights):
+        return _sum_over_blocks(weights, bias, blocks, shape)
+    if math.prod(shape) >= LARGE and weights.shape[0] <= NARROW:
+        features = [block[i] for block in blocks for i in range(block.shape[0])]
+        return [
+            sum((weights[j, k] * x for k, x in enumerate(features)), bias[j])
+            for j in range(weights.shape[0])
+        ]
+    out = weights @ rows(blocks) + bias[:, None]
+    return xp.reshape(out, (weights.shape[0], *shape))
 
 
-def rows(tensor: TensorObservation, shape: tuple[int, ...], xp: Any) -> Any:
-    """The raw features of a tensor as one matrix [f, n]."""
-    size = math.prod(shape)
+def affine(weights: Any, x: Any, bias: Any) -> Any:
+    """weights @ x + bias along the leading axis of x, which may be a list of arrays."""
+    if isinstance(x, list):
+        return [
+            sum((weights[j, k] * part for k, part in enumerate(x)), bias[j])
+            for j in range(weights.shape[0])
+        ]
+    xp = namespace(x)
+    flat = xp.reshape(x, (x.shape[0], -1))
+    out = weights @ flat + bias[:, None]
+    return xp.reshape(out, (weights.shape[0], *x.shape[1:]))
+
+
+def relu(x: Any) -> Any:
+    """max(x, 0), of an array or each of a list."""
+    return [relu_of_array(part) for part in x] if isinstance(x, list) else relu_of_array(x)
+
+
+def rows(blocks: Sequence[Any]) -> Any:
+    """The features of a tensor as one matrix [f, n]."""
+    xp, shape = namespace(blocks[0]), _shape(blocks)
 
     def flat(block: Any) -> Any:
         if block.shape[1:] != shape:
             block = xp.broadcast_to(block, (block.shape[0], *shape))
-        return xp.reshape(block, (block.shape[0], size))
+        return xp.reshape(block, (block.shape[0], math.prod(shape)))
 
-    return xp.concat([flat(block) for block in tensor.blocks])
-
-
-def from_rows(out: Any, shape: tuple[int, ...]) -> tuple[Any, ...]:
-    """The rows of [k, n] as k arrays of the tensor's shape."""
-    xp = namespace(out)
-    return tuple(xp.reshape(out[i], shape) for i in range(out.shape[0]))
+    return xp.concat([flat(block) for block in blocks])
 
 
-def relu(x: Any) -> Any:
-    """max(x, 0)."""
-    return namespace(x).where(x > 0, x, 0.0)
+def each_tensor(fn: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
+    """fn for every tensor of φ, its arguments from columns of equal length."""
+    return [fn(*parts) for parts in zip(*columns, strict=True)]
+
+
+def _sum_over_blocks(
+    weights: Any, bias: Any, blocks: Sequence[Any], shape: tuple[int, ...]
+) -> Any:
+    out, start = None, 0
+    for block in blocks:
+        stop = start + block.shape[0]
+        flat = block.reshape(block.shape[0], -1)
+        part = weights[:, start:stop] @ flat
+        part = part.reshape(weights.shape[0], *block.shape[1:])
+        start = stop
+        if out is None:
+            out = part + bias.reshape(-1, *(1,) * len(shape))
+        else:
+            out = out + part
+    return out
+
+
+def _shape(blocks: Sequence[Any]) -> tuple[int, ...]:
+    return tuple(jnp.broadcast_shapes(*(tuple(block.shape[1:]) for block in blocks)))
+
+
+def _array(h: Any) -> Any:
+    return jnp.stack(jnp.broadcast_arrays(*h)) if isinstance(h, list) else h

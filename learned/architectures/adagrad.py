@@ -5,10 +5,10 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from learned.architectures._descent import hand_designed
+from opt_gym.array_namespace import namespace, zeros_over
 from opt_gym.records import LearnedOptimizer, Signal, Spec
 
 
@@ -26,14 +26,13 @@ def make(
         )
 
     def start(theta: PyTree, leaf: Any) -> tuple:
-        value = theta["initial_accumulator_value"]
-        return (jnp.full(leaf.shape, value, jnp.float32),)
+        return (zeros_over(1, leaf)[0] + theta["initial_accumulator_value"],)
 
     def rule(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal
     ) -> tuple[Any, tuple]:
         a = memories[0] + grad * grad
-        return -theta["learning_rate"] * grad / jnp.sqrt(a), (a,)
+        return -theta["learning_rate"] * grad / namespace(a).sqrt(a), (a,)
 
     hyperparameters = {
         "learning_rate": learning_rate,

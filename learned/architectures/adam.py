@@ -9,10 +9,10 @@ Equal to `optax.adam`.
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from learned.architectures._descent import hand_designed, zeros
+from opt_gym.array_namespace import namespace
 from opt_gym.records import LearnedOptimizer, Signal, Spec
 
 
@@ -27,14 +27,14 @@ def make(
     def rule(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal
     ) -> tuple[Any, tuple]:
-        count = signal.t + 1
+        count = signal.ages + 1
         a1, a2 = theta["one_minus_b1"], theta["one_minus_b2"]
         m = (1 - a1) * memories[0] + a1 * grad
         v = (1 - a2) * memories[1] + a2 * grad * grad
         unbiased_m = m / (1 - (1 - a1) ** count)
         unbiased_v = v / (1 - (1 - a2) ** count)
         delta = -theta["learning_rate"] * unbiased_m
-        return delta / (jnp.sqrt(unbiased_v) + theta["epsilon"]), (m, v)
+        return delta / (namespace(grad).sqrt(unbiased_v) + theta["epsilon"]), (m, v)
 
     hyperparameters = {
         "learning_rate": learning_rate,

@@ -14,11 +14,11 @@ number of steps is never handed on there.
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from learned.architectures import _moments
 from learned.architectures._descent import hand_designed
+from opt_gym.array_namespace import namespace
 from opt_gym.records import LearnedOptimizer, Signal, Spec
 
 REFERENCE_STEPS = 10_000
@@ -50,18 +50,18 @@ def make(
     def rule(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal
     ) -> tuple[Any, tuple]:
-        penalty = 2 * theta["l2"] * signal.params + theta["l1"] * jnp.sign(
-            signal.params
-        )
+        xp = namespace(grad)
+        penalty = 2 * theta["l2"] * signal.params
+        penalty = penalty + theta["l1"] * xp.sign(signal.params)
         (m, v, p1, p2), kept = _moments.follow(theta, grad + penalty, memories)
-        root = jnp.sqrt(v / (1 - p2) + _INSIDE_ROOT)
+        root = xp.sqrt(v / (1 - p2) + _INSIDE_ROOT)
         direction = m / (1 - p1) / (root + theta["epsilon"])
-        s = jnp.asarray(signal.t, jnp.float32)
+        s = 1.0 * signal.t
         if not faithful:
-            s = s * (REFERENCE_STEPS / jnp.asarray(signal.horizon, jnp.float32))
-        linear = jnp.maximum(1 - theta["linear_decay"] * s, 0.0)
+            s = s * (REFERENCE_STEPS / (1.0 * signal.horizon))
+        linear = xp.clip(1 - theta["linear_decay"] * s, min=0.0)
         rate = theta["learning_rate"] * linear
-        return -rate * jnp.exp(-theta["exponential_decay"] * s) * direction, kept
+        return -rate * xp.exp(-theta["exponential_decay"] * s) * direction, kept
 
     hyperparameters = {
         "learning_rate": learning_rate,

@@ -1,93 +1,100 @@
-"""The per-parameter MLP of Metz et al. 2019: one small network applied to every parameter.
+"""A small network applied to every parameter: Metz et al. 2019, and its two-layer relative.
 
-    h = relu(W x̃ + V τ + b),  (d, m) = U h + c      x̃: 22 scaled features, τ: 9 times
+    h = relu(W x̃ + V τ + b),  (d, m) = U h + c      x̃: scaled features, τ: times
     Δφ = −0.001 · d · exp(0.001 · m)                 (action map "direction_magnitude")
 
-With hidden = 32 these are 1,090 weights. Initialized as Sonnet does: truncated normal of
-standard deviation 1/√fan_in (cut at two of them, not corrected), zero biases. The features'
-scale is folded into W, so that no normalized copy of them is made.
+Configurations:
+
+    hidden=32, num_layers=1, features="mlp"       31 -> 32 -> 2, 1,090 weights: the paper's
+    rms=False                                     the same as its code was released
+    num_layers=2, features="momenta"              19 -> 32 -> 32 -> 2, 1,762 weights: "MLPLOpt"
+                                                  of learned_optimization
+
+Initialized as Sonnet and Haiku do: truncated normal of standard deviation 1/√fan_in (cut at
+two of them, not corrected), zero biases.
 
 differs: the RMS features are on (`rms=False` is the code as released; see features "mlp").
 """
 
-import math
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.architectures._networks import from_rows, hidden_rows, relu
+from learned.architectures._networks import perceptron, perceptron_theta
 from opt_gym import plugins
-from opt_gym.records import LearnedOptimizer, Observation, Signal, Spec
+from opt_gym.features._accumulators import leaves, like
+from opt_gym.plugins import unknown
+from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal, Spec
+
+FEATURES = ("mlp", "momenta")
 
 
 def make(
     hidden: int = 32,
+    num_layers: int = 1,
+    features: str = "mlp",
     rms: bool = True,
+    time_clamp: int | None = None,
     step_multiplier: float = 0.001,
     exp_multiplier: float = 0.001,
 ) -> LearnedOptimizer:
     """The learned optimizer "mlp".
 
     Args:
-        hidden: units of the one hidden layer.
-        rms: fill the RMS features.
+        hidden: units of a hidden layer.
+        num_layers: hidden layers.
+        features: "mlp" or "momenta".
+        rms: fill the RMS features of "mlp".
+        time_clamp: the largest t that the time features show; None for no limit.
         step_multiplier, exp_multiplier: constants of the action map.
 
     Raises:
-        ValueError: hidden < 1.
+        ValueError: hidden or num_layers < 1, or unknown features.
     """
-    if hidden < 1:
-        raise ValueError(f"hidden must be >= 1, got {hidden}")
-    features = plugins.build("features", "mlp", {"rms": rms})
+    if min(hidden, num_layers) < 1:
+        raise ValueError(
+            f"hidden and num_layers must be >= 1, got {hidden} and {num_layers}"
+        )
+    if features not in FEATURES:
+        raise ValueError(unknown("features", features, list(FEATURES)))
+    seen = {"rms": rms} if features == "mlp" else {}
+    shown = plugins.build("features", features, {**seen, "time_clamp": time_clamp})
     constants = {"step_multiplier": step_multiplier, "exp_multiplier": exp_multiplier}
-    rows, shared = len(features.row_names), len(features.shared_names)
 
     def init_theta(key: PRNGKeyArray) -> PyTree:
-        k_in, k_out = jax.random.split(key)
-        fan_in = rows + shared
-        w_in = jax.random.truncated_normal(k_in, -2, 2, (hidden, fan_in)) / math.sqrt(
-            fan_in
-        )
-        w_out = jax.random.truncated_normal(k_out, -2, 2, (2, hidden)) / math.sqrt(
-            hidden
-        )
-        return {
-            "w_rows": w_in[:, :rows],
-            "w_shared": w_in[:, rows:],
-            "b_hidden": jnp.zeros(hidden),
-            "w_out": w_out,
-            "b_out": jnp.zeros(2),
-        }
+        sizes = (*[hidden] * num_layers, 2)
+        rows, shared = len(shown.row_names), len(shown.shared_names)
+        return perceptron_theta(key, rows, shared, sizes)
 
-    def init(theta: PyTree, params: PyTree) -> tuple[()]:
-        return ()
+    def init(theta: PyTree, params: PyTree, roles: tuple[str, ...]) -> Memory:
+        return Memory()
 
     def step(
-        theta: PyTree, carry: tuple[()], signal: Signal, observation: Observation
-    ) -> tuple[tuple[()], tuple]:
-        bias = theta["w_shared"] @ observation.numbers + theta["b_hidden"]
-        leaves, structure = jax.tree.flatten(signal.params)
-        directions, magnitudes = [], []
-        for leaf, tensor in zip(leaves, observation.tensors, strict=True):
-            h = relu(hidden_rows(theta["w_rows"], tensor, leaf.shape) + bias[:, None])
-            out = theta["w_out"] @ h + theta["b_out"][:, None]
-            direction, magnitude = from_rows(out, leaf.shape)
-            directions.append(direction)
-            magnitudes.append(magnitude)
-        action: Any = (
-            jax.tree.unflatten(structure, directions),
-            jax.tree.unflatten(structure, magnitudes),
-        )
+        theta: PyTree, carry: Memory, signal: Signal, observation: Observation
+    ) -> tuple[Memory, tuple]:
+        outputs = [
+            perceptron(theta, tensor, leaf, observation.numbers)
+            for leaf, tensor in zip(
+                leaves(signal.params), observation.tensors, strict=True
+            )
+        ]
+        directions, magnitudes = zip(*((out[0], out[1]) for out in outputs), strict=True)
+        action: Any = (like(signal.params, directions), like(signal.params, magnitudes))
         return carry, action
 
     return LearnedOptimizer(
         name="mlp",
-        config={"hidden": hidden, "rms": rms, **constants},
-        features=features,
+        config={
+            "hidden": hidden,
+            "num_layers": num_layers,
+            "features": features,
+            "rms": rms,
+            "time_clamp": time_clamp,
+            **constants,
+        },
+        features=shown,
         action_map=plugins.build("action", "direction_magnitude", constants),
-        needs=features.needs,
+        needs=shown.needs,
         trained_horizon=None,
         init_theta=init_theta,
         init=init,
@@ -101,9 +108,13 @@ SPEC = Spec(
     make=make,
     config={
         "hidden": 32,
+        "num_layers": 1,
+        "features": "mlp",
         "rms": True,
+        "time_clamp": None,
         "step_multiplier": 0.001,
         "exp_multiplier": 0.001,
     },
-    source="Metz et al. 2019, arXiv:1810.10180, and its released fast_rolling_mlp.py",
+    source="Metz et al. 2019, arXiv:1810.10180, and its released fast_rolling_mlp.py; "
+    "google/learned_optimization, mlp_lopt.py",
 )

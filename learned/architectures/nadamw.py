@@ -15,13 +15,14 @@ dropped, and a warm-up ends at the earlier of warmup_fraction and constant_fract
 the later.
 """
 
+import math
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PyTree
 
 from learned.architectures import _moments
 from learned.architectures._descent import hand_designed
+from opt_gym.array_namespace import namespace
 from opt_gym.records import LearnedOptimizer, Signal, Spec
 
 
@@ -72,8 +73,9 @@ def make(
             ahead = theta["one_minus_b1"] * (grad - m)
             direction = m + theta["use_nesterov"] * ahead
         rate = schedule(theta, signal.t, signal.horizon, faithful=faithful)
-        rate = rate * jnp.sqrt(1 - p2) / (1 - p1)
-        step = direction / (jnp.sqrt(v) + theta["epsilon"])
+        xp = namespace(grad)
+        rate = rate * xp.sqrt(1 - p2) / (1 - p1)
+        step = direction / (xp.sqrt(v) + theta["epsilon"])
         return -rate * (step + theta["adamw_weight_decay"] * signal.params), kept
 
     hyperparameters = {
@@ -120,18 +122,20 @@ def schedule(
     """
     rate, fraction = theta["learning_rate"], theta["constant_fraction"]
     warmup = theta["warmup_fraction"]
-    total = jnp.asarray(horizon, jnp.float32)
-    done = jnp.minimum(jnp.asarray(t, jnp.float32), total)
+    xp = namespace(rate)
+    total = 1.0 * horizon
+    done = xp.where(t < horizon, 1.0 * t, total)
     constant = fraction * total
     # A run without a cosine has 0/0 here.
-    length = jnp.maximum(total - constant, 1e-6)
-    cosine = jnp.cos(jnp.pi * (jnp.maximum(done, constant) - constant) / length)
+    length = xp.clip(total - constant, min=1e-6)
+    part = xp.clip(done - constant, min=0.0) / length
+    cosine = xp.cos(math.pi * part)
     lowest = theta["min_learning_rate_mult"] * rate
     base = (rate - lowest) * (0.5 * cosine + 0.5) + lowest
-    either = jnp.minimum if faithful else jnp.maximum
+    either = xp.minimum if faithful else xp.maximum
     until = total * either(warmup, fraction)
-    rising = rate * done / jnp.maximum(until, 1e-6)
-    return jnp.where((warmup > 0) & (done < until), rising, base)
+    rising = rate * done / xp.clip(until, min=1e-6)
+    return xp.where((warmup > 0) & (done < until), rising, base)
 
 
 SPEC = Spec(

@@ -20,11 +20,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.architectures._networks import relu, rows
+from learned.architectures._networks import affine, first_layer, relu
 from opt_gym import plugins
 from opt_gym.array_namespace import namespace
+from opt_gym.features._accumulators import leaves, like
+from opt_gym.pieces import elementwise
 from opt_gym.records import (
     LearnedOptimizer,
+    Memory,
     Observation,
     Signal,
     Spec,
@@ -85,19 +88,19 @@ def make(
             }
         return theta
 
-    def init(theta: PyTree, params: PyTree) -> tuple[()]:
-        return ()
+    def init(theta: PyTree, params: PyTree, roles: tuple[str, ...]) -> Memory:
+        return Memory()
 
     def step(
-        theta: PyTree, carry: tuple[()], signal: Signal, observation: Observation
-    ) -> tuple[tuple[()], tuple]:
-        leaves, structure = jax.tree.flatten(signal.params)
-        shared = observation.numbers
+        theta: PyTree, carry: Memory, signal: Signal, observation: Observation
+    ) -> tuple[Memory, tuple]:
         deltas = [
-            learning_rate * _step(theta, tensor, leaf.shape, shared)
-            for leaf, tensor in zip(leaves, observation.tensors, strict=True)
+            learning_rate * _step(theta, tensor, leaf, observation.numbers)
+            for leaf, tensor in zip(
+                leaves(signal.params), observation.tensors, strict=True
+            )
         ]
-        return carry, (jax.tree.unflatten(structure, deltas),)
+        return carry, (like(signal.params, deltas),)
 
     return LearnedOptimizer(
         name="nominal",
@@ -120,34 +123,39 @@ def make(
 
 
 def _step(
-    theta: PyTree, tensor: TensorObservation, shape: tuple[int, ...], shared: Any
+    theta: PyTree, tensor: TensorObservation, param: Any, shared: Any
 ) -> Any:
     """Δφ of one tensor in units of the learning rate."""
     xp = namespace(shared)
-    direction = tensor.blocks[-1][0]
-    log_step = theta["log_step"]
+    of_tensor = theta["log_step"]
     if "tensor" in theta:
-        log_step = log_step + _tensor_net(theta["tensor"], tensor.numbers, shared)
-    if "parameter" in theta:
-        seen = tensor._replace(blocks=tensor.blocks[:-1])
-        net = theta["parameter"]
-        o1, o2 = _parameter_net(net, rows(seen, shape, xp), shared)
-        log_step = log_step + xp.reshape(o1, shape)
-        direction = direction + xp.reshape(o2, shape)
-    return -xp.exp(xp.clip(log_step, *LOG_STEP_LIMITS)) * direction
+        of_tensor = of_tensor + _tensor_net(theta["tensor"], tensor.numbers, shared)
+
+    def delta(*sources: Any) -> Any:
+        seen, adam = tensor.rows(*sources)
+        direction, log_step = adam[0], of_tensor
+        if "parameter" in theta:
+            o1, o2 = _parameter_net(theta["parameter"], seen, shared)
+            log_step, direction = log_step + o1, direction + o2
+        return -(xp.exp(xp.clip(log_step, *LOG_STEP_LIMITS)) * direction)[None]
+
+    return elementwise(delta, tensor.sources, param, 1)[0]
 
 
 def _hidden_weights(key: PRNGKeyArray, outputs: int, fan_in: int) -> Any:
     return jax.random.normal(key, (outputs, fan_in)) / math.sqrt(fan_in)
 
 
-def _parameter_net(theta: PyTree, x: Any, shared: Any) -> tuple[Any, Any]:
-    """Shapes: x [9, n]; shared [9], of which it sees the 7 times; results [n]."""
+def _parameter_net(theta: PyTree, x: Any, shared: Any) -> Any:
+    """Shapes: x [9, *shape]; shared [9], of which it sees the 7 times; results [*shape]."""
+    xp = namespace(shared)
     times = shared[: theta["w_times"].shape[1]]
     bias = theta["w_times"] @ times + theta["b_hidden"]
-    h = relu(theta["w_rows"] @ x + bias[:, None])
-    out = theta["w_out"] @ h
-    return out[0], out[1] + theta["w_skip"] @ x
+    # The skip is one more unit of the first layer, without relu.
+    weights = xp.concat([theta["w_rows"], theta["w_skip"][None]])
+    h = first_layer(weights, xp.concat([bias, xp.zeros_like(bias[:1])]), (x,))
+    o1, o2 = affine(theta["w_out"], relu(h[:-1]), xp.zeros_like(theta["w_out"][:, 0]))
+    return o1, o2 + h[-1]
 
 
 def _tensor_net(theta: PyTree, numbers: Any, shared: Any) -> Any:

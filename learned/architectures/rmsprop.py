@@ -2,10 +2,10 @@
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from learned.architectures._descent import hand_designed, zeros
+from opt_gym.array_namespace import namespace
 from opt_gym.records import LearnedOptimizer, Signal, Spec
 
 
@@ -18,7 +18,8 @@ def make(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal
     ) -> tuple[Any, tuple]:
         v = theta["decay"] * memories[0] + (1 - theta["decay"]) * grad * grad
-        return -theta["learning_rate"] * grad / jnp.sqrt(v + theta["epsilon"]), (v,)
+        root = namespace(v).sqrt(v + theta["epsilon"])
+        return -theta["learning_rate"] * grad / root, (v,)
 
     hyperparameters = {
         "learning_rate": learning_rate,

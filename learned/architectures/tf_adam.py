@@ -8,11 +8,11 @@ spaces adam1p and adam4p are this rule; `_moments.py` says how βᵗ is computed
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import PyTree
 
 from learned.architectures import _moments
 from learned.architectures._descent import hand_designed
+from opt_gym.array_namespace import namespace
 from opt_gym.records import LearnedOptimizer, Signal, Spec
 
 
@@ -28,8 +28,9 @@ def make(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal
     ) -> tuple[Any, tuple]:
         (m, v, p1, p2), kept = _moments.follow(theta, grad, memories)
-        rate = theta["learning_rate"] * jnp.sqrt(1 - p2) / (1 - p1)
-        return -rate * m / (jnp.sqrt(v) + theta["epsilon"]), kept
+        xp = namespace(grad)
+        rate = theta["learning_rate"] * xp.sqrt(1 - p2) / (1 - p1)
+        return -rate * m / (xp.sqrt(v) + theta["epsilon"]), kept
 
     hyperparameters = {
         "learning_rate": learning_rate,

@@ -8,16 +8,16 @@ import jax
 from jaxtyping import PyTree
 
 from opt_gym.array_namespace import namespace
-from opt_gym.records import ActionMap, Signal, Spec
+from opt_gym.records import ActionMap, Memory, Signal, Spec
 
 
 def make(step_multiplier: float = 0.001, exp_multiplier: float = 0.001) -> ActionMap:
     """The action map "direction_magnitude": two controls, each shaped like φ."""
 
-    def init(params: PyTree) -> tuple[()]:
-        return ()
+    def init(params: PyTree) -> Memory:
+        return Memory()
 
-    def apply(a: tuple[()], signal: Signal, action: tuple) -> tuple[tuple[()], PyTree]:
+    def apply(a: Memory, signal: Signal, action: tuple) -> tuple[Memory, PyTree]:
         direction, magnitude = action
         xp = namespace(signal.loss)
         delta = jax.tree.map(

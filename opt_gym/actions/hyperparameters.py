@@ -11,25 +11,24 @@ At level "parameter" u is given for every parameter, at "tensor" for every tenso
 
 from typing import Any, NamedTuple
 
-import jax
 from jaxtyping import PyTree
 
 from opt_gym.array_namespace import namespace
-from opt_gym.features._accumulators import leaves
+from opt_gym.features._accumulators import leaves, like
 from opt_gym.plugins import unknown
-from opt_gym.records import ActionMap, Signal, Spec
+from opt_gym.records import ActionMap, Memory, Signal, Spec
 
 LEVELS = ("parameter", "tensor", "global")
 CONTROLS = ("sgd", "adam")
 _B2, _EPSILON = 0.999, 1e-8
 
 
-class HyperparameterMemory(NamedTuple):
-    """Per tensor of φ. second_moment and decay_product are () for "sgd"."""
+class Adam(NamedTuple):
+    """What is remembered of one tensor; decay_product: of the β so far, for m̂."""
 
-    momentum: tuple[Any, ...]
-    second_moment: tuple[Any, ...]
-    decay_product: tuple[Any, ...]
+    momentum: Any
+    second_moment: Any
+    decay_product: Any
 
 
 def make(level: str = "global", controls: str = "sgd") -> ActionMap:
@@ -42,26 +41,22 @@ def make(level: str = "global", controls: str = "sgd") -> ActionMap:
         raise ValueError(unknown("level", level, list(LEVELS)))
     if controls not in CONTROLS:
         raise ValueError(unknown("controls", controls, list(CONTROLS)))
-    step = _sgd if controls == "sgd" else _adam
+    start, step = (_blank, _sgd) if controls == "sgd" else (_blank_adam, _adam)
 
-    def init(params: PyTree) -> HyperparameterMemory:
-        zeros = tuple(namespace(leaf).zeros_like(leaf) for leaf in leaves(params))
-        if controls == "sgd":
-            return HyperparameterMemory(zeros, (), ())
-        ones = tuple(namespace(leaf).ones_like(leaf) for leaf in leaves(params))
-        return HyperparameterMemory(zeros, zeros, ones)
+    def init(params: PyTree) -> Memory:
+        return Memory(tuple(start(leaf) for leaf in leaves(params)))
 
-    def apply(
-        a: HyperparameterMemory, signal: Signal, action: tuple
-    ) -> tuple[HyperparameterMemory, PyTree]:
-        grads, structure = jax.tree.flatten(signal.grad)
+    def apply(a: Memory, signal: Signal, action: tuple) -> tuple[Memory, PyTree]:
+        grads = leaves(signal.grad)
         rates, decays = (_spread(control, level, len(grads)) for control in action)
-        hyper = [
-            (learning_rate(u0), momentum_decay(u1))
-            for u0, u1 in zip(rates, decays, strict=True)
+        stepped = [
+            step(memory, grad, learning_rate(u0), momentum_decay(u1), age)
+            for memory, grad, u0, u1, age in zip(
+                a.tensors, grads, rates, decays, signal.ages, strict=True
+            )
         ]
-        a, deltas = step(a, grads, hyper, signal.t)
-        return a, jax.tree.unflatten(structure, deltas)
+        memories, deltas = zip(*stepped, strict=True)
+        return Memory(memories), like(signal.grad, deltas)
 
     return ActionMap(
         name="hyperparameters",
@@ -87,33 +82,27 @@ def _spread(control: Any, level: str, num: int) -> list[Any]:
     return [control] * num if level == "global" else leaves(control)
 
 
-def _sgd(
-    a: HyperparameterMemory, grads: list[Any], hyper: list[tuple[Any, Any]], t: Any
-) -> tuple[HyperparameterMemory, list[Any]]:
-    momentum = tuple(
-        decay * m + g for m, g, (_, decay) in zip(a.momentum, grads, hyper, strict=True)
-    )
-    deltas = [-rate * m for m, (rate, _) in zip(momentum, hyper, strict=True)]
-    return a._replace(momentum=momentum), deltas
+def _blank(leaf: Any) -> Any:
+    return namespace(leaf).zeros_like(leaf)
+
+
+def _sgd(m: Any, grad: Any, rate: Any, decay: Any, age: Any) -> tuple[Any, Any]:
+    m = decay * m + grad
+    return m, -rate * m
+
+
+def _blank_adam(leaf: Any) -> Adam:
+    return Adam(_blank(leaf), _blank(leaf), namespace(leaf).ones_like(leaf))
 
 
 def _adam(
-    a: HyperparameterMemory, grads: list[Any], hyper: list[tuple[Any, Any]], t: Any
-) -> tuple[HyperparameterMemory, list[Any]]:
-    decays = [decay for _, decay in hyper]
-    momentum = tuple(
-        b * m + (1 - b) * g for m, g, b in zip(a.momentum, grads, decays, strict=True)
-    )
-    second = tuple(
-        _B2 * v + (1 - _B2) * g * g for v, g in zip(a.second_moment, grads, strict=True)
-    )
-    product = tuple(p * b for p, b in zip(a.decay_product, decays, strict=True))
-    unbias = 1.0 - _B2 ** (t + 1)
-    deltas = [
-        -rate * m / (1.0 - p) / (namespace(v).sqrt(v / unbias) + _EPSILON)
-        for (rate, _), m, v, p in zip(hyper, momentum, second, product, strict=True)
-    ]
-    return HyperparameterMemory(momentum, second, product), deltas
+    memory: Adam, grad: Any, rate: Any, decay: Any, age: Any
+) -> tuple[Adam, Any]:
+    m = decay * memory.momentum + (1 - decay) * grad
+    v = _B2 * memory.second_moment + (1 - _B2) * grad * grad
+    product = memory.decay_product * decay
+    root = namespace(v).sqrt(v / (1.0 - _B2 ** (age + 1)))
+    return Adam(m, v, product), -rate * m / (1.0 - product) / (root + _EPSILON)
 
 
 SPEC = Spec(

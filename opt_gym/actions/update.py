@@ -2,16 +2,16 @@
 
 from jaxtyping import PyTree
 
-from opt_gym.records import ActionMap, Signal, Spec
+from opt_gym.records import ActionMap, Memory, Signal, Spec
 
 
 def make() -> ActionMap:
     """The action map "update": one control, shaped like φ."""
 
-    def init(params: PyTree) -> tuple[()]:
-        return ()
+    def init(params: PyTree) -> Memory:
+        return Memory()
 
-    def apply(a: tuple[()], signal: Signal, action: tuple) -> tuple[tuple[()], PyTree]:
+    def apply(a: Memory, signal: Signal, action: tuple) -> tuple[Memory, PyTree]:
         (delta,) = action
         return a, delta
 

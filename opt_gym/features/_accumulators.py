@@ -7,43 +7,43 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import namespace
-
-
-def column(values: Sequence[float], like: Any) -> Any:
-    """Values along a leading axis, broadcastable over `like`: [k, 1, ..., 1]."""
-    xp = namespace(like)
-    column = xp.asarray(values, dtype=xp.float32)
-    return xp.reshape(column, (len(values),) + (1,) * like.ndim)
-
-
-def zeros(params: PyTree, num: int) -> tuple[Any, ...]:
-    """One zero block [num, *shape] for every tensor of φ, float32."""
-
-    def block(leaf: Any) -> Any:
-        xp = namespace(leaf)
-        return xp.zeros((num, *leaf.shape), dtype=xp.float32)
-
-    return tuple(block(leaf) for leaf in leaves(params))
+from opt_gym.array_namespace import column, constant, over
 
 
 def average(block: Any, value: Any, decays: Sequence[float]) -> Any:
     """β·block + (1−β)·value for each decay β. Shapes: block [k, *shape]; value [*shape]."""
-    decay = column(decays, value)
+    return follow(block, value, constant(decays, value))
+
+
+def follow(block: Any, value: Any, decays: Any) -> Any:
+    """`average` for decays that are an array [k], such as a part of θ."""
+    decay = over(decays, value)
     return decay * block + (1.0 - decay) * value[None]
 
 
-def debias(decays: Sequence[float], t: Any, like: Any) -> Any:
-    """1 / (1 − β^(t+1)): the factor that makes an average that began at zero unbiased.
+def debias(decays: Sequence[float], age: Any, like: Any) -> Any:
+    """1 / (1 − β^(age+1)): the factor that makes an average that began at zero unbiased.
 
-    Shapes: result [k, 1, ..., 1] for a block over `like`. t counts updates before this one.
+    Shapes: result [k, 1, ..., 1] for a block over `like`. age counts updates before this one.
     """
     decay = column(decays, like)
-    return 1.0 / (1.0 - decay ** (t + 1))
+    return 1.0 / (1.0 - decay ** (age + 1))
 
 
 def leaves(tree: PyTree) -> list[Any]:
     """The tensors of φ in the order everything here uses."""
     return jax.tree.leaves(tree)
+
+
+def first(tree: PyTree) -> Any:
+    """Some tensor of φ, for what is made like it; a zero where φ has none."""
+    found = jax.tree.leaves(tree)
+    return found[0] if found else jnp.zeros(())
+
+
+def like(tree: PyTree, tensors: Sequence[Any]) -> PyTree:
+    """Tensors in that order, shaped like φ."""
+    return jax.tree.unflatten(jax.tree.structure(tree), tensors)

@@ -14,57 +14,66 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import mean_square, namespace, rsqrt
+from opt_gym.array_namespace import constant, namespace, rsqrt, zeros, zeros_over
 from opt_gym.features import _accumulators as acc
-from opt_gym.records import Features, Observation, Signal, Spec, TensorObservation
+from opt_gym.pieces import mean_squares
+from opt_gym.records import (
+    Features,
+    Memory,
+    Observation,
+    Signal,
+    Spec,
+    TensorObservation,
+)
 
 DECAYS = (0.5, 0.9, 0.99, 0.999, 0.9999)
 TIME_SCALES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0, 300000.0)
 
 
-class MlpAccumulators(NamedTuple):
-    """Per tensor a block [5, *shape] each."""
+class Moments(NamedTuple):
+    """Of one tensor, a block [5, *shape] each."""
 
-    momentum: tuple[Any, ...]
-    second_moment: tuple[Any, ...]
+    momentum: Any
+    second_moment: Any
 
 
-def make(rms: bool = True) -> Features:
+def make(rms: bool = True, time_clamp: int | None = None) -> Features:
     """The feature set "mlp".
 
     Args:
         rms: fill the second moments (see the module's text).
+        time_clamp: the largest t that the time features show; None for no limit.
     """
 
-    def init(params: PyTree) -> MlpAccumulators:
-        zeros = acc.zeros(params, len(DECAYS))
-        return MlpAccumulators(zeros, zeros)
+    def init(params: PyTree) -> Memory:
+        def start(leaf: Any) -> Moments:
+            return Moments(
+                zeros_over(len(DECAYS), leaf), zeros_over(len(DECAYS), leaf)
+            )
 
-    def update(f: MlpAccumulators, signal: Signal) -> MlpAccumulators:
-        grads = acc.leaves(signal.grad)
-        momentum = tuple(
-            acc.average(m, g, DECAYS) for m, g in zip(f.momentum, grads, strict=True)
+        return Memory(tuple(start(leaf) for leaf in acc.leaves(params)))
+
+    def follow(moments: Moments, grad: Any) -> Moments:
+        moments = moments._replace(
+            momentum=acc.average(moments.momentum, grad, DECAYS)
         )
         if not rms:
-            return f._replace(momentum=momentum)
-        second = tuple(
-            acc.average(v, g * g, DECAYS)
-            for v, g in zip(f.second_moment, grads, strict=True)
-        )
-        return MlpAccumulators(momentum, second)
+            return moments
+        second = acc.average(moments.second_moment, grad * grad, DECAYS)
+        return moments._replace(second_moment=second)
 
-    def observe(f: MlpAccumulators, signal: Signal) -> Observation:
-        tensors = tuple(
-            _tensor(*parts)
-            for parts in zip(
-                acc.leaves(signal.params), acc.leaves(signal.grad), *f, strict=True
-            )
-        )
-        return Observation(tensors, times(signal.t, TIME_SCALES, signal.loss))
+    def update(f: Memory, signal: Signal) -> Memory:
+        grads = acc.leaves(signal.grad)
+        return Memory(tuple(map(follow, f.tensors, grads)))
+
+    def observe(f: Memory, signal: Signal) -> Observation:
+        params, grads = acc.leaves(signal.params), acc.leaves(signal.grad)
+        tensors = tuple(map(_tensor, params, grads, f.tensors))
+        return Observation(tensors, times(signal, TIME_SCALES, time_clamp))
 
     return Features(
         name="mlp",
-        config={"rms": rms},
+        config={"rms": rms, "time_clamp": time_clamp},
         row_names=_row_names(),
         tensor_names=(),
         shared_names=tuple(f"time_{scale:g}" for scale in TIME_SCALES),
@@ -75,30 +84,34 @@ def make(rms: bool = True) -> Features:
     )
 
 
-def times(t: Any, scales: tuple[float, ...], like: Any) -> Any:
-    """tanh(t/τ − 1) for each time scale τ. Shape [k]; `like` gives the array namespace."""
-    xp = namespace(like)
-    return xp.tanh(t / xp.asarray(scales, dtype=xp.float32) - 1.0)
+def times(signal: Signal, scales: tuple[float, ...], clamp: int | None = None) -> Any:
+    """tanh(t/τ − 1) for each time scale τ, t at most `clamp`. Shape [k]."""
+    xp = namespace(signal.loss)
+    t = signal.t if clamp is None else xp.clip(signal.t, max=clamp)
+    return xp.tanh(t / constant(scales, signal.loss) - 1.0)
 
 
-def _tensor(
+def _tensor(param: Any, grad: Any, moments: Moments) -> TensorObservation:
+    sources = (param, grad, *moments)
+    return TensorObservation(
+        rows=_rows,
+        sources=sources,
+        scale=rsqrt(1e-5 + mean_squares(_rows, sources, param)),
+        numbers=zeros((0,), grad),
+    )
+
+
+def _rows(
     param: Any, grad: Any, momentum: Any, second_moment: Any
-) -> TensorObservation:
-    xp = namespace(grad)
+) -> tuple[Any, ...]:
     reciprocal = rsqrt(second_moment + 1e-6)
-    blocks = (
+    return (
         grad[None],
         momentum * reciprocal,
         param[None],
         momentum,
         second_moment,
         reciprocal,
-    )
-    squares = [mean_square(b, axis=tuple(range(1, b.ndim))) for b in blocks]
-    return TensorObservation(
-        blocks=blocks,
-        scale=rsqrt(1e-5 + xp.concat(squares)),
-        numbers=xp.zeros((0,), dtype=xp.float32),
     )
 
 
@@ -120,6 +133,6 @@ SPEC = Spec(
     kind="features",
     name="mlp",
     make=make,
-    config={"rms": True},
+    config={"rms": True, "time_clamp": None},
     source="Metz et al. 2019, arXiv:1810.10180, and its released fast_rolling_mlp.py",
 )

@@ -19,10 +19,24 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import mean_square, namespace, rsqrt
+from opt_gym.array_namespace import (
+    constant,
+    mean_square,
+    namespace,
+    rsqrt,
+    zeros,
+    zeros_over,
+)
 from opt_gym.features import _accumulators as acc
 from opt_gym.features.mlp import times
-from opt_gym.records import Features, Observation, Signal, Spec, TensorObservation
+from opt_gym.records import (
+    Features,
+    Memory,
+    Observation,
+    Signal,
+    Spec,
+    TensorObservation,
+)
 
 MOMENTUM_DECAYS = (0.5, 0.9, 0.99)
 MOMENT_DECAYS = (0.95, 0.999)
@@ -44,14 +58,19 @@ TENSOR_NAMES = (
 )
 
 
-class NominalAccumulators(NamedTuple):
-    """Per tensor blocks [3, *shape], [2, *shape] and a cosine []; shared loss averages [2]."""
+class Moments(NamedTuple):
+    """Of one tensor: blocks [3, *shape] and [2, *shape], and an average cosine []."""
 
-    momentum: tuple[Any, ...]
-    second_moment: tuple[Any, ...]
-    cosine: tuple[Any, ...]
-    loss: Any
-    initial_loss: Any
+    momentum: Any
+    second_moment: Any
+    cosine: Any
+
+
+class Losses(NamedTuple):
+    """Averages [2] of the loss, and the first one []."""
+
+    average: Any
+    initial: Any
 
 
 def make(time_clamp: int | None = None) -> Features:
@@ -61,59 +80,56 @@ def make(time_clamp: int | None = None) -> Features:
         time_clamp: the largest t that the time features show; None for no limit.
     """
 
-    def init(params: PyTree) -> NominalAccumulators:
+    def init(params: PyTree) -> Memory:
         tensors = acc.leaves(params)
-        xp = namespace(tensors[0])
-        zero = xp.zeros((), dtype=xp.float32)
-        return NominalAccumulators(
-            momentum=acc.zeros(params, len(MOMENTUM_DECAYS)),
-            second_moment=acc.zeros(params, len(MOMENT_DECAYS)),
-            cosine=tuple(zero for _ in tensors),
-            loss=xp.zeros((len(LOSS_DECAYS),), dtype=xp.float32),
-            initial_loss=zero,
-        )
-
-    def update(f: NominalAccumulators, signal: Signal) -> NominalAccumulators:
-        xp = namespace(signal.loss)
-        grads = acc.leaves(signal.grad)
-        momentum = tuple(
-            acc.average(m, g, MOMENTUM_DECAYS)
-            for m, g in zip(f.momentum, grads, strict=True)
-        )
-        cosine = tuple(
-            COSINE_DECAY * c + (1.0 - COSINE_DECAY) * _cosine(m[1], g)
-            for c, m, g in zip(f.cosine, momentum, grads, strict=True)
-        )
-        return NominalAccumulators(
-            momentum=momentum,
-            second_moment=tuple(
-                acc.average(v, g * g, MOMENT_DECAYS)
-                for v, g in zip(f.second_moment, grads, strict=True)
+        one = acc.first(params)
+        averages = zeros((len(LOSS_DECAYS),), one)
+        return Memory(
+            tensors=tuple(
+                Moments(
+                    zeros_over(len(MOMENTUM_DECAYS), leaf),
+                    zeros_over(len(MOMENT_DECAYS), leaf),
+                    zeros((), leaf),
+                )
+                for leaf in tensors
             ),
-            cosine=cosine,
-            loss=acc.average(f.loss, signal.loss, LOSS_DECAYS),
-            initial_loss=xp.where(signal.t == 0, signal.loss, f.initial_loss),
+            shared=Losses(averages, zeros((), one)),
         )
 
-    def observe(f: NominalAccumulators, signal: Signal) -> Observation:
-        params = acc.leaves(signal.params)
-        fan_ins = _fan_ins(params)
-        last = _is_last(params)
-        grads = acc.leaves(signal.grad)
-        tensors = tuple(
-            _tensor(
-                param,
-                grads[i],
-                f.momentum[i],
-                f.second_moment[i],
-                f.cosine[i],
-                signal.t,
-                fan_ins[i],
-                last[i],
-            )
-            for i, param in enumerate(params)
+    def follow(moments: Moments, grad: Any) -> Moments:
+        momentum = acc.average(moments.momentum, grad, MOMENTUM_DECAYS)
+        new = (1.0 - COSINE_DECAY) * _cosine(momentum[1], grad)
+        return Moments(
+            momentum=momentum,
+            second_moment=acc.average(
+                moments.second_moment, grad * grad, MOMENT_DECAYS
+            ),
+            cosine=COSINE_DECAY * moments.cosine + new,
         )
-        return Observation(tensors, _shared(f, signal, time_clamp))
+
+    def update(f: Memory, signal: Signal) -> Memory:
+        xp, losses = namespace(signal.loss), f.shared
+        return Memory(
+            tensors=tuple(map(follow, f.tensors, acc.leaves(signal.grad))),
+            shared=Losses(
+                average=acc.average(losses.average, signal.loss, LOSS_DECAYS),
+                initial=xp.where(signal.t == 0, signal.loss, losses.initial),
+            ),
+        )
+
+    def observe(f: Memory, signal: Signal) -> Observation:
+        params = acc.leaves(signal.params)
+        each = zip(
+            params,
+            acc.leaves(signal.grad),
+            f.tensors,
+            signal.ages,
+            _fan_ins(params),
+            _is_last(params),
+            strict=True,
+        )
+        tensors = tuple(_tensor(*parts) for parts in each)
+        return Observation(tensors, _shared(f.shared, signal, time_clamp))
 
     return Features(
         name="nominal",
@@ -132,55 +148,53 @@ def make(time_clamp: int | None = None) -> Features:
 
 
 def _tensor(
-    param: Any,
-    grad: Any,
-    momentum: Any,
-    second_moment: Any,
-    cosine: Any,
-    t: Any,
-    fan_in: float,
-    last: bool,
+    param: Any, grad: Any, moments: Moments, age: Any, fan_in: float, last: bool
 ) -> TensorObservation:
     xp = namespace(grad)
-    m = momentum * acc.debias(MOMENTUM_DECAYS, t, grad)
-    v = second_moment * acc.debias(MOMENT_DECAYS, t, grad)
-    root = xp.sqrt(v)
-    reciprocal = 1.0 / (root + ADAM_EPSILON)
-    direction = m[1] * reciprocal[1]
+    m = moments.momentum * acc.debias(MOMENTUM_DECAYS, age, grad)
+    v = moments.second_moment * acc.debias(MOMENT_DECAYS, age, grad)
     param_square = mean_square(param)
-    fast = xp.concat([grad[None], m]) * reciprocal[:1]
-    slow = xp.stack([direction, m[2] * reciprocal[1], grad * reciprocal[1]])
-    ratio = xp.log((root[0] + ADAM_EPSILON) * reciprocal[1])
-    rest = xp.stack([param * rsqrt(param_square + _TINY), ratio])
-    rows = xp.clip(xp.concat([fast, slow, rest]), -CLIP, CLIP)
+    direction = m[1] / (xp.sqrt(v[1]) + ADAM_EPSILON)
     mean_v = xp.mean(v, axis=tuple(range(1, v.ndim))) + _TINY
     numbers = xp.stack(
         [
             0.5 * xp.log(param_square + _TINY),
-            cosine / (1.0 - COSINE_DECAY ** (t + 1)),
+            moments.cosine / (1.0 - COSINE_DECAY ** (age + 1)),
             0.5 * xp.log(mean_v[0] / mean_v[1]),
             xp.sqrt(mean_square(direction) + _TINY),
         ]
     )
     static = [float(grad.ndim < 2), float(last), math.log(fan_in) / 8]
     return TensorObservation(
-        blocks=(rows, direction[None]),
-        scale=xp.ones((rows.shape[0] + 1,), dtype=xp.float32),
-        numbers=xp.concat([numbers, xp.asarray(static, dtype=xp.float32)]),
+        rows=_rows,
+        sources=(param, grad, m, v, rsqrt(param_square + _TINY)),
+        scale=1.0 + zeros((len(ROW_NAMES) + 1,), grad),
+        numbers=xp.concat([numbers, constant(static, grad)]),
     )
 
 
-def _shared(f: NominalAccumulators, signal: Signal, time_clamp: int | None) -> Any:
+def _rows(param: Any, grad: Any, m: Any, v: Any, reciprocal_rms: Any) -> tuple:
+    xp = namespace(grad)
+    root = xp.sqrt(v)
+    reciprocal = 1.0 / (root + ADAM_EPSILON)
+    direction = m[1] * reciprocal[1]
+    fast = xp.concat([grad[None], m]) * reciprocal[:1]
+    slow = xp.stack([direction, m[2] * reciprocal[1], grad * reciprocal[1]])
+    ratio = xp.log((root[0] + ADAM_EPSILON) * reciprocal[1])
+    rest = xp.stack([param * reciprocal_rms, ratio])
+    rows = xp.clip(xp.concat([fast, slow, rest]), -CLIP, CLIP)
+    return rows, direction[None]
+
+
+def _shared(losses: Losses, signal: Signal, time_clamp: int | None) -> Any:
     xp = namespace(signal.loss)
-    t = signal.t if time_clamp is None else xp.clip(signal.t, max=time_clamp)
     # log |loss|, for a loss may be negative (a log density): there it says little, safely.
-    average = f.loss * acc.debias(LOSS_DECAYS, signal.t, signal.loss)
+    average = losses.average * acc.debias(LOSS_DECAYS, signal.t, signal.loss)
     log_average = xp.log(xp.abs(average) + _TINY)
-    log_initial = xp.log(xp.abs(f.initial_loss) + _TINY)
+    log_initial = xp.log(xp.abs(losses.initial) + _TINY)
     progress = xp.stack([log_average[0] - log_initial, log_average[0] - log_average[1]])
-    return xp.concat(
-        [times(t, TIME_SCALES, signal.loss), xp.clip(progress, -CLIP, CLIP)]
-    )
+    clock = times(signal, TIME_SCALES, time_clamp)
+    return xp.concat([clock, xp.clip(progress, -CLIP, CLIP)])
 
 
 def _cosine(a: Any, b: Any) -> Any:

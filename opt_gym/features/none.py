@@ -4,27 +4,42 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import namespace
+from opt_gym.array_namespace import zeros
 from opt_gym.features._accumulators import leaves
-from opt_gym.records import Features, Observation, Signal, Spec, TensorObservation
+from opt_gym.records import (
+    Features,
+    Memory,
+    Observation,
+    Signal,
+    Spec,
+    TensorObservation,
+)
 
 
 def make() -> Features:
     """The empty feature set: no rows, no numbers, no memory."""
 
-    def init(params: PyTree) -> tuple[()]:
-        return ()
+    def init(params: PyTree) -> Memory:
+        return Memory()
 
-    def update(f: tuple[()], signal: Signal) -> tuple[()]:
+    def update(f: Memory, signal: Signal) -> Memory:
         return f
 
-    def observe(f: tuple[()], signal: Signal) -> Observation:
-        xp = namespace(signal.loss)
-        nothing: Any = xp.zeros((0,), dtype=xp.float32)
-        tensor = TensorObservation((), nothing, nothing)
-        return Observation(tuple(tensor for _ in leaves(signal.params)), nothing)
+    def observe(f: Memory, signal: Signal) -> Observation:
+        return nothing(signal, zeros((0,), signal.loss))
 
     return Features("none", {}, (), (), (), (), init, update, observe)
+
+
+def nothing(signal: Signal, numbers: Any) -> Observation:
+    """An observation of shared numbers alone."""
+    empty = zeros((0,), signal.loss)
+    tensor = TensorObservation(_no_rows, (), empty, empty)
+    return Observation(tuple(tensor for _ in leaves(signal.params)), numbers)
+
+
+def _no_rows() -> tuple[()]:
+    return ()
 
 
 SPEC = Spec(

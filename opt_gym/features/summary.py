@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import namespace
+from opt_gym.array_namespace import namespace, zeros
 from opt_gym.features import _accumulators as acc
-from opt_gym.records import Features, Observation, Signal, Spec, TensorObservation
+from opt_gym.features.none import nothing
+from opt_gym.records import Features, Memory, Observation, Signal, Spec
 
 LOSS_DECAYS = (0.8, 0.98)
 CLIP = 10.0
@@ -27,11 +28,16 @@ NAMES = (
 )
 
 
-class SummaryAccumulators(NamedTuple):
-    """momentum and last_params like φ; loss averages [2]; the rest scalars."""
+class Seen(NamedTuple):
+    """Of one tensor: the average gradient, and the weights at the last step."""
 
-    momentum: tuple[Any, ...]
-    last_params: tuple[Any, ...]
+    momentum: Any
+    last_params: Any
+
+
+class Progress(NamedTuple):
+    """Of the whole training: loss averages [2], the rest scalars."""
+
     loss: Any
     initial_loss: Any
     last_log_loss: Any
@@ -44,62 +50,66 @@ class SummaryAccumulators(NamedTuple):
 def make() -> Features:
     """The feature set "summary"."""
 
-    def init(params: PyTree) -> SummaryAccumulators:
+    def init(params: PyTree) -> Memory:
         tensors = acc.leaves(params)
-        xp = namespace(tensors[0])
-        zero = xp.zeros((), dtype=xp.float32)
-        zeros = tuple(xp.zeros_like(leaf) for leaf in tensors)
-        averages = xp.zeros((len(LOSS_DECAYS),), dtype=xp.float32)
-        return SummaryAccumulators(zeros, zeros, averages, *[zero] * 6)
+        first = acc.first(params)
+        averages, zero = zeros((len(LOSS_DECAYS),), first), zeros((), first)
+        blank = [namespace(leaf).zeros_like(leaf) for leaf in tensors]
+        return Memory(
+            tensors=tuple(Seen(leaf, leaf) for leaf in blank),
+            shared=Progress(averages, *[zero] * 6),
+        )
 
-    def update(f: SummaryAccumulators, signal: Signal) -> SummaryAccumulators:
+    def update(f: Memory, signal: Signal) -> Memory:
         xp = namespace(signal.loss)
         params, grads = acc.leaves(signal.params), acc.leaves(signal.grad)
         first = signal.t == 0
         log_loss = _log(signal.loss)
-        moved = [p - q for p, q in zip(params, f.last_params, strict=True)]
-        return SummaryAccumulators(
-            momentum=tuple(
-                0.9 * m + 0.1 * g for m, g in zip(f.momentum, grads, strict=True)
+        moved = [p - q.last_params for p, q in zip(params, f.tensors, strict=True)]
+        then = f.shared
+        return Memory(
+            tensors=tuple(
+                Seen(0.9 * q.momentum + 0.1 * g, p)
+                for p, q, g in zip(params, f.tensors, grads, strict=True)
             ),
-            last_params=tuple(params),
-            loss=acc.average(f.loss, signal.loss, LOSS_DECAYS),
-            initial_loss=xp.where(first, signal.loss, f.initial_loss),
-            last_log_loss=log_loss,
-            log_loss_change=xp.where(first, 0.0, log_loss - f.last_log_loss),
-            square=0.95 * f.square + 0.05 * _dot(grads, grads),
-            update_square=xp.where(first, 0.0, _dot(moved, moved)),
-            update_dot=xp.where(first, 0.0, _dot(moved, grads)),
+            shared=Progress(
+                loss=acc.average(then.loss, signal.loss, LOSS_DECAYS),
+                initial_loss=xp.where(first, signal.loss, then.initial_loss),
+                last_log_loss=log_loss,
+                log_loss_change=xp.where(first, 0.0, log_loss - then.last_log_loss),
+                square=0.95 * then.square + 0.05 * _dot(grads, grads),
+                update_square=xp.where(first, 0.0, _dot(moved, moved)),
+                update_dot=xp.where(first, 0.0, _dot(moved, grads)),
+            ),
         )
 
-    def observe(f: SummaryAccumulators, signal: Signal) -> Observation:
+    def observe(f: Memory, signal: Signal) -> Observation:
         xp = namespace(signal.loss)
         params, grads = acc.leaves(signal.params), acc.leaves(signal.grad)
-        average = f.loss * acc.debias(LOSS_DECAYS, signal.t, signal.loss)
+        momenta, seen = [q.momentum for q in f.tensors], f.shared
+        average = seen.loss * acc.debias(LOSS_DECAYS, signal.t, signal.loss)
         square = _dot(grads, grads)
-        usual = f.square / (1.0 - 0.95 ** (signal.t + 1))
-        alignment = _dot(f.momentum, grads) / (
-            xp.sqrt(_dot(f.momentum, f.momentum) * square) + _TINY
+        usual = seen.square / (1.0 - 0.95 ** (signal.t + 1))
+        alignment = _dot(momenta, grads) / (
+            xp.sqrt(_dot(momenta, momenta) * square) + _TINY
         )
         values = [
             _log(signal.loss),
             _log(average[0]) - _log(average[1]),
-            _log(average[0]) - _log(f.initial_loss),
-            f.log_loss_change,
+            _log(average[0]) - _log(seen.initial_loss),
+            seen.log_loss_change,
             0.5 * _log(square),
             0.5 * _log(_dot(params, params)),
-            0.5 * _log(f.update_square),
+            0.5 * _log(seen.update_square),
             0.5 * (_log(square) - _log(usual)),
             alignment,
             signal.t / signal.horizon,
             xp.log(1.0 * signal.horizon),
             1.0 * (signal.t > 0),
-            0.5 * (_log(f.update_square) - _log(square)),
-            -f.update_dot / (xp.sqrt(f.update_square * square) + _TINY),
+            0.5 * (_log(seen.update_square) - _log(square)),
+            -seen.update_dot / (xp.sqrt(seen.update_square * square) + _TINY),
         ]
-        nothing = xp.zeros((0,), dtype=xp.float32)
-        tensors = tuple(TensorObservation((), nothing, nothing) for _ in params)
-        return Observation(tensors, xp.clip(xp.stack(values), -CLIP, CLIP))
+        return nothing(signal, xp.clip(xp.stack(values), -CLIP, CLIP))
 
     return Features(
         name="summary",

@@ -10,6 +10,7 @@ from opt_gym import plugins
 from opt_gym.records import Signal
 
 PARAMS = (jnp.ones((3, 4)), jnp.linspace(-1.0, 1.0, 4), jnp.full((2, 2, 4, 2), 0.3))
+ROLES = ("kernel", "bias", "kernel")
 ACTION_MAPS = [
     ("update", {}),
     ("direction_magnitude", {}),
@@ -27,6 +28,7 @@ def signal_at(t, seed=0, scale=1.0):
         scale * jax.random.normal(k, p.shape) for k, p in zip(keys, PARAMS, strict=True)
     )
     return Signal(
+        ages=(jnp.int32(t),) * len(PARAMS),
         params=PARAMS,
         grad=grad,
         loss=jnp.float32(1.0 / (t + 1)),
@@ -84,7 +86,7 @@ def test_architectures(name):
     optimizer = learned.make(name)
     theta = optimizer.init_theta(jax.random.key(0))
     features = optimizer.features
-    f, carry = features.init(PARAMS), optimizer.init(theta, PARAMS)
+    f, carry = features.init(PARAMS), optimizer.init(theta, PARAMS, ROLES)
     signal = signal_at(0)
     f = features.update(f, signal)
     after, action = optimizer.step(theta, carry, signal, features.observe(f, signal))
@@ -105,11 +107,13 @@ def test_a_permutation_of_parameters_permutes_updates(name):
     order = jax.random.permutation(jax.random.key(1), 12)
 
     def update(params, grad):
-        signal = signal_at(0)._replace(params=(params,), grad=(grad,))
+        signal = signal_at(0)._replace(
+            params=(params,), grad=(grad,), ages=(jnp.int32(0),)
+        )
         f = optimizer.features.update(optimizer.features.init((params,)), signal)
         observation = optimizer.features.observe(f, signal)
         _, action = optimizer.step(
-            theta, optimizer.init(theta, (params,)), signal, observation
+            theta, optimizer.init(theta, (params,), ("kernel",)), signal, observation
         )
         memory = optimizer.action_map.init((params,))
         return optimizer.action_map.apply(memory, signal, action)[1][0]

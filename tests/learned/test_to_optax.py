@@ -10,6 +10,7 @@ import pytest
 
 import learned
 import opt_gym
+from tests.learned.problems import moving_theta
 
 TASK = {
     "family": "small_mlp",
@@ -21,21 +22,6 @@ TASK = {
 }
 STEPS = 20
 ARCHITECTURES = learned.names()
-
-
-def moving_theta(name):
-    """An optimizer and a θ at which every part of it acts (nominal starts as Adam)."""
-    optimizer = learned.make(name)
-    theta = optimizer.init_theta(jax.random.key(1))
-    if name == "nominal":
-        leaves, structure = jax.tree.flatten(theta)
-        keys = jax.random.split(jax.random.key(2), len(leaves))
-        moved = [
-            leaf + 0.05 * jax.random.normal(k, leaf.shape)
-            for leaf, k in zip(leaves, keys, strict=True)
-        ]
-        theta = jax.tree.unflatten(structure, moved)
-    return optimizer, theta
 
 
 @pytest.mark.parametrize("name", ARCHITECTURES)

@@ -1,0 +1,129 @@
+"""A tiny network on Adafactor's statistics, decays included in θ: "small_fc" of Metz 2022.
+
+    (d, m) = MLP(28 scaled features of a parameter, 11 times)    39 -> 4 -> 4 -> 2, relu
+    Δφ = −0.001 · d · exp(0.001 · m)                 (action map "direction_magnitude")
+    β = 1 − exp(10 · (log(1 − β₀)/10 + δ)), δ of θ, 0 at first, for the seven averages
+
+Features, in the order of the published code, in `opt_gym/features/adafactor.py`. With
+hidden = 4 these are 190 weights and 7 decays; the checkpoints that people use (PyLO, μLO) are
+of hidden = 32 and step_multiplier = 0.01. Initialized as Haiku does: truncated normal of
+standard deviation 1/√fan_in (cut at two of them, not corrected), zero biases.
+
+The observation that an agent would see of it is empty, for its averages depend on θ and are
+in its carry; the feature set "adafactor" is the same with the decays it starts from.
+"""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray, PyTree
+
+from learned.architectures._networks import perceptron, perceptron_theta
+from opt_gym import plugins
+from opt_gym.array_namespace import namespace
+from opt_gym.features import adafactor
+from opt_gym.features._accumulators import leaves, like
+from opt_gym.features.mlp import times
+from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal, Spec
+
+
+def make(
+    hidden: int = 4,
+    num_layers: int = 2,
+    time_clamp: int | None = None,
+    step_multiplier: float = 0.001,
+    exp_multiplier: float = 0.001,
+) -> LearnedOptimizer:
+    """The learned optimizer "adafactor_mlp".
+
+    Args:
+        hidden: units of a hidden layer.
+        num_layers: hidden layers.
+        time_clamp: the largest t that the time features show; None for no limit.
+        step_multiplier, exp_multiplier: constants of the action map.
+
+    Raises:
+        ValueError: hidden or num_layers < 1.
+    """
+    if min(hidden, num_layers) < 1:
+        raise ValueError(
+            f"hidden and num_layers must be >= 1, got {hidden} and {num_layers}"
+        )
+    constants = {"step_multiplier": step_multiplier, "exp_multiplier": exp_multiplier}
+
+    def init_theta(key: PRNGKeyArray) -> PyTree:
+        rows, shared = len(adafactor.ROW_NAMES), len(adafactor.TIME_SCALES)
+        offsets = adafactor.constants(jnp.zeros(()))
+        return {
+            "decays": {
+                name: jnp.zeros_like(decays)
+                for name, decays in offsets._asdict().items()
+            },
+            "net": perceptron_theta(key, rows, shared, (*[hidden] * num_layers, 2)),
+        }
+
+    def init(theta: PyTree, params: PyTree, roles: tuple[str, ...]) -> Memory:
+        return Memory(tuple(adafactor.start(leaf) for leaf in leaves(params)))
+
+    def step(
+        theta: PyTree, carry: Memory, signal: Signal, observation: Observation
+    ) -> tuple[Memory, tuple]:
+        decays = _decays(theta["decays"], signal.loss)
+        clock = times(signal, adafactor.TIME_SCALES, time_clamp)
+        moments, directions, magnitudes = [], [], []
+        for param, grad, before in zip(
+            leaves(signal.params), leaves(signal.grad), carry.tensors, strict=True
+        ):
+            after = adafactor.follow(before, grad, decays)
+            seen = adafactor.look(param, grad, after)
+            direction, magnitude = perceptron(theta["net"], seen, param, clock)
+            moments.append(after)
+            directions.append(direction)
+            magnitudes.append(magnitude)
+        action: Any = (like(signal.params, directions), like(signal.params, magnitudes))
+        return Memory(tuple(moments)), action
+
+    return LearnedOptimizer(
+        name="adafactor_mlp",
+        config={
+            "hidden": hidden,
+            "num_layers": num_layers,
+            "time_clamp": time_clamp,
+            **constants,
+        },
+        features=plugins.build("features", "none"),
+        action_map=plugins.build("action", "direction_magnitude", constants),
+        needs=(),
+        trained_horizon=None,
+        init_theta=init_theta,
+        init=init,
+        step=step,
+    )
+
+
+def _decays(offsets: Any, like: Any) -> adafactor.Decays:
+    xp = namespace(like)
+
+    def decay(start: Any, offset: Any) -> Any:
+        return 1.0 - xp.exp(10.0 * (xp.log(1.0 - start) / 10.0 + offset))
+
+    starts = adafactor.constants(like)._asdict()
+    return adafactor.Decays(
+        **{name: decay(start, offsets[name]) for name, start in starts.items()}
+    )
+
+
+SPEC = Spec(
+    kind="architecture",
+    name="adafactor_mlp",
+    make=make,
+    config={
+        "hidden": 4,
+        "num_layers": 2,
+        "time_clamp": None,
+        "step_multiplier": 0.001,
+        "exp_multiplier": 0.001,
+    },
+    source="Metz et al. 2022, arXiv:2203.11860; google/learned_optimization, "
+    "learned_optimizers/adafac_mlp_lopt.py",
+)

@@ -1,0 +1,65 @@
+"""One step of a learned optimizer outside of an environment: signal in, Δφ out.
+
+The same pure functions as in the environment, in the same order: the features' update,
+observe, step, action map. Written for jax.numpy and torch, as they are.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import PyTree
+
+from opt_gym.records import LearnedOptimizer, Memory, Signal
+
+
+class Memories(NamedTuple):
+    """All that a learned optimizer remembers: of its features, its carry, its action map."""
+
+    features: Memory
+    carry: Memory
+    action: Memory
+
+
+def begin(
+    learned_optimizer: LearnedOptimizer,
+    theta: PyTree,
+    params: PyTree,
+    roles: tuple[str, ...],
+) -> Memories:
+    """Before the first step; params are float32, roles one a tensor."""
+    return Memories(
+        features=learned_optimizer.features.init(params),
+        carry=learned_optimizer.init(theta, params, roles),
+        action=learned_optimizer.action_map.init(params),
+    )
+
+
+def advance(
+    learned_optimizer: LearnedOptimizer,
+    theta: PyTree,
+    memories: Memories,
+    signal: Signal,
+) -> tuple[Memories, PyTree]:
+    """(memories after the step, Δφ)."""
+    f = learned_optimizer.features.update(memories.features, signal)
+    observation = learned_optimizer.features.observe(f, signal)
+    carry, action = learned_optimizer.step(theta, memories.carry, signal, observation)
+    a, deltas = learned_optimizer.action_map.apply(memories.action, signal, action)
+    return Memories(f, carry, a), deltas
+
+
+def roles_of(params: PyTree) -> tuple[str, ...]:
+    """What each tensor of a user's φ is: by its name in Flax's words, else by its rank."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
+    return tuple(_role(path, leaf) for path, leaf in leaves)
+
+
+def _role(path: tuple[Any, ...], leaf: Any) -> str:
+    name = getattr(path[-1], "key", "") if path else ""
+    known = {
+        "kernel": "kernel",
+        "bias": "bias",
+        "embedding": "embedding",
+        "scale": "norm",
+    }
+    return known.get(name, "kernel" if leaf.ndim >= 2 else "bias")

@@ -1,0 +1,97 @@
+"""Two small networks in JAX's layout and in torch's, with real gradients."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import learned
+
+
+def moving_theta(name: str) -> tuple[Any, Any]:
+    """An optimizer and a θ at which every part of it acts (some start as Adam)."""
+    optimizer = learned.make(name)
+    theta = optimizer.init_theta(jax.random.key(1))
+    if set(theta) == set(optimizer.config) & set(theta) and theta:
+        return optimizer, theta  # hand-designed: θ is its hyperparameters
+    leaves, structure = jax.tree.flatten(theta)
+    keys = jax.random.split(jax.random.key(2), len(leaves))
+    moved = [
+        leaf + 0.05 * jax.random.normal(k, leaf.shape)
+        for leaf, k in zip(leaves, keys, strict=True)
+    ]
+    return optimizer, jax.tree.unflatten(structure, moved)
+
+
+class Network(NamedTuple):
+    """Parameters by name, and their loss (key, params) on a batch drawn from the key."""
+
+    params: dict[str, Any]
+    loss: Any
+
+
+def perceptron() -> Network:
+    """8 -> 16 -> 3 on random inputs."""
+    keys = jax.random.split(jax.random.key(0), 2)
+    params = {
+        "0.kernel": 0.4 * jax.random.normal(keys[0], (8, 16)),
+        "0.bias": jnp.zeros(16),
+        "1.kernel": 0.3 * jax.random.normal(keys[1], (16, 3)),
+        "1.bias": jnp.zeros(3),
+    }
+
+    def loss(key: Any, params: Any) -> Any:
+        x = jax.random.normal(key, (32, 8))
+        h = jnp.tanh(x @ params["0.kernel"] + params["0.bias"])
+        out = h @ params["1.kernel"] + params["1.bias"]
+        return jnp.mean((out - jnp.sin(3 * x[:, :3])) ** 2)
+
+    return Network(params, loss)
+
+
+def convnet() -> Network:
+    """Two convolutions and a linear layer on random 8x8 images."""
+    keys = jax.random.split(jax.random.key(1), 3)
+    params = {
+        "0.kernel": 0.3 * jax.random.normal(keys[0], (3, 3, 2, 4)),
+        "0.bias": jnp.zeros(4),
+        "1.kernel": 0.2 * jax.random.normal(keys[1], (3, 3, 4, 6)),
+        "1.bias": jnp.zeros(6),
+        "2.kernel": 0.3 * jax.random.normal(keys[2], (6, 3)),
+        "scale": jnp.ones(()),
+    }
+
+    def loss(key: Any, params: Any) -> Any:
+        x = jax.random.normal(key, (16, 8, 8, 2))
+        h = x
+        for layer in "01":
+            h = jax.lax.conv_general_dilated(
+                h,
+                params[f"{layer}.kernel"],
+                (2, 2),
+                "SAME",
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            )
+            h = jax.nn.relu(h + params[f"{layer}.bias"])
+        out = params["scale"] * jnp.mean(h, axis=(1, 2)) @ params["2.kernel"]
+        labels = jnp.argmax(jnp.mean(x, axis=(1, 2)), axis=1)
+        return -jnp.mean(jax.nn.log_softmax(out)[jnp.arange(16), labels])
+
+    return Network(params, loss)
+
+
+def to_torch_layout(array: Any) -> np.ndarray:
+    """[*window, in, out] as torch has it, [out, in, *window]."""
+    array = np.asarray(array)
+    if array.ndim < 2:
+        return array.copy()
+    window = range(array.ndim - 2)
+    return np.ascontiguousarray(array.transpose(array.ndim - 1, array.ndim - 2, *window))
+
+
+def to_jax_layout(array: np.ndarray) -> np.ndarray:
+    """The way back."""
+    if array.ndim < 2:
+        return array
+    return array.transpose(*range(2, array.ndim), 1, 0)
