@@ -150,8 +150,7 @@ def provisional(
     """Initial = mean loss over reset keys 0 to 4, one batch each; best = the loss's floor."""
     split = "valid_outer" if objective == "valid" else "train"
 
-    @partial(jax.jit, compiler_options=strategy.compiler_options())
-    def initial_loss(seed: Any, data: Data) -> Any:
+    def initial_loss(data: Data, seed: Any) -> Any:
         k_init, k_batch, k_loss, k_corrupt = jax.random.split(jax.random.key(seed), 4)
         params, instance = task.init(k_init, data)
         batch = task.sample_batch(k_batch, data, instance, split)
@@ -160,8 +159,13 @@ def provisional(
             batch = batch._replace(inputs=inputs)
         return task.loss(k_loss, params, instance, batch)[0]
 
-    losses = [initial_loss(jnp.uint32(seed), data) for seed in range(PROVISIONAL_KEYS)]
-    initial = float(np.mean(losses))
+    # One call, so that the data is handed over once.
+    @partial(jax.jit, compiler_options=strategy.compiler_options())
+    def initial_losses(data: Data) -> Any:
+        seeds = jnp.arange(PROVISIONAL_KEYS, dtype=jnp.uint32)
+        return jax.lax.map(partial(initial_loss, data), seeds)
+
+    initial = float(np.mean(initial_losses(data)))
     if not np.isfinite(initial):
         initial = task.loss_floor + 1.0
     best = min(task.loss_floor, initial - 1e-8 - 1e-6 * abs(initial))
