@@ -204,7 +204,7 @@ class Core:
 
     def _row(self, state: EnvState, outcome: dict[str, Any]) -> Rows:
         _, observation = self.env.observe(state)
-        array = to_array(self.layout, observation)
+        array = to_array(self.layout, observation, state.dead)
         known = {
             "train_loss": state.loss,
             "inner_step": state.t,
@@ -217,7 +217,7 @@ class Core:
         ]
         return Rows(
             state._replace(key=jax.random.key_data(state.key)),
-            jnp.where(state.dead, 0.0, array),
+            array,
             jnp.stack(numbers),
         )
 

@@ -5,15 +5,23 @@ other; at level "tensor" row j is tensor j; at level "global" there is one flat 
 """
 
 import math
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, PyTree
+from jaxtyping import Array, Bool, Float, PyTree
 
 from opt_gym.records import Env, Observation, TensorObservation
 
 _TINY = 1e-12
+
+_LARGE = 2**24
+"""Numbers of an observation above which it is written in place, piece by piece."""
+
+_PIECE = 2**14
+"""Rows of a piece."""
 
 
 class Segment(NamedTuple):
@@ -88,7 +96,9 @@ def make_layout(env: Env, params: PyTree) -> Layout:
     )
 
 
-def to_array(layout: Layout, observation: Observation) -> Float[Array, "..."]:
+def to_array(
+    layout: Layout, observation: Observation, hidden: Bool[Array, ""] | bool = False
+) -> Float[Array, "..."]:
     """An observation as one array.
 
     Shapes: [n, F] at level "parameter": raw features times their scale, then the tensor's
@@ -96,16 +106,28 @@ def to_array(layout: Layout, observation: Observation) -> Float[Array, "..."]:
     mean square of every raw feature over the tensor, then the same numbers; [s] at level
     "global": the shared numbers.
 
-    A number that is not finite (a square that overflowed) is shown as 0.
+    A number that is not finite (a square that overflowed) is shown as 0, and all of them
+    where the observation is `hidden`.
     """
+
+    def shown(array: Array) -> Array:
+        return jnp.where(jnp.isfinite(array) & ~jnp.asarray(hidden), array, 0.0)
+
     if layout.level == "global":
-        return _finite(observation.numbers)
-    rows_of = _scaled_rows if layout.level == "parameter" else _log_sizes
-    rows = [
-        _with_numbers(rows_of(tensor, shape), tensor.numbers)
-        for tensor, shape in zip(observation.tensors, layout.shapes, strict=True)
-    ]
-    return _finite(_with_numbers(jnp.concatenate(rows), observation.numbers))
+        return shown(observation.numbers)
+    each = list(zip(observation.tensors, layout.shapes, strict=True))
+    if math.prod(layout.observation_shape) <= _LARGE:
+        matrices = [
+            _matrix(layout.level, tensor, shape, observation.numbers)
+            for tensor, shape in each
+        ]
+        return shown(jnp.concatenate(matrices))
+    # The axis of one is what a batch of one row wants: without it XLA makes the last piece
+    # and the new axis one operation, which is not in place and copies all.
+    array = jnp.zeros((1, *layout.observation_shape))
+    for (tensor, shape), segment in zip(each, layout.segments, strict=True):
+        array = _write(array, layout, tensor, shape, segment.start, observation, shown)
+    return array[0]
 
 
 def to_action(layout: Layout, array: Float[Array, "..."]) -> tuple:
@@ -126,6 +148,66 @@ def _like_params(layout: Layout, column: Float[Array, " n"]) -> Any:
     return jax.tree.unflatten(layout.structure, leaves)
 
 
+def _matrix(
+    level: str,
+    tensor: TensorObservation,
+    shape: tuple[int, ...],
+    shared: Float[Array, " s"],
+) -> Float[Array, "rows F"]:
+    """The rows of one tensor, complete."""
+    rows = _scaled_rows(tensor, shape) if level == "parameter" else _log_sizes(tensor)
+    numbers = jnp.concatenate([tensor.numbers, shared])
+    repeated = jnp.broadcast_to(numbers, (rows.shape[0], len(numbers)))
+    return jnp.concatenate([rows, repeated], axis=1)
+
+
+def _write(
+    array: Float[Array, "1 n F"],
+    layout: Layout,
+    tensor: TensorObservation,
+    shape: tuple[int, ...],
+    start: int,
+    observation: Observation,
+    shown: Callable[[Array], Array],
+) -> Float[Array, "1 n F"]:
+    """Writes the rows of one tensor into an array that is too large to be put together.
+
+    Piece by piece, in place: what 30 million weights show is 4 GB, and each copy of it
+    would be seconds of new memory.
+    """
+
+    def put(array: Array, tensor: TensorObservation, shape: Any, row: Any) -> Array:
+        piece = shown(_matrix(layout.level, tensor, shape, observation.numbers))
+        zero = jnp.int32(0)
+        return jax.lax.dynamic_update_slice(
+            array, piece[None], (zero, jnp.int32(row), zero)
+        )
+
+    size, length = math.prod(shape), shape[0] if shape else 1
+    step = max(1, _PIECE * length // size)
+    if layout.level != "parameter" or step >= length:
+        return put(array, tensor, shape, start)
+
+    def body(index: Any, array: Array) -> Array:
+        # The last piece begins earlier, so that all have one shape.
+        first = jnp.minimum(index * step, length - step)
+        sources = tuple(_cut(x, len(shape), first, step) for x in tensor.sources)
+        part = replace(tensor, sources=sources)
+        return put(
+            array, part, (step, *shape[1:]), start + first * (size // length)
+        )
+
+    return jax.lax.fori_loop(0, -(-length // step), body, array)
+
+
+def _cut(source: Array, ndim: int, first: Any, step: int) -> Array:
+    """A slice along the tensor's first axis, where the source has it."""
+    axis = source.ndim - ndim
+    if axis < 0 or source.shape[axis] == 1:
+        return source
+    return jax.lax.dynamic_slice_in_dim(source, first, step, axis)
+
+
 def _scaled_rows(
     tensor: TensorObservation, shape: tuple[int, ...]
 ) -> Float[Array, "n f"]:
@@ -139,25 +221,12 @@ def _scaled_rows(
     return (jnp.concatenate(blocks) * tensor.scale[:, None]).T
 
 
-def _log_sizes(
-    tensor: TensorObservation, shape: tuple[int, ...]
-) -> Float[Array, "1 f"]:
+def _log_sizes(tensor: TensorObservation) -> Float[Array, "1 f"]:
     sizes = [
         0.5 * jnp.log(jnp.mean(block**2, axis=tuple(range(1, block.ndim))) + _TINY)
         for block in tensor.blocks
     ]
     return jnp.concatenate([jnp.zeros((0,)), *sizes])[None]
-
-
-def _with_numbers(
-    rows: Float[Array, "n f"], numbers: Float[Array, " q"]
-) -> Float[Array, "n g"]:
-    repeated = jnp.broadcast_to(numbers, (rows.shape[0], numbers.shape[0]))
-    return jnp.concatenate([rows, repeated], axis=1)
-
-
-def _finite(array: Array) -> Array:
-    return jnp.where(jnp.isfinite(array), array, 0.0)
 
 
 def _columns(level: str, env: Env) -> tuple[str, ...]:
