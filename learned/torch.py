@@ -380,10 +380,10 @@ class _View:
         rate = self.group["lr"] * factor
         delta = delta if isinstance(rate, float) and rate == 1.0 else rate * delta
         delta = torch.where(usable, delta, 0.0)
-        self.param.add_(delta.permute(*_inverse(self.axes)).to(self.param.dtype))
+        self.param.add_(delta.permute(_inverse(self.axes)).to(self.param.dtype))
 
     def _seen(self, tensor: Any) -> torch.Tensor:
-        return tensor.detach().float().permute(*self.axes)
+        return tensor.detach().float().permute(self.axes)
 
 
 def _axes(role: str, ndim: int) -> tuple[int, ...]:

@@ -43,8 +43,8 @@ def perceptron() -> Network:
 
     def loss(key: Any, params: Any) -> Any:
         x = jax.random.normal(key, (32, 8))
-        h = jnp.tanh(x @ params["0.kernel"] + params["0.bias"])
-        out = h @ params["1.kernel"] + params["1.bias"]
+        h = jnp.tanh(x @ params["0.kernel"] + params["0.bias"][None])
+        out = h @ params["1.kernel"] + params["1.bias"][None]
         return jnp.mean((out - jnp.sin(3 * x[:, :3])) ** 2)
 
     return Network(params, loss)
@@ -73,7 +73,7 @@ def convnet() -> Network:
                 "SAME",
                 dimension_numbers=("NHWC", "HWIO", "NHWC"),
             )
-            h = jax.nn.relu(h + params[f"{layer}.bias"])
+            h = jax.nn.relu(h + params[f"{layer}.bias"][None, None, None])
         out = params["scale"] * jnp.mean(h, axis=(1, 2)) @ params["2.kernel"]
         labels = jnp.argmax(jnp.mean(x, axis=(1, 2)), axis=1)
         return -jnp.mean(jax.nn.log_softmax(out)[jnp.arange(16), labels])
