@@ -29,7 +29,7 @@ def stats(
     fresh batches; more steps are timed where they are short. A row of the table is written
     as a task ends, and tasks that have one are skipped, so it can be interrupted and
     repeated. A task that fails, dies or takes too long has a row that says so. All 1,299
-    tasks of TaskSet take about an hour with 2 workers on 2 cores.
+    tasks of TaskSet take about half an hour with 2 workers on 2 cores.
 
     Try:
       opt-gym stats --workers 2                       all of TaskSet
