@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from learned.on_your_model import compare_on
 from learned.opt_list import opt_list
 from learned.theta_file import load, save
 from learned.to_optax import scale_by_learned, to_optax
@@ -9,6 +10,7 @@ from opt_gym import plugins
 from opt_gym.records import LearnedOptimizer
 
 __all__ = [
+    "compare_on",
     "load",
     "make",
     "names",

@@ -23,11 +23,20 @@ DECAYS = (None, "cosine")
 
 
 class LearnedState(NamedTuple):
-    """t: updates done; skipped: gradients that were not finite; memories: all else."""
+    """What `update` remembers.
+
+    Attributes:
+        t: updates done.
+        skipped: gradients that were not finite.
+        tensors: φ with what is remembered of a tensor in place of the tensor, so that
+            `optax.tree.map_params` finds it.
+        shared: what belongs to all of them.
+    """
 
     t: Int[Array, ""]
     skipped: Int[Array, ""]
-    memories: policy.Memories
+    tensors: PyTree
+    shared: PyTree
 
 
 def to_optax(
@@ -170,7 +179,7 @@ def _direction(
             )
         memories = policy.begin(learned_optimizer, theta, _float32(params), known)
         zero = jnp.zeros((), jnp.int32)
-        return LearnedState(zero, zero, memories)
+        return LearnedState(zero, zero, *_pack(params, memories))
 
     def update(
         updates: PyTree,
@@ -210,16 +219,28 @@ def _direction(
         if warn and trained is not None:
             _warn_beyond(learned_optimizer.name, state.t, trained)
         usable = _all_finite((signal.grad, signal.loss if "loss" in needs else 0.0))
-        memories, deltas = policy.advance(
-            learned_optimizer, theta, state.memories, signal
-        )
-        stepped = LearnedState(state.t + 1, state.skipped, memories)
+        memories = _unpack(params, state)
+        memories, deltas = policy.advance(learned_optimizer, theta, memories, signal)
+        packed = _pack(params, memories)
+        stepped = LearnedState(state.t + 1, state.skipped, *packed)
         kept = state._replace(skipped=state.skipped + 1)
         state = jax.tree.map(lambda a, b: jnp.where(usable, a, b), stepped, kept)
         deltas = jax.tree.map(lambda d: jnp.where(usable, d, 0.0), deltas)
         return deltas, state
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _pack(params: PyTree, memories: policy.Memories) -> tuple[PyTree, PyTree]:
+    """`tensors` and `shared` of a state."""
+    structure = jax.tree.structure(params)
+    tensors, shared = policy.split(memories, structure.num_leaves)
+    return jax.tree.unflatten(structure, tensors), shared
+
+
+def _unpack(params: PyTree, state: LearnedState) -> policy.Memories:
+    tensors = jax.tree.structure(params).flatten_up_to(state.tensors)
+    return policy.join(tensors, state.shared)
 
 
 def _warn_beyond(name: str, t: Int[Array, ""], trained: int) -> None:

@@ -7,9 +7,11 @@ A step is the maths of the environment and of `to_optax`, the same lines of code
 shown to it with their axes as JAX has them: a kernel [out, in, *window] as [*window, in, out].
 """
 
+import copy
 import hashlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +20,11 @@ import numpy as np
 import torch
 from jaxtyping import PyTree
 
-from learned import theta_file
+from learned import _contest, theta_file
 from learned.to_optax import DECAYS, beyond, planned_horizon
 from opt_gym import policy
 from opt_gym.plugins import unknown
-from opt_gym.records import LearnedOptimizer, Memory, Signal
+from opt_gym.records import LearnedOptimizer, Signal
 
 EXTRA = "learned_optimizer"
 """The key of `state_dict` for what belongs to no single parameter."""
@@ -54,6 +56,7 @@ class LearnedOptim(torch.optim.Optimizer):
         horizon: int | None = None,
         decay: str | None = None,
         maximize: bool = False,
+        warn: bool = True,
     ) -> None:
         """An optimizer of parameters, groups or named parameters.
 
@@ -68,6 +71,7 @@ class LearnedOptim(torch.optim.Optimizer):
             horizon: the planned number of steps; by default the one θ was trained for.
             decay: "cosine": lr falls to 0 over the horizon, as half a cosine.
             maximize: go up instead of down.
+            warn: once, at the first step beyond the horizon θ was trained for.
 
         Raises:
             ValueError: a negative lr or weight decay, an unknown role or decay, a horizon
@@ -81,6 +85,7 @@ class LearnedOptim(torch.optim.Optimizer):
             raise ValueError(unknown("decay", str(decay), [str(d) for d in DECAYS]))
         self.horizon = planned_horizon(self.learned_optimizer, horizon, decay)
         self.decay = decay
+        self._warn = warn
         self.theta_digest = _digest(self.learned_optimizer, theta)
         self._theta = jax.tree.map(lambda leaf: torch.tensor(np.asarray(leaf)), theta)
         self._theta_on: dict[torch.device, PyTree] = {}
@@ -229,7 +234,7 @@ class LearnedOptim(torch.optim.Optimizer):
 
     def _warn_beyond(self) -> None:
         trained = self.learned_optimizer.trained_horizon
-        if trained is not None and self._calls == trained:
+        if self._warn and self._calls == trained:
             message = beyond(self.learned_optimizer.name, trained)
             warnings.warn(message, stacklevel=5)
 
@@ -249,13 +254,7 @@ class LearnedOptim(torch.optim.Optimizer):
             _unflatten(self._trees[view.param], self.state[view.param])
             for view in views
         ]
-        shared = _unflatten(self._shared_tree, self._shared)
-        return policy.Memories(
-            *(
-                Memory(_column(tensors, index), shared[index])
-                for index in range(len(_MEMORIES))
-            )
-        )
+        return policy.join(tensors, _unflatten(self._shared_tree, self._shared))
 
     def _start(self, theta: PyTree, views: list["_View"]) -> None:
         begun = policy.begin(
@@ -264,15 +263,13 @@ class LearnedOptim(torch.optim.Optimizer):
             [view.value for view in views],
             tuple(view.role for view in views),
         )
-        for index, view in enumerate(views):
-            tree = tuple(
-                memory.tensors[index] if memory.tensors else () for memory in begun
-            )
+        tensors, shared = policy.split(begun, len(views))
+        for view, tree in zip(views, tensors, strict=True):
             self._trees[view.param], values = _flatten(tree)
             if not self.state[view.param]:
                 step = torch.zeros((), dtype=torch.int64, device=view.param.device)
                 self.state[view.param] = {"step": step, **values}
-        self._shared_tree, values = _flatten(tuple(memory.shared for memory in begun))
+        self._shared_tree, values = _flatten(shared)
         if not self._shared:
             zero = torch.zeros((), dtype=torch.int64, device=views[0].param.device)
             self._shared = {"t": zero, "skipped": zero, **values}
@@ -301,13 +298,11 @@ class LearnedOptim(torch.optim.Optimizer):
         usable: torch.Tensor,
     ) -> None:
         after = _where(usable, after, before)
-        for index, view in enumerate(views):
-            tree = tuple(
-                memory.tensors[index] if memory.tensors else () for memory in after
-            )
+        tensors, shared = policy.split(after, len(views))
+        for view, tree in zip(views, tensors, strict=True):
             self.state[view.param].update(_flatten(tree)[1])
             self.state[view.param]["step"] = self.state[view.param]["step"] + usable
-        self._shared.update(_flatten(tuple(memory.shared for memory in after))[1])
+        self._shared.update(_flatten(shared)[1])
 
     def _decay_factor(self) -> Any:
         if self.decay is None:
@@ -339,6 +334,93 @@ def param_groups(model: torch.nn.Module, **options: Any) -> list[dict[str, Any]]
         {"params": params, "role": role, "axes": axes, **options}
         for (role, axes), params in found.items()
     ]
+
+
+def compare_on(
+    model: torch.nn.Module,
+    loss: Callable[[torch.nn.Module, Any], torch.Tensor],
+    batches: Any,
+    *,
+    optimizers: dict[str, Any] | None = None,
+    budget_s: float = 120.0,
+) -> _contest.Contest:
+    """Trains copies of a model with several optimizers, and says how they fared.
+
+        contest = compare_on(model, lambda model, batch: ..., batches)
+        print(contest.table()); contest.plot("contest.png")
+
+    Args:
+        model: where all of them begin; not changed.
+        loss: (model, batch) -> loss.
+        batches: a function of the step, a sequence, or an iterable (its first 1,000).
+        optimizers: by name a function parameters -> optimizer, a bundled name or path of a θ
+            file, or (learned optimizer, θ); by default the bundled "nominal_small" and AdamW
+            with its usual learning rates. A learned one that has more steps than it was
+            trained for gets a cosine decay over them.
+        budget_s: seconds for everything.
+
+    Raises:
+        ValueError: no optimizers, no batches, or too short a budget.
+    """
+    batch_at = _contest.kept(batches)
+    chosen = _usual() if optimizers is None else optimizers
+    return _contest.run(
+        {
+            name: partial(_contestant, optimizer, model, loss, batch_at)
+            for name, optimizer in chosen.items()
+        },
+        budget_s,
+    )
+
+
+def _usual() -> dict[str, Any]:
+    rates = {
+        f"adamw {rate:g}": partial(torch.optim.AdamW, lr=rate)
+        for rate in _contest.USUAL_RATES
+    }
+    return {_contest.LEARNED: _contest.LEARNED, **rates}
+
+
+def _contestant(
+    optimizer: Any,
+    model: torch.nn.Module,
+    loss: Callable[[torch.nn.Module, Any], torch.Tensor],
+    batch_at: Callable[[int], Any],
+    num_steps: int,
+) -> _contest.Contestant:
+    model = copy.deepcopy(model)
+    if callable(optimizer):
+        chosen = optimizer(model.parameters())
+    else:
+        lopt, theta = (
+            theta_file.load(optimizer) if isinstance(optimizer, str | Path) else optimizer
+        )
+        chosen = LearnedOptim(
+            param_groups(model),
+            (lopt, theta),
+            horizon=num_steps,
+            decay=_contest.decay_for(lopt, num_steps),
+            warn=False,
+        )
+
+    def step(number: int) -> float:
+        def closure() -> torch.Tensor:
+            chosen.zero_grad()
+            value = loss(model, batch_at(number))
+            value.backward()
+            return value
+
+        return float(chosen.step(closure).detach())
+
+    def state_bytes() -> int:
+        tensors = [
+            leaf
+            for leaf in jax.tree.leaves(chosen.state_dict())
+            if isinstance(leaf, torch.Tensor)
+        ]
+        return sum(tensor.nbytes for tensor in tensors)
+
+    return _contest.Contestant(step, state_bytes)
 
 
 def _kind(
@@ -459,10 +541,6 @@ def _unflatten(tree: Any, values: dict[str, torch.Tensor]) -> tuple[PyTree, ...]
     return tuple(built[name] for name in _MEMORIES)
 
 
-def _column(tensors: list[tuple[PyTree, ...]], index: int) -> tuple[PyTree, ...]:
-    return tuple(tensor[index] for tensor in tensors)
-
-
 def _digest(learned_optimizer: LearnedOptimizer, theta: PyTree) -> str:
     """The first 16 hex digits of a SHA-256 of the architecture, its config and θ."""
     digest = hashlib.sha256(
@@ -473,4 +551,4 @@ def _digest(learned_optimizer: LearnedOptimizer, theta: PyTree) -> str:
     return digest.hexdigest()[:16]
 
 
-__all__ = ["LearnedOptim", "param_groups"]
+__all__ = ["LearnedOptim", "compare_on", "param_groups"]

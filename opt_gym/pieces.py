@@ -34,6 +34,30 @@ def elementwise(
     return out
 
 
+def elementwise_and_means(
+    fn: Callable[..., tuple[Any, Any]], sources: Sequence[Any], like: Any, num: int
+) -> tuple[Any, Any]:
+    """(a [num, *shape], the means of b over the tensor [k]), in pieces where that pays.
+
+    Args:
+        fn: sources -> (a [num, *axes], b [k, *axes]), as `fn` of `elementwise`.
+        sources, like, num: as those of `elementwise`.
+    """
+
+    def means(b: Any) -> Any:
+        return namespace(b).mean(b, axis=tuple(range(1, b.ndim)))
+
+    if not _pays(like):
+        a, b = fn(*sources)
+        return a, means(b)
+    out, mean = zeros_over(num, like), 0.0
+    for share, cut in _pieces(like):
+        a, b = fn(*map(cut, sources))
+        cut(out).copy_(a)
+        mean = mean + share * means(b)
+    return out, mean
+
+
 def mean_squares(
     rows: Callable[..., tuple[Any, ...]], sources: Sequence[Any], like: Any
 ) -> Any:

@@ -4,6 +4,7 @@ The same pure functions as in the environment, in the same order: the features' 
 observe, step, action map. Written for jax.numpy and torch, as they are.
 """
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -46,6 +47,28 @@ def advance(
     carry, action = learned_optimizer.step(theta, memories.carry, signal, observation)
     a, deltas = learned_optimizer.action_map.apply(memories.action, signal, action)
     return Memories(f, carry, a), deltas
+
+
+def split(memories: Memories, count: int) -> tuple[list[tuple], tuple]:
+    """(for each of `count` tensors what is remembered of it, what is shared).
+
+    Both as (features', carry's, action map's), for who keeps memory with its tensor.
+    """
+    tensors = [
+        tuple(memory.tensors[i] if memory.tensors else () for memory in memories)
+        for i in range(count)
+    ]
+    return tensors, tuple(memory.shared for memory in memories)
+
+
+def join(tensors: Sequence[tuple], shared: tuple) -> Memories:
+    """The way back."""
+    return Memories(
+        *(
+            Memory(tuple(tensor[part] for tensor in tensors), shared[part])
+            for part in range(len(shared))
+        )
+    )
 
 
 def roles_of(params: PyTree) -> tuple[str, ...]:

@@ -83,6 +83,33 @@ def perceptron(
     return pieces.elementwise(net, tensor.sources, like, outputs)
 
 
+def perceptron_and_means(
+    theta: Any, tensor: TensorObservation, like: Any, shared: Any, num: int
+) -> tuple[Any, Any]:
+    """The first `num` outputs of every parameter, and the means of the others over them.
+
+    Shapes: [num, *shape] and [outputs − num]. The last layer is linear, so the means are what
+    it makes of the mean of its inputs: those outputs are never computed one by one.
+
+    Args:
+        theta: see `perceptron_theta`; at least one hidden layer.
+        tensor, like, shared: as those of `perceptron`.
+        num: see above.
+    """
+    weights = theta["w_rows"] * tensor.scale[None]
+    bias = theta["b"] + theta["w_shared"] @ shared
+    *middle, last = theta["rest"]
+
+    def net(*sources: Any) -> tuple[Any, Any]:
+        h = relu(first_layer(weights, bias, tensor.rows(*sources)))
+        for layer in middle:
+            h = relu(affine(layer["w"], h, layer["b"]))
+        return _array(affine(last["w"][:num], h, last["b"][:num])), _array(h)
+
+    outputs, mean = pieces.elementwise_and_means(net, tensor.sources, like, num)
+    return outputs, last["w"][num:] @ mean + last["b"][num:]
+
+
 def first_layer(weights: Any, bias: Any, blocks: Sequence[Any]) -> Any:
     """weights @ features + bias: [h, *shape], or a list of h arrays where that is faster.
 

@@ -166,15 +166,17 @@ def look(param: Any, grad: Any, moments: Moments) -> TensorObservation:
         sources = (param, grad, *moments[:3])
     else:
         rows = _factored_rows
-        # The factor's parts, one number a row and one a column.
-        axis = 1 + factored_axes(tuple(param.shape))[0]  # pyright: ignore[reportOptionalSubscript]
-        xp = namespace(grad)
-        mean = xp.mean(moments.rows, axis=axis, keepdims=True)
-        row_factor = _floored_rsqrt(moments.rows / (mean + _FLOOR))
-        column_factor = _floored_rsqrt(moments.columns)
-        sources = (param, grad, *moments, row_factor, column_factor)
+        sources = (param, grad, *moments, *factors(moments, tuple(param.shape)))
     scale = rsqrt(1e-5 + mean_squares(rows, sources, param))
     return TensorObservation(rows, sources, scale, zeros((0,), grad))
+
+
+def factors(moments: Moments, shape: tuple[int, ...]) -> tuple[Any, Any]:
+    """Adafactor's factor a in its two parts, [3, r, 1] and [3, 1, c]."""
+    axis = 1 + factored_axes(shape)[0]  # pyright: ignore[reportOptionalSubscript]
+    mean = namespace(moments.rows).mean(moments.rows, axis=axis, keepdims=True)
+    by_row = _floored_rsqrt(moments.rows / (mean + _FLOOR))
+    return by_row, _floored_rsqrt(moments.columns)
 
 
 def factored_axes(shape: tuple[int, ...]) -> tuple[int, int] | None:

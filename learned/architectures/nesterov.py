@@ -1,0 +1,35 @@
+"""Nesterov's momentum: m ← β m + g, Δφ = −lr·(g + β m).
+
+The form of Sutskever et al. 2013 with φ at the point that is looked ahead to. Equal to
+`optax.sgd(lr, momentum=β, nesterov=True)`.
+"""
+
+from typing import Any
+
+from jaxtyping import PyTree
+
+from learned.architectures._descent import hand_designed, zeros
+from opt_gym.records import LearnedOptimizer, Signal, Spec
+
+
+def make(learning_rate: float = 0.01, decay: float = 0.9) -> LearnedOptimizer:
+    """The optimizer "nesterov"; θ = {learning_rate, decay}."""
+
+    def rule(
+        theta: PyTree, grad: Any, memories: tuple, signal: Signal
+    ) -> tuple[Any, tuple]:
+        m = theta["decay"] * memories[0] + grad
+        return -theta["learning_rate"] * (grad + theta["decay"] * m), (m,)
+
+    hyperparameters = {"learning_rate": learning_rate, "decay": decay}
+    return hand_designed("nesterov", hyperparameters, zeros(1), rule)
+
+
+SPEC = Spec(
+    kind="architecture",
+    name="nesterov",
+    make=make,
+    config={"learning_rate": 0.01, "decay": 0.9},
+    source="Nesterov 1983; Sutskever et al. 2013, "
+    "proceedings.mlr.press/v28/sutskever13.html",
+)

@@ -1,0 +1,121 @@
+"""`compare_on`: does a learned optimizer pay on your own model? In two minutes."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+from learned import _contest, theta_file
+from learned.to_optax import to_optax
+from opt_gym.records import LearnedOptimizer
+
+
+def compare_on(
+    model_or_loss: Any,
+    params: PyTree,
+    batches: Any,
+    *,
+    loss: Callable[[Any, Any], Any] | None = None,
+    optimizers: dict[str, Any] | None = None,
+    budget_s: float = 120.0,
+) -> _contest.Contest:
+    """Trains copies of a model with several optimizers, and says how they fared.
+
+        contest = learned.compare_on(loss, params, batches)
+        print(contest.table()); contest.plot("contest.png")
+
+    Args:
+        model_or_loss: (params, batch) -> loss, or a Flax linen module with `params` and
+            batches of (inputs, targets).
+        params: where all of them begin; not changed.
+        batches: a function of the step, a sequence, or an iterable (its first 1,000).
+        loss: (outputs, targets) -> loss, for a module; by default the cross entropy where
+            targets are integers, else the mean square.
+        optimizers: by name an optax transformation, a bundled name or path of a θ file, or
+            (learned optimizer, θ); by default the bundled "nominal_small" and AdamW with its
+            usual learning rates. A learned one that has more steps than it was trained for
+            gets a cosine decay over them.
+        budget_s: seconds for everything, compilation included.
+
+    Raises:
+        ValueError: no optimizers, no batches, or too short a budget.
+    """
+    objective = _objective(model_or_loss, loss)
+    batch_at = _contest.kept(batches)
+    chosen = _usual() if optimizers is None else optimizers
+    make = {
+        name: _maker(optimizer, objective, params, batch_at)
+        for name, optimizer in chosen.items()
+    }
+    return _contest.run(make, budget_s)
+
+
+def _usual() -> dict[str, Any]:
+    rates = {f"adamw {rate:g}": optax.adamw(rate) for rate in _contest.USUAL_RATES}
+    return {_contest.LEARNED: _contest.LEARNED, **rates}
+
+
+def _objective(model_or_loss: Any, loss: Any) -> Callable[[PyTree, Any], Any]:
+    if not hasattr(model_or_loss, "apply"):
+        if not callable(model_or_loss):
+            raise ValueError(
+                "model_or_loss must be a function (params, batch) -> loss or a Flax module, "
+                f"got {type(model_or_loss).__name__}"
+            )
+        return model_or_loss
+    of_outputs = loss or _default_loss
+
+    def objective(params: PyTree, batch: Any) -> Any:
+        inputs, targets = batch
+        return of_outputs(model_or_loss.apply({"params": params}, inputs), targets)
+
+    return objective
+
+
+def _default_loss(outputs: Any, targets: Any) -> Any:
+    if jnp.issubdtype(targets.dtype, jnp.integer):
+        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+        return jnp.mean(cross_entropy(outputs, targets))
+    return jnp.mean((outputs - targets) ** 2)
+
+
+def _maker(
+    optimizer: Any,
+    objective: Callable[[PyTree, Any], Any],
+    params: PyTree,
+    batch_at: Callable[[int], Any],
+) -> Callable[[int], _contest.Contestant]:
+    def make(num_steps: int) -> _contest.Contestant:
+        tx = optax.with_extra_args_support(_transformation(optimizer, num_steps))
+        held = [jax.tree.map(jnp.array, params), None]
+        held[1] = tx.init(held[0])
+
+        @jax.jit
+        def step(params: PyTree, state: Any, batch: Any) -> tuple[PyTree, Any, Any]:
+            value, grads = jax.value_and_grad(objective)(params, batch)
+            updates, state = tx.update(grads, state, params, value=value)
+            return optax.apply_updates(params, updates), state, value
+
+        def one(number: int) -> float:
+            held[0], held[1], value = step(held[0], held[1], batch_at(number))
+            return float(value)
+
+        return _contest.Contestant(
+            one, lambda: sum(leaf.nbytes for leaf in jax.tree.leaves(held[1]))
+        )
+
+    return make
+
+
+def _transformation(optimizer: Any, num_steps: int) -> Any:
+    if isinstance(optimizer, optax.GradientTransformation):
+        return optimizer
+    if isinstance(optimizer, tuple) and isinstance(optimizer[0], LearnedOptimizer):
+        lopt, theta = optimizer
+    else:
+        lopt, theta = theta_file.load(optimizer)
+    decay = _contest.decay_for(lopt, num_steps)
+    return to_optax(lopt, theta, horizon=num_steps, decay=decay, warn=False)

@@ -1,0 +1,166 @@
+"""What optax asks of its contributed optimizers, asked of every architecture."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+import learned
+from tests.learned.problems import moving_theta
+
+PARAMS: Any = {
+    "w": jnp.ones((4, 3), jnp.bfloat16),
+    "s": jnp.ones(()),
+    "b": jnp.linspace(-1.0, 1.0, 6),
+}
+GRADS = jax.tree.map(lambda leaf: 0.3 * jnp.ones_like(leaf), PARAMS)
+
+
+def shapes(tree):
+    return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
+
+
+@pytest.mark.parametrize("name", learned.names())
+def test_a_chain_of_everything(name):
+    """Extra arguments, a chain, accumulation, a mask: compiled once, shapes stable."""
+    optimizer, theta = moving_theta(name)
+    mask = {"w": True, "s": True, "b": False}
+    tx: Any = optax.MultiSteps(
+        optax.chain(
+            optax.clip_by_global_norm(1.0),
+            optax.masked(
+                learned.scale_by_learned(optimizer, theta, horizon=100), mask
+            ),
+            optax.add_decayed_weights(1e-2),
+            optax.scale_by_learning_rate(optax.cosine_decay_schedule(1.0, 10)),
+        ),
+        every_k_schedule=2,
+    )
+    step = jax.jit(tx.update)
+    state = jax.jit(tx.init)(PARAMS)
+    known = shapes(state)
+    params = PARAMS
+    for number in range(4):
+        updates, state = step(GRADS, state, params, value=0.5, unexpected=1.0)
+        assert shapes(state) == known
+        assert shapes(updates) == shapes(PARAMS)
+        moved = float(jnp.abs(updates["s"]))
+        assert (moved > 0) == (number % 2 == 1), moved  # every second call steps
+        params = optax.apply_updates(params, updates)
+    assert step._cache_size() == 1
+    assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params))
+
+
+@pytest.mark.parametrize("name", ["adafactor_mlp", "nominal", "adam"])
+def test_hyperparameters_can_be_injected(name):
+    optimizer, theta = moving_theta(name)
+
+    def make(learning_rate, weight_decay=0.0):
+        return learned.to_optax(
+            optimizer,
+            theta,
+            learning_rate=learning_rate,
+            weight_decay=weight_decay,
+            horizon=10,
+        )
+
+    tx: Any = optax.inject_hyperparams(make)(learning_rate=0.5, weight_decay=0.1)
+    state = tx.init(PARAMS)
+    state.hyperparams["learning_rate"] = jnp.float32(0.0)
+    updates, state = tx.update(GRADS, state, PARAMS, value=1.0)
+    assert all(jnp.all(leaf == 0) for leaf in jax.tree.leaves(updates))
+    tx = optax.inject_hyperparams(make)(learning_rate=optax.constant_schedule(0.5))
+    updates, _ = tx.update(GRADS, tx.init(PARAMS), PARAMS, value=1.0)
+    assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(updates))
+
+
+@pytest.mark.parametrize("name", learned.names())
+def test_a_state_can_be_mapped(name):
+    optimizer, theta = moving_theta(name)
+    tx: Any = learned.to_optax(optimizer, theta, horizon=10)
+    state = tx.init(PARAMS)
+    mapped = optax.tree.map_params(tx, lambda leaf: leaf, state)
+    jax.tree.map(np.testing.assert_array_equal, mapped, state)
+
+
+@pytest.mark.parametrize("name", ["adafactor_mlp", "mlp", "adam"])
+def test_updates_keep_the_sharding_of_parameters(name):
+    devices = jax.devices()
+    if len(devices) < 2:
+        pytest.skip("one device")
+    optimizer, theta = moving_theta(name)
+    tx: Any = learned.to_optax(optimizer, theta, horizon=10)
+    mesh = Mesh(np.array(devices[:2]), ("x",))
+    sharding = NamedSharding(mesh, PartitionSpec("x"))
+    params = {"w": jax.device_put(jnp.ones((8, 4)), sharding)}
+    grads = {"w": jax.device_put(jnp.ones((8, 4)), sharding)}
+    state = jax.jit(tx.init)(params)
+    updates, _ = jax.jit(tx.update)(grads, state, params, value=1.0)
+    assert updates["w"].sharding.is_equivalent_to(sharding, 2)
+
+
+def test_learning_rate_and_decoupled_weight_decay():
+    sgd = learned.make("sgd", learning_rate=1.0)
+    theta = sgd.init_theta(jax.random.key(0))
+    tx: Any = learned.to_optax(
+        sgd,
+        theta,
+        learning_rate=lambda t: 0.5 / (1.0 + t),
+        weight_decay=0.1,
+        decay="cosine",
+        horizon=4,
+    )
+    params = {"w": jnp.full(3, 2.0)}
+    state = tx.init(params)
+    for t in range(6):
+        updates, state = tx.update({"w": jnp.ones(3)}, state, params)
+        cosine = 0.5 * (1 + np.cos(np.pi * min(t, 4) / 4))
+        expected = 0.5 / (1 + t) * cosine * (-1.0 - 0.1 * 2.0)
+        np.testing.assert_allclose(updates["w"], expected, rtol=1e-5, atol=1e-7)
+
+
+def test_a_step_beyond_the_trained_horizon_warns_once():
+    lopt, theta = learned.load("nominal_small")
+    lopt = lopt._replace(trained_horizon=2)
+    tx: Any = learned.to_optax(lopt, theta)
+    params = {"w": jnp.ones(3)}
+    state, step = tx.init(params), jax.jit(tx.update)
+    with pytest.warns(UserWarning, match="trained for 2 steps") as caught:
+        for _ in range(5):
+            _, state = step({"w": jnp.ones(3)}, state, params, value=1.0)
+        jax.effects_barrier()
+    assert len(caught) == 1
+
+
+def test_the_clock_of_a_loaded_theta_stops_at_its_horizon(tmp_path):
+    mlp = learned.make("mlp")._replace(trained_horizon=50)
+    theta = mlp.init_theta(jax.random.key(0))
+    path = learned.save(tmp_path / "theta.safetensors", mlp, theta)
+    loaded, _ = learned.load(path)
+    assert loaded.config["time_clamp"] == 50
+    assert loaded.features.config["time_clamp"] == 50
+
+
+def test_a_validation_loss_reaches_the_optimizer():
+    seen = []
+    adam = learned.make("adam")
+
+    def step(theta, carry, signal, observation):
+        seen.append((signal.valid_loss, signal.has_valid))
+        return adam.step(theta, carry, signal, observation)
+
+    lopt = adam._replace(step=step)
+    tx: Any = learned.to_optax(lopt, adam.init_theta(jax.random.key(0)))
+    params = {"w": jnp.ones(2)}
+    state = tx.init(params)
+    for given in (None, 0.7, jnp.nan):
+        tx.update(params, state, params, value_valid=given)
+    assert [(float(a), bool(b)) for a, b in seen] == [
+        (0.0, False),
+        (pytest.approx(0.7), True),
+        (0.0, False),
+    ]
