@@ -1,14 +1,21 @@
 """θ files: safetensors, with everything needed to use θ in the header. No pickle.
 
 The header (JSON under the key "opt_gym") holds the format version, architecture and config,
-features and action map with their constants, the trained horizon, and what the training cost.
-A file that is damaged, cut off or foreign gives a ValueError that says so.
+features and action map with their constants, the trained horizon, what the training cost, and
+a digest of all that and of θ. A file that is damaged, cut off, changed or foreign gives a
+ValueError that says so.
 """
 
+import contextlib
+import hashlib
 import json
 import os
+import re
+import socket
+from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jax
 import numpy as np
@@ -21,7 +28,12 @@ from opt_gym.files import write_atomically
 from opt_gym.plugins import unknown
 from opt_gym.records import LearnedOptimizer
 
-FORMAT = 1
+FORMAT = 2
+HUB_FILE = "theta.safetensors"
+"""What a repository on the Hugging Face Hub holds."""
+
+_REPOSITORY = r"[\w.-]+/[\w.-]+"
+_PATIENCE = 3.0
 _BUNDLED = Path(__file__).with_name("bundled")
 
 
@@ -59,12 +71,16 @@ def save(
         "training": training or {},
     }
     tensors = {name: np.asarray(leaf) for name, leaf in _named(theta)}
+    header["digest"] = _digest_file(header, tensors)
     content = to_bytes(tensors, metadata={"opt_gym": json.dumps(header)})
     return write_atomically(Path(path), content)
 
 
 def load(path_or_name: str | os.PathLike[str]) -> tuple[LearnedOptimizer, PyTree]:
-    """The learned optimizer and θ of a file, or of a bundled name.
+    """The learned optimizer and θ of a file, a bundled name, or a Hugging Face repository.
+
+    A name "owner/repository" that is no file is looked up on the Hub, where its file
+    `theta.safetensors` is read; a copy that was fetched before is used first.
 
     Its clock stops at the horizon θ was trained for (`time_clamp`), unless the file says
     otherwise.
@@ -73,28 +89,28 @@ def load(path_or_name: str | os.PathLike[str]) -> tuple[LearnedOptimizer, PyTree
         ValueError: not a file of ours, damaged, of a newer format, or one whose tensors do
             not fit the architecture it names.
         FileNotFoundError: neither a file nor a bundled name (these are listed).
+        ImportError: a repository, and huggingface_hub is not installed.
+        ConnectionError: a repository that has not been fetched before, and no connection.
     """
     path = _find(path_or_name)
     header, tensors = _read(path)
-    name, config = header["architecture"]
-    learned_optimizer = plugins.build("architecture", name, config)
-    theirs = (header["features"], header["action_map"])
-    ours = (
-        [learned_optimizer.features.name, learned_optimizer.features.config],
-        [learned_optimizer.action_map.name, learned_optimizer.action_map.config],
-    )
-    if json.dumps(theirs) != json.dumps(ours):
-        raise ValueError(
-            f"{path}: θ was trained with features and action map {theirs}, this version's "
-            f"{name!r} has {ours}"
-        )
+    learned_optimizer = _build(path, header)
     theta = _restore(path, learned_optimizer, tensors)
     horizon = header["trained_horizon"]
-    if horizon is not None and config.get("time_clamp", 0) is None:
+    if horizon is not None and learned_optimizer.config.get("time_clamp", 0) is None:
         # Beyond it, times would show what θ has never seen.
-        clamped = {**config, "time_clamp": horizon}
-        learned_optimizer = plugins.build("architecture", name, clamped)
+        clamped = {**learned_optimizer.config, "time_clamp": horizon}
+        learned_optimizer = plugins.build(
+            "architecture", learned_optimizer.name, clamped
+        )
     return learned_optimizer._replace(trained_horizon=horizon), theta
+
+
+def digest(learned_optimizer: LearnedOptimizer, theta: PyTree) -> str:
+    """16 hex digits that tell one θ from another: of the architecture's name and the weights."""
+    found = hashlib.sha256(learned_optimizer.name.encode())
+    _hash_tensors(found, {name: np.asarray(leaf) for name, leaf in _named(theta)})
+    return found.hexdigest()[:16]
 
 
 def read_header(path_or_name: str | os.PathLike[str]) -> dict[str, Any]:
@@ -114,8 +130,50 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
     bundled = _BUNDLED / f"{path_or_name}.safetensors"
     if bundled.is_file():
         return bundled
+    looks_local = path.suffix == ".safetensors" or path.parent.is_dir()
+    if re.fullmatch(_REPOSITORY, str(path_or_name)) and not looks_local:
+        return _from_hub(str(path_or_name))
     what = unknown("θ file or bundled name", str(path_or_name), bundled_names())
     raise FileNotFoundError(what)
+
+
+def _from_hub(repository: str) -> Path:
+    """The repository's θ file in the Hub's cache on this machine."""
+    try:
+        import huggingface_hub
+        from huggingface_hub import constants
+        from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+    except ImportError as error:
+        raise ImportError(
+            f"{repository!r} is no file here; to load it from the Hugging Face Hub: "
+            "pip install 'opt-gym[hub]'"
+        ) from error
+    fetch = partial(huggingface_hub.hf_hub_download, repository, HUB_FILE)
+    with contextlib.suppress(LocalEntryNotFoundError):
+        return Path(fetch(local_files_only=True))
+    endpoint = constants.ENDPOINT
+    if constants.HF_HUB_OFFLINE or not _answers(endpoint):
+        raise ConnectionError(
+            f"{repository!r} is neither a file nor in the Hub's cache on this machine, and "
+            f"{endpoint} cannot be reached"
+        )
+    try:
+        return Path(fetch(etag_timeout=_PATIENCE))
+    except HfHubHTTPError as error:
+        raise FileNotFoundError(
+            f"the Hub has no {HUB_FILE} in {repository!r}: {error}"
+        ) from error
+
+
+def _answers(endpoint: str) -> bool:
+    """Whether somebody listens there: one try, without the Hub's retries."""
+    url = urlsplit(endpoint)
+    port = url.port or {"http": 80, "https": 443}.get(url.scheme, 443)
+    try:
+        with socket.create_connection((url.hostname or "", port), timeout=_PATIENCE):
+            return True
+    except OSError:
+        return False
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -134,12 +192,52 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise ValueError(f"{path} is a safetensors file, but not a θ file") from error
     if version != FORMAT:
         raise ValueError(f"{path} has format {version}, this version reads {FORMAT}")
-    missing = {"architecture", "features", "action_map", "trained_horizon"} - set(
-        header
-    )
+    known = {"architecture", "features", "action_map", "trained_horizon", "digest"}
+    missing = known - set(header)
     if missing:
         raise ValueError(f"{path}: the header lacks {sorted(missing)}")
+    if header["digest"] != _digest_file(header, tensors):
+        raise ValueError(
+            f"{path} was changed after it was written: its digest does not fit"
+        )
     return header, tensors
+
+
+def _build(path: Path, header: dict[str, Any]) -> LearnedOptimizer:
+    """The architecture that a header names, features and action map as it says."""
+    try:
+        name, config = header["architecture"]
+        learned_optimizer = plugins.build("architecture", name, config)
+        horizon = header["trained_horizon"]
+        if horizon is not None and not (type(horizon) is int and horizon > 0):
+            raise ValueError(f"trained_horizon is {horizon!r}")
+    except (TypeError, AttributeError, OverflowError) as error:
+        raise ValueError(f"{path}: the header makes no sense: {error}") from error
+    theirs = (header["features"], header["action_map"])
+    ours = (
+        [learned_optimizer.features.name, learned_optimizer.features.config],
+        [learned_optimizer.action_map.name, learned_optimizer.action_map.config],
+    )
+    if json.dumps(theirs) != json.dumps(ours):
+        raise ValueError(
+            f"{path}: θ was trained with features and action map {theirs}, this version's "
+            f"{name!r} has {ours}"
+        )
+    return learned_optimizer
+
+
+def _digest_file(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
+    said = {key: value for key, value in header.items() if key != "digest"}
+    found = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    _hash_tensors(found, tensors)
+    return found.hexdigest()
+
+
+def _hash_tensors(found: Any, tensors: dict[str, np.ndarray]) -> None:
+    for name in sorted(tensors):
+        tensor = np.ascontiguousarray(tensors[name])
+        found.update(f"{name} {tensor.dtype.str} {tensor.shape}".encode())
+        found.update(tensor.tobytes())
 
 
 def _named(theta: PyTree) -> list[tuple[str, Any]]:

@@ -8,7 +8,6 @@ shown to it with their axes as JAX has them: a kernel [out, in, *window] as [*wi
 """
 
 import copy
-import hashlib
 import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -86,7 +85,7 @@ class LearnedOptim(torch.optim.Optimizer):
         self.horizon = planned_horizon(self.learned_optimizer, horizon, decay)
         self.decay = decay
         self._warn = warn
-        self.theta_digest = _digest(self.learned_optimizer, theta)
+        self.theta_digest = theta_file.digest(self.learned_optimizer, theta)
         self._theta = jax.tree.map(lambda leaf: torch.tensor(np.asarray(leaf)), theta)
         self._theta_on: dict[torch.device, PyTree] = {}
         self._calls = 0
@@ -539,16 +538,6 @@ def _unflatten(tree: Any, values: dict[str, torch.Tensor]) -> tuple[PyTree, ...]
     structure, names = tree
     built = jax.tree.unflatten(structure, [values[name] for name in names])
     return tuple(built[name] for name in _MEMORIES)
-
-
-def _digest(learned_optimizer: LearnedOptimizer, theta: PyTree) -> str:
-    """The first 16 hex digits of a SHA-256 of the architecture, its config and θ."""
-    digest = hashlib.sha256(
-        repr((learned_optimizer.name, learned_optimizer.config)).encode()
-    )
-    for leaf in jax.tree.leaves(theta):
-        digest.update(np.ascontiguousarray(np.asarray(leaf)).tobytes())
-    return digest.hexdigest()[:16]
 
 
 __all__ = ["LearnedOptim", "compare_on", "param_groups"]

@@ -1,10 +1,13 @@
 """θ files: what is written comes back, and what is broken is refused in words."""
 
 import json
+import time
 
 import jax
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 import learned
@@ -56,17 +59,130 @@ def test_files_that_do_not_fit_are_refused(nominal, tmp_path):
     path = learned.save(tmp_path / "a.safetensors", optimizer, theta)
     header = theta_file.read_header(path)
     flat = {name: np.asarray(x) for name, x in theta_file._named(theta)}
+    hidden = {"hidden": 10**15}
     cases = [
         ({**header, "format": 99}, flat, "format 99"),
         ({**header, "architecture": ["nominl", {}]}, flat, "did you mean 'nominal'"),
+        ({**header, "architecture": 3}, flat, "makes no sense"),
+        ({**header, "architecture": ["nominal", 3]}, flat, "makes no sense"),
+        ({**header, "architecture": ["nominal", {"hidden": "x"}]}, flat, "no sense"),
+        ({**header, "architecture": ["nominal", hidden]}, flat, "do not fit"),
+        ({**header, "trained_horizon": "soon"}, flat, "trained_horizon is 'soon'"),
         ({**header, "features": ["mlp", {}]}, flat, "features and action map"),
         ({k: v for k, v in header.items() if k != "features"}, flat, "lacks"),
         (header, {**flat, "log_step": np.zeros(2, np.float32)}, "log_step"),
     ]
     for changed, tensors, message in cases:
+        # Written on purpose, with a digest that fits.
+        changed["digest"] = theta_file._digest_file(changed, tensors)
         save_file(tensors, path, metadata={"opt_gym": json.dumps(changed)})
         with pytest.raises(ValueError, match=message):
             learned.load(path)
+
+
+def test_a_changed_number_is_noticed(nominal, tmp_path):
+    path = learned.save(tmp_path / "a.safetensors", *nominal)
+    whole = bytearray(path.read_bytes())
+    whole[-2] ^= 1
+    path.write_bytes(whole)
+    with pytest.raises(ValueError, match="was changed after it was written"):
+        learned.load(path)
+
+
+@st.composite
+def mutations(draw):
+    """Up to three edits: (kind, place in [0, 1), byte, length)."""
+    edit = st.tuples(
+        st.sampled_from(["set", "cut", "drop", "insert", "repeat"]),
+        st.floats(0, 1, exclude_max=True),
+        st.integers(0, 255),
+        st.integers(1, 64),
+    )
+    return draw(st.lists(edit, min_size=1, max_size=3))
+
+
+def mutated(content, edits):
+    for kind, place, byte, length in edits:
+        at = int(place * len(content))
+        if kind == "set":
+            content = content[:at] + bytes([byte]) + content[at + 1 :]
+        elif kind == "cut":
+            content = content[:at]
+        elif kind == "drop":
+            content = content[:at] + content[at + length :]
+        elif kind == "insert":
+            content = content[:at] + bytes([byte]) * length + content[at:]
+        else:
+            content = content[:at] + content[at : at + length] * 2 + content[at:]
+    return content
+
+
+def check_mutations(nominal, folder, count):
+    path = learned.save(folder / "a.safetensors", *nominal)
+    whole = path.read_bytes()
+    _, theta = learned.load(path)
+
+    @settings(max_examples=count, deadline=None, database=None)
+    @given(mutations())
+    def check(edits):
+        path.write_bytes(mutated(whole, edits))
+        try:
+            optimizer, found = learned.load(path)
+        except ValueError as error:
+            assert "a.safetensors" in str(error)
+            return
+        # What loads is what was saved: an edit without effect, such as a blank in a header.
+        assert optimizer.name == nominal[0].name
+        jax.tree.map(np.testing.assert_array_equal, found, theta)
+
+    check()
+
+
+def test_no_mutation_crashes_or_loads_another_theta(nominal, tmp_path):
+    check_mutations(nominal, tmp_path, 200)
+
+
+@pytest.mark.slow
+def test_ten_thousand_mutations(nominal, tmp_path):
+    check_mutations(nominal, tmp_path, 10_000)
+
+
+def test_a_repository_that_cannot_be_reached_fails_at_once(monkeypatch, tmp_path):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    # Nobody listens there.
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    began = time.monotonic()
+    with pytest.raises(ConnectionError, match="'somebody/theta' is neither a file"):
+        learned.load("somebody/theta")
+    assert time.monotonic() - began < 5
+
+
+def test_a_repository_in_the_cache_is_loaded(monkeypatch, tmp_path, nominal):
+    import huggingface_hub
+
+    path = learned.save(tmp_path / "theta.safetensors", *nominal)
+    asked = []
+
+    def download(repository, file, **options):
+        asked.append((repository, file, options))
+        return str(path)
+
+    monkeypatch.setattr(huggingface_hub, "hf_hub_download", download)
+    optimizer, _ = learned.load("somebody/theta")
+    assert optimizer.name == "nominal"
+    assert asked == [
+        ("somebody/theta", "theta.safetensors", {"local_files_only": True})
+    ]
+
+
+def test_paths_are_not_taken_for_repositories(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for name in ("runs/theta", "nowhere/theta.safetensors"):
+        with pytest.raises(FileNotFoundError, match=name):
+            learned.load(name)
 
 
 def test_names_that_do_not_exist_are_named():
