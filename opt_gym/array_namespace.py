@@ -77,6 +77,11 @@ def sigmoid(x: Any) -> Any:
     return x.sigmoid() if is_torch(x) else jax.nn.sigmoid(x)
 
 
+def stop_gradient(x: Any) -> Any:
+    """The same numbers, constants for whoever differentiates through the inner steps."""
+    return x.detach() if is_torch(x) else jax.lax.stop_gradient(x)
+
+
 @lru_cache(maxsize=256)
 def _torch_constant(values: float | tuple[float, ...], device: Any) -> Any:
     # Made once: a copy to an accelerator at every step would wait for it.
