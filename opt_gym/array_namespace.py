@@ -64,6 +64,11 @@ def rsqrt(x: Any) -> Any:
 
 def mean_square(x: Any, axis: Any = None) -> Any:
     """Mean of x² over `axis` (all axes by default)."""
+    if is_torch(x) and axis != ():  # one pass, and no array of squares
+        import torch
+
+        norm = torch.linalg.vector_norm(x, dim=axis)
+        return norm * norm * (norm.numel() / max(1, x.numel()))
     return namespace(x).mean(x * x, axis=axis)
 
 

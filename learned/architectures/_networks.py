@@ -1,7 +1,7 @@
 """Pieces of the small networks that are applied to every parameter of a tensor."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -79,6 +79,8 @@ def perceptron(
             h = affine(layer["w"], relu(h), layer["b"])
         return _array(h)
 
+    if weights.shape[0] <= NARROW and not is_torch(like):
+        return net(*tensor.sources)  # one fused loop, see `first_layer`
     outputs = rest[-1]["w"].shape[0] if rest else weights.shape[0]
     return pieces.elementwise(net, tensor.sources, like, outputs)
 
@@ -141,6 +143,8 @@ def affine(weights: Any, x: Any, bias: Any) -> Any:
         ]
     xp = namespace(x)
     flat = xp.reshape(x, (x.shape[0], -1))
+    if is_torch(x):
+        return bias[:, None].addmm(weights, flat).view(-1, *x.shape[1:])
     out = weights @ flat + bias[:, None]
     return xp.reshape(out, (weights.shape[0], *x.shape[1:]))
 
@@ -170,18 +174,23 @@ def each_tensor(fn: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
 def _sum_over_blocks(
     weights: Any, bias: Any, blocks: Sequence[Any], shape: tuple[int, ...]
 ) -> Any:
-    out, start = None, 0
-    for block in blocks:
-        stop = start + block.shape[0]
+    out = bias.reshape(-1, 1).expand(-1, math.prod(shape)).clone()
+    for block, part in zip(blocks, _columns(weights, blocks), strict=True):
         flat = block.reshape(block.shape[0], -1)
-        part = weights[:, start:stop] @ flat
-        part = part.reshape(weights.shape[0], *block.shape[1:])
-        start = stop
-        if out is None:
-            out = part + bias.reshape(-1, *(1,) * len(shape))
-        else:
-            out = out + part
-    return out
+        if flat.shape[1] == out.shape[1]:
+            out.addmm_(part, flat)
+        else:  # one number a row or a column: a small product, repeated by the sum
+            small = (part @ flat).reshape(part.shape[0], *block.shape[1:])
+            out.view(-1, *shape).add_(small)
+    return out.view(-1, *shape)
+
+
+def _columns(weights: Any, blocks: Sequence[Any]) -> Iterator[Any]:
+    """The weights of each block's features."""
+    start = 0
+    for block in blocks:
+        yield weights[:, start : start + block.shape[0]]
+        start += block.shape[0]
 
 
 def _shape(blocks: Sequence[Any]) -> tuple[int, ...]:

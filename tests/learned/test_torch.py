@@ -5,7 +5,6 @@ import io
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -358,49 +357,3 @@ def test_groups_of_a_model_say_what_tensors_are():
     assert sum(len(group["params"]) for group in groups) == 7
     optimizer = mlp_optimizer(groups)
     assert all(group["weight_decay"] == 0.1 for group in optimizer.param_groups)
-
-
-def test_pieces_of_a_large_tensor_are_the_whole():
-    from opt_gym import pieces
-
-    torch.manual_seed(1)
-    shape = (300, 170)
-    value, grad = torch.randn(shape), torch.randn(shape)
-
-    def updates():
-        param = torch.nn.Parameter(value.clone())
-        optimizer = mlp_optimizer([param], lr=1.0)
-        for _ in range(3):
-            param.grad = grad
-            optimizer.step()
-        return param.detach() - value
-
-    cut = updates()
-    whole_size = pieces.SIZE
-    try:
-        pieces.SIZE = 10**9
-        whole = updates()
-    finally:
-        pieces.SIZE = whole_size
-    torch.testing.assert_close(cut, whole, rtol=1e-4, atol=1e-6)
-
-
-def test_a_large_narrow_network_is_the_small_one_in_jax():
-    from learned.architectures import _networks
-
-    lopt = learned.make("mlp", hidden=4)
-    theta = lopt.init_theta(jax.random.key(0))
-    params = {"w": jax.random.normal(jax.random.key(1), (260, 130))}
-    grads = {"w": jax.random.normal(jax.random.key(2), (260, 130))}
-
-    def update():
-        tx: Any = learned.to_optax(lopt, theta)
-        return jax.jit(tx.update)(grads, tx.init(params), params)[0]["w"]
-
-    large = update()
-    usual, _networks.LARGE = _networks.LARGE, 10**9
-    try:
-        small = update()
-    finally:
-        _networks.LARGE = usual
-    assert jnp.allclose(large, small, rtol=1e-4, atol=1e-8)
