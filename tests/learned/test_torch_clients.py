@@ -81,13 +81,16 @@ def test_a_hugging_face_trainer(tmp_path):
         {"input_ids": row, "attention_mask": torch.ones(8).long(), "labels": row[0] % 2}
         for row in tokens
     ]
-    optimizer = LearnedOptim(param_groups(model), "nominal_small")
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0)
 
     class Trainer(transformers.Trainer):
+        def create_optimizer(self, *args, **kwargs):
+            self.optimizer = LearnedOptim(param_groups(self.model), "nominal_small")
+            return self.optimizer
+
         def compute_loss(self, *args, **kwargs):
             found = super().compute_loss(*args, **kwargs)
-            optimizer.set_loss(found[0] if isinstance(found, tuple) else found)
+            loss = found[0] if isinstance(found, tuple) else found
+            self.optimizer.optimizer.set_loss(loss)
             return found
 
     trainer = Trainer(
@@ -103,10 +106,10 @@ def test_a_hugging_face_trainer(tmp_path):
             dataloader_pin_memory=False,
         ),
         train_dataset=data,
-        optimizers=(optimizer, schedule),
     )
     found = trainer.train()
     assert found.global_step == 12
+    optimizer = trainer.optimizer.optimizer  # in Accelerate's wrapper
     assert int(optimizer.state_dict()["learned_optimizer"]["t"]) == 12
     saved = torch.load(tmp_path / "checkpoint-6" / "optimizer.pt", weights_only=True)
     assert int(saved["learned_optimizer"]["t"]) == 6
