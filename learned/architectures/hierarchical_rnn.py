@@ -30,7 +30,11 @@ differs: ℓ begins as log(initial_rate) everywhere, the middle of the range tha
 draws it from (log-uniform in 1e-6 … 1e-2, half of it shared by a tensor), for nothing is
 drawn here outside of θ. G hears the mean over all tensors, as the paper's summaries and the
 source's comment have it; the source's loop hands on the last tensor alone. A summary of the
-paper has 30 units for tensors, the released defaults 20.
+paper has 30 units for tensors, the released defaults 20. That the source takes γ as 0 while
+all v are 0 is left out: that is the first step, where γ is 0.
+
+Source: the paper's released code, tensorflow/models, research/learned_optimizer/optimizer:
+hierarchical_rnn.py, rnn_cells.py, utils.py, and ../metarun.py.
 """
 
 import math
@@ -162,13 +166,10 @@ def _theta(key: PRNGKeyArray, units: tuple[int, int, int], num_scales: int) -> P
     num_inputs = 3 * num_scales
     k_cells, k_links, k_initial, k_out, k_skip = jax.random.split(key, 5)
     cells, links = jax.random.split(k_cells, 3), jax.random.split(k_links, 3)
-    starts = jax.random.split(k_initial, 3)
+    starts = jax.random.uniform(k_initial, (sum(units),), minval=-1.0, maxval=1.0)
 
     def cell(key: PRNGKeyArray, num_inputs: int, units: int) -> dict[str, Any]:
         return gru_theta(key, num_inputs, units, SCALE, GATE_BIAS)
-
-    def uniform(key: PRNGKeyArray, size: int) -> Any:
-        return jax.random.uniform(key, (size,), minval=-1.0, maxval=1.0)
 
     # The rows are what d, δ, γ and ℓ read of h; d has no bias, ℓ begins with nothing.
     w_out = (
@@ -183,9 +184,9 @@ def _theta(key: PRNGKeyArray, units: tuple[int, int, int], num_scales: int) -> P
         "all_to_parameter": _link_theta(links[1], of_all, of_parameter),
         "all_to_tensor": _link_theta(links[2], of_all, of_tensor),
         "initial": {
-            "parameter": uniform(starts[0], of_parameter),
-            "tensor": uniform(starts[1], of_tensor),
-            "all": uniform(starts[2], of_all),
+            "parameter": starts[:of_parameter],
+            "tensor": starts[of_parameter : of_parameter + of_tensor],
+            "all": starts[of_parameter + of_tensor :],
         },
         "w_out": jnp.concat([w_out, jnp.zeros((1, of_parameter))]),
         "b_out": jnp.array([INPUT_DECAY_BIAS, SCALE_DECAY_BIAS, 0.0], jnp.float32),
