@@ -5,13 +5,14 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 SIZES = (784, 640, 640, 128, 10)
-NUM_WEIGHTS = sum(a * b + b for a, b in zip(SIZES[:-1], SIZES[1:], strict=True))
+NUM_WEIGHTS = sum(a * b + b for a, b in pairwise(SIZES))
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "adafactor_mlp_4": ("adafactor_mlp", {"hidden": 4}),
     "adafactor_mlp_32": ("adafactor_mlp", {"hidden": 32}),
@@ -75,7 +76,7 @@ def _jax_step(tx: Any) -> tuple[Callable[[], None], int]:
     jitted = jax.jit(step, donate_argnums=(0, 1))
     state = jax.jit(tx.init)(params)
     compiled = jitted.lower(params, state, grads, np.float32(1.0)).compile()
-    memory = compiled.memory_analysis()
+    memory: Any = compiled.memory_analysis()
     held = [jax.device_put(params), state, jax.device_put(grads)]
 
     def run_one() -> None:
@@ -120,11 +121,7 @@ def _torch_params() -> list[Any]:
 
 def _arrays(seed: int) -> list[Any]:
     random = np.random.default_rng(seed)
-    shapes = [
-        shape
-        for a, b in zip(SIZES[:-1], SIZES[1:], strict=True)
-        for shape in ((a, b), (b,))
-    ]
+    shapes = [shape for a, b in pairwise(SIZES) for shape in ((a, b), (b,))]
     return [0.05 * random.standard_normal(s).astype(np.float32) for s in shapes]
 
 

@@ -17,8 +17,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PyTree
 
 from envs_registry.parity_golden import CONFIG_TOLERANCE, Figure, difference
-from opt_gym import plugins
-from opt_gym import policy
+from opt_gym import plugins, policy
 from opt_gym.records import Config, LearnedOptimizer, Signal
 from opt_gym.search_spaces import SAMPLERS, SPACES, sample
 

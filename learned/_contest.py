@@ -83,9 +83,7 @@ class Contest(NamedTuple):
         return _plot(self, Path(path))
 
 
-def run(
-    make: dict[str, Callable[[int], Contestant]], budget_s: float
-) -> Contest:
+def run(make: dict[str, Callable[[int], Contestant]], budget_s: float) -> Contest:
     """Runs all of them.
 
     Args:
@@ -134,7 +132,7 @@ def kept(batches: Any) -> Callable[[int], Any]:
 
 
 def decay_for(learned_optimizer: LearnedOptimizer, num_steps: int) -> str | None:
-    """ "cosine" for a run that is longer than those θ was trained for."""
+    """The decay "cosine" for a run that is longer than those θ was trained for."""
     trained = learned_optimizer.trained_horizon
     return "cosine" if trained is not None and num_steps > trained else None
 
@@ -159,7 +157,11 @@ def _enter(name: str, contestant: Contestant, num_steps: int) -> Entry:
             break
     last = losses[-max(1, num_steps // 10) :]
     return Entry(
-        name, losses, float(np.mean(last)), float(np.median(times)), contestant.state_bytes()
+        name,
+        losses,
+        float(np.mean(last)),
+        float(np.median(times)),
+        contestant.state_bytes(),
     )
 
 
@@ -204,7 +206,9 @@ def _plot(contest: Contest, path: Path) -> Path:
                 linewidth=2.0 if number == 0 else 1.2,
                 label=f"{entry.name}  {entry.final_loss:.4g}",
             )
-        finite = np.concatenate([e.losses[np.isfinite(e.losses)] for e in contest.entries])
+        finite = np.concatenate(
+            [e.losses[np.isfinite(e.losses)] for e in contest.entries]
+        )
         if finite.size and finite.min() > 0:
             axes.set_yscale("log")
         axes.set_xlabel("step")

@@ -1,6 +1,7 @@
 """`compare_on`: does a learned optimizer pay on your own model? In two minutes."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -10,7 +11,6 @@ from jaxtyping import PyTree
 
 from learned import _contest, theta_file
 from learned.to_optax import to_optax
-from opt_gym.records import LearnedOptimizer
 
 
 def compare_on(
@@ -113,9 +113,9 @@ def _maker(
 def _transformation(optimizer: Any, num_steps: int) -> Any:
     if isinstance(optimizer, optax.GradientTransformation):
         return optimizer
-    if isinstance(optimizer, tuple) and isinstance(optimizer[0], LearnedOptimizer):
-        lopt, theta = optimizer
-    else:
+    if isinstance(optimizer, str | Path):
         lopt, theta = theta_file.load(optimizer)
+    else:
+        lopt, theta = optimizer
     decay = _contest.decay_for(lopt, num_steps)
     return to_optax(lopt, theta, horizon=num_steps, decay=decay, warn=False)

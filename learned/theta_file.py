@@ -107,7 +107,7 @@ def load(path_or_name: str | os.PathLike[str]) -> tuple[LearnedOptimizer, PyTree
 
 
 def digest(learned_optimizer: LearnedOptimizer, theta: PyTree) -> str:
-    """16 hex digits that tell one θ from another: of the architecture's name and the weights."""
+    """16 hex digits that tell one θ from another: of architecture and weights."""
     found = hashlib.sha256(learned_optimizer.name.encode())
     _hash_tensors(found, {name: np.asarray(leaf) for name, leaf in _named(theta)})
     return found.hexdigest()[:16]

@@ -80,7 +80,7 @@ def to_optax(
     if decay not in DECAYS:
         raise ValueError(unknown("decay", str(decay), [str(known) for known in DECAYS]))
     horizon = planned_horizon(learned_optimizer, horizon, decay)
-    transform = _direction(learned_optimizer, theta, horizon, roles, warn)
+    transform: Any = _direction(learned_optimizer, theta, horizon, roles, warn)
 
     def rate(t: Int[Array, ""]) -> Any:
         factor = learning_rate(t) if callable(learning_rate) else learning_rate
@@ -123,7 +123,7 @@ def scale_by_learned(
     Arguments and errors as those of `to_optax`.
     """
     horizon = planned_horizon(learned_optimizer, horizon, None)
-    transform = _direction(learned_optimizer, theta, horizon, roles, warn)
+    transform: Any = _direction(learned_optimizer, theta, horizon, roles, warn)
 
     def update(
         updates: PyTree, state: Any, params: PyTree | None = None, **extra_args: Any

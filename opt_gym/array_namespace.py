@@ -12,6 +12,7 @@ from typing import Any
 import array_api_compat
 import jax
 
+
 def namespace(array: Any) -> Any:
     """jax.numpy for JAX arrays and tracers, the compat namespace of torch for tensors."""
     return array_api_compat.array_namespace(array)

@@ -102,9 +102,7 @@ def _on_cpu() -> bool:
     return jax.default_backend() == "cpu"
 
 
-def _walk(
-    fn: Callable[..., Any], sources: Sequence[Any], like: Any, num: int
-) -> Any:
+def _walk(fn: Callable[..., Any], sources: Sequence[Any], like: Any, num: int) -> Any:
     """`elementwise` as a loop that writes one piece after the other in place."""
     wanted = like.size // JAX_SIZE
     long_enough = [axis for axis, size in enumerate(like.shape) if size >= wanted]

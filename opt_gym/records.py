@@ -185,7 +185,7 @@ class Features(NamedTuple):
         name, config: what `opt_gym.plugins.build("features", name, config)` takes.
         row_names: the f features of a parameter; () for features without rows.
         tensor_names, shared_names: the q numbers of a tensor, the s shared ones.
-        needs: those of "loss", "valid_loss", "horizon" that it cannot do without.
+        needs: those of "loss", "valid_loss", "horizon" that it must have.
         init: φ -> f, the accumulators, a `Memory`.
         update: (f, signal) -> f.
         observe: (f, signal) -> Observation.
@@ -232,8 +232,7 @@ class LearnedOptimizer(NamedTuple):
 
     Attributes:
         name, config: the architecture and its settings (JSON).
-        needs: those of "loss", "valid_loss", "horizon" that it cannot do without, features
-            included.
+        needs: those of "loss", "valid_loss", "horizon" that it or its features must have.
         trained_horizon: the horizon θ was trained for, None where there is none; the default
             horizon of `to_optax`.
         init_theta: key -> θ, a plain pytree of arrays.

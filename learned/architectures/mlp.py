@@ -78,7 +78,9 @@ def make(
                 leaves(signal.params), observation.tensors, strict=True
             )
         ]
-        directions, magnitudes = zip(*((out[0], out[1]) for out in outputs), strict=True)
+        directions, magnitudes = zip(
+            *((out[0], out[1]) for out in outputs), strict=True
+        )
         action: Any = (like(signal.params, directions), like(signal.params, magnitudes))
         return carry, action
 

@@ -95,9 +95,7 @@ def _blank_adam(leaf: Any) -> Adam:
     return Adam(_blank(leaf), _blank(leaf), namespace(leaf).ones_like(leaf))
 
 
-def _adam(
-    memory: Adam, grad: Any, rate: Any, decay: Any, age: Any
-) -> tuple[Adam, Any]:
+def _adam(memory: Adam, grad: Any, rate: Any, decay: Any, age: Any) -> tuple[Adam, Any]:
     m = decay * memory.momentum + (1 - decay) * grad
     v = _B2 * memory.second_moment + (1 - _B2) * grad * grad
     product = memory.decay_product * decay

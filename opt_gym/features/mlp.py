@@ -47,16 +47,12 @@ def make(rms: bool = True, time_clamp: int | None = None) -> Features:
 
     def init(params: PyTree) -> Memory:
         def start(leaf: Any) -> Moments:
-            return Moments(
-                zeros_over(len(DECAYS), leaf), zeros_over(len(DECAYS), leaf)
-            )
+            return Moments(zeros_over(len(DECAYS), leaf), zeros_over(len(DECAYS), leaf))
 
         return Memory(tuple(start(leaf) for leaf in acc.leaves(params)))
 
     def follow(moments: Moments, grad: Any) -> Moments:
-        moments = moments._replace(
-            momentum=acc.average(moments.momentum, grad, DECAYS)
-        )
+        moments = moments._replace(momentum=acc.average(moments.momentum, grad, DECAYS))
         if not rms:
             return moments
         second = acc.average(moments.second_moment, grad * grad, DECAYS)
@@ -101,9 +97,7 @@ def _tensor(param: Any, grad: Any, moments: Moments) -> TensorObservation:
     )
 
 
-def _rows(
-    param: Any, grad: Any, momentum: Any, second_moment: Any
-) -> tuple[Any, ...]:
+def _rows(param: Any, grad: Any, momentum: Any, second_moment: Any) -> tuple[Any, ...]:
     reciprocal = rsqrt(second_moment + 1e-6)
     return (
         grad[None],

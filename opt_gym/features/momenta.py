@@ -1,9 +1,9 @@
 """What "MLPLOpt" of learned_optimization looks at: 8 features, 11 times.
 
-    m ← β m + (1−β) g                   for six decays β, biased towards zero at the start
-    features of a parameter: g, φ, m (6)
-    scale of feature j over a tensor: 1/√(1e-5 + mean x_j²)
-    shared: tanh(t/τ − 1), τ = 1, 3, 10, … 100,000
+m ← β m + (1−β) g                   for six decays β, biased towards zero at the start
+features of a parameter: g, φ, m (6)
+scale of feature j over a tensor: 1/√(1e-5 + mean x_j²)
+shared: tanh(t/τ − 1), τ = 1, 3, 10, … 100,000
 """
 
 from typing import Any

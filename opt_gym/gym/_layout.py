@@ -193,9 +193,7 @@ def _write(
         first = jnp.minimum(index * step, length - step)
         sources = tuple(_cut(x, len(shape), first, step) for x in tensor.sources)
         part = replace(tensor, sources=sources)
-        return put(
-            array, part, (step, *shape[1:]), start + first * (size // length)
-        )
+        return put(array, part, (step, *shape[1:]), start + first * (size // length))
 
     return jax.lax.fori_loop(0, -(-length // step), body, array)
 

@@ -16,10 +16,10 @@ def moving_theta(name: str) -> tuple[Any, Any]:
     if set(theta) == set(optimizer.config) & set(theta) and theta:
         return optimizer, theta  # hand-designed: θ is its hyperparameters
     leaves, structure = jax.tree.flatten(theta)
-    keys = jax.random.split(jax.random.key(2), len(leaves))
+    random = np.random.default_rng(2)  # no program for every shape
     moved = [
-        leaf + 0.05 * jax.random.normal(k, leaf.shape)
-        for leaf, k in zip(leaves, keys, strict=True)
+        leaf + jnp.asarray(0.05 * random.standard_normal(leaf.shape), jnp.float32)
+        for leaf in leaves
     ]
     return optimizer, jax.tree.unflatten(structure, moved)
 
@@ -87,7 +87,9 @@ def to_torch_layout(array: Any) -> np.ndarray:
     if array.ndim < 2:
         return array.copy()
     window = range(array.ndim - 2)
-    return np.ascontiguousarray(array.transpose(array.ndim - 1, array.ndim - 2, *window))
+    return np.ascontiguousarray(
+        array.transpose(array.ndim - 1, array.ndim - 2, *window)
+    )
 
 
 def to_jax_layout(array: np.ndarray) -> np.ndarray:

@@ -32,15 +32,13 @@ def test_a_chain_of_everything(name):
     tx: Any = optax.MultiSteps(
         optax.chain(
             optax.clip_by_global_norm(1.0),
-            optax.masked(
-                learned.scale_by_learned(optimizer, theta, horizon=100), mask
-            ),
+            optax.masked(learned.scale_by_learned(optimizer, theta, horizon=100), mask),
             optax.add_decayed_weights(1e-2),
             optax.scale_by_learning_rate(optax.cosine_decay_schedule(1.0, 10)),
         ),
         every_k_schedule=2,
     )
-    step = jax.jit(tx.update)
+    step: Any = jax.jit(tx.update)
     state = jax.jit(tx.init)(PARAMS)
     known = shapes(state)
     params = PARAMS
@@ -129,10 +127,14 @@ def test_a_step_beyond_the_trained_horizon_warns_once():
     tx: Any = learned.to_optax(lopt, theta)
     params = {"w": jnp.ones(3)}
     state, step = tx.init(params), jax.jit(tx.update)
-    with pytest.warns(UserWarning, match="trained for 2 steps") as caught:
+
+    def five_steps(state):
         for _ in range(5):
             _, state = step({"w": jnp.ones(3)}, state, params, value=1.0)
         jax.effects_barrier()
+
+    with pytest.warns(UserWarning, match="trained for 2 steps") as caught:
+        five_steps(state)
     assert len(caught) == 1
 
 

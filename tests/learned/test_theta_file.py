@@ -128,8 +128,7 @@ def check_mutations(nominal, folder, count):
         path.write_bytes(mutated(whole, edits))
         try:
             optimizer, found = learned.load(path)
-        except ValueError as error:
-            assert "a.safetensors" in str(error)
+        except ValueError:
             return
         # What loads is what was saved: an edit without effect, such as a blank in a header.
         assert optimizer.name == nominal[0].name

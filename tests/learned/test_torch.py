@@ -28,6 +28,7 @@ STEPS = 20
 def test_torch_and_optax_give_the_same_updates(name, network):
     optimizer, theta = moving_theta(name)
     params, loss_fn = network()
+    params: Any = params
     tx: Any = learned.to_optax(optimizer, theta, horizon=STEPS)
     state = tx.init(params)
     theirs = {
@@ -40,7 +41,7 @@ def test_torch_and_optax_give_the_same_updates(name, network):
     )
 
     @jax.jit
-    def step(t, params, state):
+    def step(t, params, state) -> Any:
         loss, grads = jax.value_and_grad(loss_fn, argnums=1)(jax.random.key(t), params)
         updates, state = tx.update(grads, state, params, value=loss)
         return loss, grads, updates, state
@@ -59,9 +60,9 @@ def test_torch_and_optax_give_the_same_updates(name, network):
         params = optax.apply_updates(params, updates)
 
 
-def model_and_batch():
+def model_and_batch() -> tuple[Any, Any]:
     torch.manual_seed(0)
-    model = torch.nn.Sequential(
+    model: Any = torch.nn.Sequential(
         torch.nn.Linear(6, 12), torch.nn.Tanh(), torch.nn.Linear(12, 3)
     )
     return model, (torch.randn(32, 6), torch.randn(32, 3))
@@ -205,7 +206,9 @@ def test_what_is_not_supported_is_said():
     with pytest.raises(ValueError, match="lr must be >= 0, got -1"):
         mlp_optimizer([torch.nn.Parameter(torch.ones(2))], lr=-1.0)
     with pytest.raises(ValueError, match="unknown role: 'kernal'"):
-        mlp_optimizer([{"params": [torch.nn.Parameter(torch.ones(2))], "role": "kernal"}])
+        mlp_optimizer(
+            [{"params": [torch.nn.Parameter(torch.ones(2))], "role": "kernal"}]
+        )
     embedding = torch.nn.Embedding(5, 3, sparse=True)
     optimizer = mlp_optimizer(embedding.parameters())
     embedding(torch.tensor([1, 2])).sum().backward()
@@ -301,9 +304,7 @@ def test_another_theta_is_refused():
     optimizer = mlp_optimizer(model.parameters())
     train(model, batch, optimizer, 1)
     lopt = learned.make("mlp")
-    other = LearnedOptim(
-        model.parameters(), (lopt, lopt.init_theta(jax.random.key(7)))
-    )
+    other = LearnedOptim(model.parameters(), (lopt, lopt.init_theta(jax.random.key(7))))
     with pytest.raises(ValueError, match="saved with the θ"):
         other.load_state_dict(optimizer.state_dict())
     with pytest.raises(ValueError, match="does not come from a LearnedOptim"):
@@ -331,10 +332,14 @@ def test_a_step_beyond_the_trained_horizon_warns_once():
     lopt = lopt._replace(trained_horizon=2)
     param = torch.nn.Parameter(torch.ones(3))
     optimizer = LearnedOptim([param], (lopt, theta))
-    with pytest.warns(UserWarning, match="trained for 2 steps") as caught:
+
+    def five_steps():
         for _ in range(5):
             param.grad = torch.ones(3)
             optimizer.step(loss=1.0)
+
+    with pytest.warns(UserWarning, match="trained for 2 steps") as caught:
+        five_steps()
     assert len(caught) == 1
 
 

@@ -1,6 +1,7 @@
 """LearnedOptim as its real clients use it: Lightning, Hugging Face, a gradient scaler."""
 
 import warnings
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_a_lightning_trainer(tmp_path):
             enable_progress_bar=False,
             enable_model_summary=False,
         )
-        data = torch.utils.data.DataLoader(list(batches()), batch_size=None)
+        data = torch.utils.data.DataLoader(list(batches()), batch_size=None)  # pyright: ignore[reportArgumentType]
         trainer.fit(model, data, ckpt_path=path)
         return trainer
 
@@ -65,6 +66,7 @@ def test_a_lightning_trainer(tmp_path):
 def test_a_hugging_face_trainer(tmp_path):
     import transformers
 
+    transformers: Any = transformers
     config = transformers.BertConfig(
         vocab_size=20,
         hidden_size=8,
@@ -90,7 +92,8 @@ def test_a_hugging_face_trainer(tmp_path):
         def compute_loss(self, *args, **kwargs):
             found = super().compute_loss(*args, **kwargs)
             loss = found[0] if isinstance(found, tuple) else found
-            self.optimizer.optimizer.set_loss(loss)
+            wrapped: Any = self.optimizer  # by Accelerate
+            wrapped.optimizer.set_loss(loss)
             return found
 
     trainer = Trainer(
@@ -109,7 +112,7 @@ def test_a_hugging_face_trainer(tmp_path):
     )
     found = trainer.train()
     assert found.global_step == 12
-    optimizer = trainer.optimizer.optimizer  # in Accelerate's wrapper
+    optimizer = trainer.optimizer.optimizer  # pyright: ignore[reportAttributeAccessIssue]
     assert int(optimizer.state_dict()["learned_optimizer"]["t"]) == 12
     saved = torch.load(tmp_path / "checkpoint-6" / "optimizer.pt", weights_only=True)
     assert int(saved["learned_optimizer"]["t"]) == 6

@@ -1,16 +1,7 @@
-"""The way out into torch: (architecture, θ) as a `torch.optim.Optimizer`.
+"""`LearnedOptim`: (architecture, θ) as a `torch.optim.Optimizer`."""
 
-    optimizer = learned.torch.LearnedOptim(model.parameters(), "nominal_small")
-    loss = loss_fn(model(x), y); loss.backward(); optimizer.step(loss=loss)
-
-A step is the maths of the environment and of `to_optax`, the same lines of code. Tensors are
-shown to it with their axes as JAX has them: a kernel [out, in, *window] as [*window, in, out].
-"""
-
-import copy
 import warnings
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +10,15 @@ import numpy as np
 import torch
 from jaxtyping import PyTree
 
-from learned import _contest, theta_file
+from learned import theta_file
 from learned.to_optax import DECAYS, beyond, planned_horizon
+from learned.torch.tensors import View, check_gradient, check_group
 from opt_gym import policy
 from opt_gym.plugins import unknown
 from opt_gym.records import LearnedOptimizer, Signal
 
 EXTRA = "learned_optimizer"
 """The key of `state_dict` for what belongs to no single parameter."""
-
-ROLES = ("kernel", "bias", "embedding", "norm")
 
 _MEMORIES = policy.Memories._fields
 
@@ -108,7 +98,7 @@ class LearnedOptim(torch.optim.Optimizer):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            _check_group(group)
+            check_group(group)
         except ValueError:
             self.param_groups.pop()
             raise
@@ -201,12 +191,12 @@ class LearnedOptim(torch.optim.Optimizer):
         if not chosen:
             return
         for param, _ in chosen:
-            _check_gradient(param)
+            check_gradient(param)
         self._check_needs(loss, valid_loss)
         self._warn_beyond()
         device = chosen[0][0].device
         theta = self._theta_for(device)
-        views = [_View(param, group) for param, group in chosen]
+        views = [View(param, group) for param, group in chosen]
         memories = self._memories(theta, views)
         signal = self._signal(views, loss, valid_loss, device)
         stepped, deltas = policy.advance(
@@ -233,7 +223,7 @@ class LearnedOptim(torch.optim.Optimizer):
 
     def _warn_beyond(self) -> None:
         trained = self.learned_optimizer.trained_horizon
-        if self._warn and self._calls == trained:
+        if self._warn and trained is not None and self._calls == trained:
             message = beyond(self.learned_optimizer.name, trained)
             warnings.warn(message, stacklevel=5)
 
@@ -244,7 +234,7 @@ class LearnedOptim(torch.optim.Optimizer):
             )
         return self._theta_on[device]
 
-    def _memories(self, theta: PyTree, views: list["_View"]) -> policy.Memories:
+    def _memories(self, theta: PyTree, views: list[View]) -> policy.Memories:
         """Those of the tensors at hand, and the shared; made anew where there are none."""
         new = [view for view in views if view.param not in self._trees]
         if new or self._shared_tree is None:
@@ -255,7 +245,7 @@ class LearnedOptim(torch.optim.Optimizer):
         ]
         return policy.join(tensors, _unflatten(self._shared_tree, self._shared))
 
-    def _start(self, theta: PyTree, views: list["_View"]) -> None:
+    def _start(self, theta: PyTree, views: list[View]) -> None:
         begun = policy.begin(
             self.learned_optimizer,
             theta,
@@ -274,24 +264,26 @@ class LearnedOptim(torch.optim.Optimizer):
             self._shared = {"t": zero, "skipped": zero, **values}
 
     def _signal(
-        self, views: list["_View"], loss: Any, valid_loss: Any, device: torch.device
+        self, views: list[View], loss: Any, valid_loss: Any, device: torch.device
     ) -> Signal:
-        missing = valid_loss is None
-        valid = _scalar(torch.nan if missing else valid_loss, device)
+        valid = _scalar(torch.nan if valid_loss is None else valid_loss, device)
+        scalars: dict[str, Any] = {  # typed as arrays of JAX
+            "loss": _scalar(0.0 if loss is None else loss, device),
+            "valid_loss": torch.nan_to_num(valid),
+            "has_valid": torch.isfinite(valid),
+            "t": self._shared["t"],
+            "horizon": _scalar(self.horizon or 0, device),
+            "ages": tuple(self.state[view.param]["step"] for view in views),
+        }
         return Signal(
             params=[view.value for view in views],
             grad=[view.gradient() for view in views],
-            loss=_scalar(0.0 if loss is None else loss, device),
-            valid_loss=torch.nan_to_num(valid),
-            has_valid=torch.isfinite(valid),
-            t=self._shared["t"],
-            horizon=_scalar(self.horizon or 0, device),
-            ages=tuple(self.state[view.param]["step"] for view in views),
+            **scalars,
         )
 
     def _remember(
         self,
-        views: list["_View"],
+        views: list[View],
         before: policy.Memories,
         after: policy.Memories,
         usable: torch.Tensor,
@@ -309,200 +301,6 @@ class LearnedOptim(torch.optim.Optimizer):
         assert self.horizon is not None  # planned_horizon has seen to it
         part = torch.clip(self._shared["t"] / self.horizon, 0.0, 1.0)
         return 0.5 * (1.0 + torch.cos(torch.pi * part))
-
-
-def param_groups(model: torch.nn.Module, **options: Any) -> list[dict[str, Any]]:
-    """The parameters of a model in groups that say what they are, for `LearnedOptim`.
-
-    Embeddings keep their axes, normalizations are named so, and transposed convolutions are
-    shown as JAX has them.
-
-    Args:
-        model: whose parameters; shared ones once.
-        options: for every group, such as weight_decay.
-    """
-    found: dict[tuple[str, tuple[int, ...] | None], list[torch.nn.Parameter]] = {}
-    seen: set[torch.nn.Parameter] = set()
-    for module in model.modules():
-        for name, param in module.named_parameters(recurse=False):
-            if param in seen:
-                continue
-            seen.add(param)
-            found.setdefault(_kind(module, name, param), []).append(param)
-    return [
-        {"params": params, "role": role, "axes": axes, **options}
-        for (role, axes), params in found.items()
-    ]
-
-
-def compare_on(
-    model: torch.nn.Module,
-    loss: Callable[[torch.nn.Module, Any], torch.Tensor],
-    batches: Any,
-    *,
-    optimizers: dict[str, Any] | None = None,
-    budget_s: float = 120.0,
-) -> _contest.Contest:
-    """Trains copies of a model with several optimizers, and says how they fared.
-
-        contest = compare_on(model, lambda model, batch: ..., batches)
-        print(contest.table()); contest.plot("contest.png")
-
-    Args:
-        model: where all of them begin; not changed.
-        loss: (model, batch) -> loss.
-        batches: a function of the step, a sequence, or an iterable (its first 1,000).
-        optimizers: by name a function parameters -> optimizer, a bundled name or path of a θ
-            file, or (learned optimizer, θ); by default the bundled "nominal_small" and AdamW
-            with its usual learning rates. A learned one that has more steps than it was
-            trained for gets a cosine decay over them.
-        budget_s: seconds for everything.
-
-    Raises:
-        ValueError: no optimizers, no batches, or too short a budget.
-    """
-    batch_at = _contest.kept(batches)
-    chosen = _usual() if optimizers is None else optimizers
-    return _contest.run(
-        {
-            name: partial(_contestant, optimizer, model, loss, batch_at)
-            for name, optimizer in chosen.items()
-        },
-        budget_s,
-    )
-
-
-def _usual() -> dict[str, Any]:
-    rates = {
-        f"adamw {rate:g}": partial(torch.optim.AdamW, lr=rate)
-        for rate in _contest.USUAL_RATES
-    }
-    return {_contest.LEARNED: _contest.LEARNED, **rates}
-
-
-def _contestant(
-    optimizer: Any,
-    model: torch.nn.Module,
-    loss: Callable[[torch.nn.Module, Any], torch.Tensor],
-    batch_at: Callable[[int], Any],
-    num_steps: int,
-) -> _contest.Contestant:
-    model = copy.deepcopy(model)
-    if callable(optimizer):
-        chosen = optimizer(model.parameters())
-    else:
-        lopt, theta = (
-            theta_file.load(optimizer) if isinstance(optimizer, str | Path) else optimizer
-        )
-        chosen = LearnedOptim(
-            param_groups(model),
-            (lopt, theta),
-            horizon=num_steps,
-            decay=_contest.decay_for(lopt, num_steps),
-            warn=False,
-        )
-
-    def step(number: int) -> float:
-        def closure() -> torch.Tensor:
-            chosen.zero_grad()
-            value = loss(model, batch_at(number))
-            value.backward()
-            return value
-
-        return float(chosen.step(closure).detach())
-
-    def state_bytes() -> int:
-        tensors = [
-            leaf
-            for leaf in jax.tree.leaves(chosen.state_dict())
-            if isinstance(leaf, torch.Tensor)
-        ]
-        return sum(tensor.nbytes for tensor in tensors)
-
-    return _contest.Contestant(step, state_bytes)
-
-
-def _kind(
-    module: torch.nn.Module, name: str, param: torch.Tensor
-) -> tuple[str, tuple[int, ...] | None]:
-    if isinstance(module, torch.nn.Embedding | torch.nn.EmbeddingBag):
-        return "embedding", None
-    if "Norm" in type(module).__name__:
-        return ("bias" if "bias" in name else "norm"), None
-    if param.ndim < 2:
-        return "bias", None
-    transposed = isinstance(
-        module,
-        torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d | torch.nn.ConvTranspose3d,
-    )
-    if transposed:  # [in, out, *window]
-        return "kernel", (*range(2, param.ndim), 0, 1)
-    return "kernel", None
-
-
-class _View:
-    """A parameter as the maths sees it: float32, axes in JAX's order."""
-
-    def __init__(self, param: torch.Tensor, group: dict[str, Any]) -> None:
-        self.param, self.group = param, group
-        self.role = group["role"] or ("kernel" if param.ndim >= 2 else "bias")
-        self.axes = group["axes"] or _axes(self.role, param.ndim)
-        self.value = self._seen(param)
-
-    def gradient(self) -> torch.Tensor:
-        grad = self._seen(self.param.grad)
-        return -grad if self.group["maximize"] else grad
-
-    def add(self, delta: torch.Tensor, factor: Any, usable: torch.Tensor) -> None:
-        """lr · factor · (Δφ − weight_decay · φ), or nothing."""
-        weight_decay = self.group["weight_decay"]
-        if weight_decay:
-            delta = delta - weight_decay * self.value
-        rate = self.group["lr"] * factor
-        delta = delta if isinstance(rate, float) and rate == 1.0 else rate * delta
-        delta = torch.where(usable, delta, 0.0)
-        self.param.add_(delta.permute(_inverse(self.axes)).to(self.param.dtype))
-
-    def _seen(self, tensor: Any) -> torch.Tensor:
-        return tensor.detach().float().permute(self.axes)
-
-
-def _axes(role: str, ndim: int) -> tuple[int, ...]:
-    if role == "embedding" or ndim < 2:
-        return tuple(range(ndim))
-    return (*range(2, ndim), 1, 0)
-
-
-def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(axes.index(axis) for axis in range(len(axes)))
-
-
-def _check_group(group: dict[str, Any]) -> None:
-    for key in ("lr", "weight_decay"):
-        value = group[key]
-        if not isinstance(value, torch.Tensor) and not value >= 0:
-            raise ValueError(f"{key} must be >= 0, got {value}")
-    if group["role"] is not None and group["role"] not in ROLES:
-        raise ValueError(unknown("role", str(group["role"]), list(ROLES)))
-    for param in group["params"]:
-        if param.is_complex():
-            raise ValueError(
-                f"a complex parameter of shape {tuple(param.shape)} is not supported"
-            )
-        axes = group["axes"]
-        if axes is not None and sorted(axes) != list(range(param.ndim)):
-            raise ValueError(
-                f"axes {axes} are not those of a parameter of shape {tuple(param.shape)}"
-            )
-
-
-def _check_gradient(param: Any) -> None:
-    grad = param.grad
-    if grad.is_sparse or grad.layout != torch.strided:
-        raise ValueError(
-            f"a sparse gradient (shape {tuple(param.shape)}) is not supported: use "
-            "Embedding(sparse=False)"
-        )
 
 
 def _usable(signal: Signal, with_loss: bool) -> torch.Tensor:
@@ -538,6 +336,3 @@ def _unflatten(tree: Any, values: dict[str, torch.Tensor]) -> tuple[PyTree, ...]
     structure, names = tree
     built = jax.tree.unflatten(structure, [values[name] for name in names])
     return tuple(built[name] for name in _MEMORIES)
-
-
-__all__ = ["LearnedOptim", "compare_on", "param_groups"]

@@ -1,0 +1,14 @@
+"""The way out into torch: (architecture, θ) as a `torch.optim.Optimizer`.
+
+    optimizer = learned.torch.LearnedOptim(model.parameters(), "nominal_small")
+    loss = loss_fn(model(x), y); loss.backward(); optimizer.step(loss=loss)
+
+A step is the maths of the environment and of `to_optax`, the same lines of code. Tensors are
+shown to it with their axes as JAX has them: a kernel [out, in, *window] as [*window, in, out].
+"""
+
+from learned.torch.contest import compare_on
+from learned.torch.optimizer import LearnedOptim
+from learned.torch.tensors import param_groups
+
+__all__ = ["LearnedOptim", "compare_on", "param_groups"]
