@@ -91,13 +91,17 @@ def perceptron_and_means(
     """The first `num` outputs of every parameter, and the means of the others over them.
 
     Shapes: [num, *shape] and [outputs − num]. The last layer is linear, so the means are what
-    it makes of the mean of its inputs: those outputs are never computed one by one.
+    it makes of the mean of its inputs: those outputs need not be computed one by one.
 
     Args:
         theta: see `perceptron_theta`; at least one hidden layer.
         tensor, like, shared: as those of `perceptron`.
         num: see above.
     """
+    if pieces.is_large(like):  # where walking along it is worth all outputs one by one
+        out = perceptron(theta, tensor, like, shared)
+        axes = tuple(range(1, out.ndim))
+        return out[:num], namespace(out).mean(out[num:], axis=axes)
     weights = theta["w_rows"] * tensor.scale[None]
     bias = theta["b"] + theta["w_shared"] @ shared
     *middle, last = theta["rest"]

@@ -15,12 +15,11 @@ in its carry; the feature set "adafactor" is the same with the decays it starts 
 
 from typing import Any
 
-import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
+from learned.architectures import _learned_decays
 from learned.architectures._networks import perceptron, perceptron_theta
 from opt_gym import plugins
-from opt_gym.array_namespace import namespace
 from opt_gym.features import adafactor
 from opt_gym.features._accumulators import leaves, like
 from opt_gym.features.mlp import times
@@ -53,12 +52,8 @@ def make(
 
     def init_theta(key: PRNGKeyArray) -> PyTree:
         rows, shared = len(adafactor.ROW_NAMES), len(adafactor.TIME_SCALES)
-        offsets = adafactor.constants(jnp.zeros(()))
         return {
-            "decays": {
-                name: jnp.zeros_like(decays)
-                for name, decays in offsets._asdict().items()
-            },
+            "decays": _learned_decays.offsets(),
             "net": perceptron_theta(key, rows, shared, (*[hidden] * num_layers, 2)),
         }
 
@@ -68,7 +63,7 @@ def make(
     def step(
         theta: PyTree, carry: Memory, signal: Signal, observation: Observation
     ) -> tuple[Memory, tuple]:
-        decays = _decays(theta["decays"], signal.loss)
+        decays = _learned_decays.decays(theta["decays"], signal.loss)
         clock = times(signal, adafactor.TIME_SCALES, time_clamp)
         moments, directions, magnitudes = [], [], []
         for param, grad, before in zip(
@@ -98,18 +93,6 @@ def make(
         init_theta=init_theta,
         init=init,
         step=step,
-    )
-
-
-def _decays(offsets: Any, like: Any) -> adafactor.Decays:
-    xp = namespace(like)
-
-    def decay(start: Any, offset: Any) -> Any:
-        return 1.0 - xp.exp(10.0 * (xp.log(1.0 - start) / 10.0 + offset))
-
-    starts = adafactor.constants(like)._asdict()
-    return adafactor.Decays(
-        **{name: decay(start, offsets[name]) for name, start in starts.items()}
     )
 
 

@@ -326,7 +326,9 @@ def _known(tensor: TensorObservation, observation: Observation) -> Any:
 
 def _shared_sizes(features: Features) -> tuple[int, int]:
     """(loss features, numbers that all parameters of a tensor share)."""
-    num_losses = len(features.config["loss_decays"]) + len(features.config["valid_decays"])
+    num_losses = len(features.config["loss_decays"]) + len(
+        features.config["valid_decays"]
+    )
     num_tensor = len(features.tensor_names) - NUM_STATISTICS
     return num_losses, len(features.shared_names) - num_losses + num_tensor
 

@@ -11,6 +11,12 @@ Hidden weights are N(0, 1/fan_in), every output and skip starts at zero, so oute
 starts from Adam at `learning_rate` and never from a diverging optimizer. Either net can be
 left out. t is clamped at `time_clamp`, the horizon θ was trained for: without that the
 slowest time feature leaves its trained range on longer runs.
+
+The idea of a nominal term is Harrison et al. 2022. "star" is their optimizer: the network and
+features of "adafactor_mlp" beside one of five nominal terms, untrained with a small random
+step of its own. Here the nominal term is Adam alone, unbiased, and untrained there is nothing
+but it; the features are in Adam's units; a second net scales the step of a whole tensor and
+sees the loss.
 """
 
 import math

@@ -11,10 +11,9 @@ Gradients are clipped, element by element, at ten times a running size of them:
     scale of feature j over a tensor: 1/√(1e-5 + mean x_j²)
 
 18 numbers of a tensor, with L(x) = clip(log(1e-8 + |x|), ±5), m and v pooled over β:
-    L‖g‖; is 0-d (1 or −1); L(mean m); sign(mean m); L(mean v); sign(mean v); L(mean φ);
-    sign(mean φ); L‖φ‖; log of its first four axes' lengths − 1; L(var m); L(var v);
-    L(var φ): the sixteen for a tensor's network; and for a parameter's network
-    log(‖φ‖ + 1e-8), log of its number of parameters
+    L‖g‖, L‖φ‖; L of the means of m, v, φ, and of their variances; the signs of the means;
+    is 0-d (1 or −1); log of the first four axes' lengths − 1: the sixteen for a tensor's
+    network; and for a parameter's network log of its number of parameters, log(‖φ‖ + 1e-8)
 
 Shared: a feature of the loss for each of `loss_decays`, one of the validation loss for each
 of `valid_decays`, sin(t/(πτ)) for τ = 1, 3, 10, … 100,000, log of the number of tensors − 1.
@@ -29,7 +28,8 @@ nor that of their squares is unbiased.
 
 differs: before the first validation loss its feature is 0 (the source has the clipped place
 of a loss of zero). A validation loss comes with a step, and does not count as one. A tensor
-of more than four axes shows its first four. In the source there is one decay of each kind,
+of more than four axes shows its first four. A mean of less than 1e-5 standard deviations
+counts as 0 (see `statistics`). In the source there is one decay of each kind,
 (0.9,) and (0.95,); "several time scales" are what a talk says of it, hence the lists.
 """
 
@@ -69,11 +69,12 @@ NUM_AXES = 4
 _TINY = 1e-8
 
 STATISTICS = (
-    *("log_gradient_norm", "is_scalar", "log_mean_momentum", "sign_mean_momentum"),
-    *("log_mean_second_moment", "sign_mean_second_moment"),
-    *("log_mean_parameter", "sign_mean_parameter", "log_parameter_norm"),
-    *(f"log_length_{axis}" for axis in range(NUM_AXES)),
+    *("log_gradient_norm", "log_parameter_norm"),
+    *("log_mean_momentum", "log_mean_second_moment", "log_mean_parameter"),
     *("log_var_momentum", "log_var_second_moment", "log_var_parameter"),
+    *("sign_mean_momentum", "sign_mean_second_moment", "sign_mean_parameter"),
+    "is_scalar",
+    *(f"log_length_{axis}" for axis in range(NUM_AXES)),
 )
 """The numbers of a tensor that are for its own network, before two for its parameters'."""
 
@@ -162,7 +163,7 @@ def make(
             "valid_decays": list(valid_decays),
         },
         row_names=_row_names(),
-        tensor_names=(*STATISTICS, "log_norm", "log_size"),
+        tensor_names=(*STATISTICS, "log_size", "log_norm"),
         shared_names=(
             *(f"loss_{decay:g}" for decay in loss_decays),
             *(f"valid_loss_{decay:g}" for decay in valid_decays),
@@ -187,6 +188,20 @@ def log_magnitude(x: Any) -> Any:
     """log(1e-8 + |x|), within ±5."""
     xp = namespace(x)
     return xp.clip(xp.log(_TINY + xp.abs(x)), -LOG_LIMIT, LOG_LIMIT)
+
+
+def statistics(blocks: Sequence[Any]) -> tuple[Any, Any]:
+    """Means and variances of whole arrays, two vectors.
+
+    A mean of less than 1e-5 standard deviations is given as 0: the gradient of a softmax's
+    last layer has a mean of 0, and what is found of it are rounding errors, whose sign would
+    be noise that no two programs share.
+    """
+    xp = namespace(blocks[0])
+    means = xp.stack([xp.mean(block) for block in blocks])
+    variances = xp.stack([xp.var(block) for block in blocks])
+    found = xp.abs(means) > 1e-5 * xp.sqrt(variances)
+    return xp.where(found, means, 0.0), variances
 
 
 def _start(param: Any) -> Moments:
@@ -239,8 +254,13 @@ def _loss_features(
     xp = namespace(signal.loss)
     if not loss_decays:
         return zeros((0,), signal.loss)
-    unbiased = 1.0 / (1.0 - constant(loss_decays, signal.loss) ** (signal.t + 1) + _TINY)
-    mean, reciprocal = training.mean * unbiased, rsqrt(training.variance * unbiased + _TINY)
+    unbiased = 1.0 / (
+        1.0 - constant(loss_decays, signal.loss) ** (signal.t + 1) + _TINY
+    )
+    mean, reciprocal = (
+        training.mean * unbiased,
+        rsqrt(training.variance * unbiased + _TINY),
+    )
     of_loss = (signal.loss - mean) * reciprocal
     # max: before the first one, 0/0 is not to be.
     num = xp.clip(training.num_valid, min=1.0)
@@ -250,36 +270,20 @@ def _loss_features(
     return xp.clip(xp.concat([of_loss, seen]), -LOG_LIMIT, LOG_LIMIT)
 
 
-def _look(
-    param: Any, grad: Any, moments: Moments, bound: Any
-) -> TensorObservation:
+def _look(param: Any, grad: Any, moments: Moments, bound: Any) -> TensorObservation:
     xp = namespace(grad)
     sources = (param, grad, bound, *moments)
     squares = mean_squares(_rows, sources, param)
     size = math.prod(param.shape)
     # A root of 0 has no derivative, and a bias begins as 0.
     grad_norm, param_norm = (xp.sqrt(size * squares[i] + 1e-24) for i in (0, 1))
-    mean_m, mean_v = xp.mean(moments.momentum), xp.mean(moments.second_moment)
-    mean_p = xp.mean(param)
+    means, variances = statistics((*moments, param))
     logs = log_magnitude(
-        xp.stack(
-            [
-                *(grad_norm, mean_m, mean_v, mean_p, param_norm),
-                *(xp.var(moments.momentum), xp.var(moments.second_moment)),
-                xp.var(param),
-            ]
-        )
+        xp.concat([xp.stack([grad_norm, param_norm]), means, variances])
     )
-    signs = xp.sign(xp.stack([mean_m, mean_v, mean_p]))
-    known = constant((*_shape_numbers(tuple(param.shape)), math.log(max(size, 1))), grad)
+    known = (*_shape_numbers(tuple(param.shape)), math.log(max(size, 1)))
     log_norm = xp.log(param_norm + _TINY)
-    numbers = xp.concat(
-        [
-            *(logs[:1], known[:1], logs[1:2], signs[:1], logs[2:3], signs[1:2]),
-            *(logs[3:4], signs[2:], logs[4:5], known[1:-1], logs[5:]),
-            *(log_norm[None], known[-1:]),
-        ]
-    )
+    numbers = xp.concat([logs, xp.sign(means), constant(known, grad), log_norm[None]])
     return TensorObservation(_rows, sources, rsqrt(1e-5 + squares), numbers)
 
 
