@@ -78,7 +78,9 @@ def test_heavy_packages_are_imported_where_they_are_used():
                 else [node.module or ""]
             )
         }
-        assert not top & heavy, path
+        # `import learned.torch` is asking for torch.
+        asked = {"torch"} if path.parent.name == "torch" else set()
+        assert not top & heavy - asked, path
 
 
 @pytest.mark.parametrize("kind", plugins.KINDS)
