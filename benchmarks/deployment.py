@@ -18,8 +18,15 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "adafactor_mlp_32": ("adafactor_mlp", {"hidden": 32}),
     "mlp": ("mlp", {}),
     "nominal": ("nominal", {}),
+    "star": ("star", {}),
+    "normalized_direction": ("normalized_direction", {}),
+    "hierarchical": ("hierarchical", {}),
+    "velo_like": ("velo_like", {}),
+    "nn_adam": ("nn_adam", {}),
+    "lstm": ("lstm", {}),
+    "hierarchical_rnn": ("hierarchical_rnn", {}),
 }
-ROUNDS, STEPS = 7, 5
+ROUNDS, MAX_STEPS, ROUND_SECONDS = 7, 5, 0.5
 THREADS = 2
 
 
@@ -129,10 +136,14 @@ def _interleaved(
     ours: Callable[[], Any], theirs: Callable[[], Any]
 ) -> tuple[float, float]:
     """Median seconds of one call each, both measured in every round."""
+    began = time.perf_counter()
+    ours()
+    once = time.perf_counter() - began
+    steps = max(1, min(MAX_STEPS, int(ROUND_SECONDS / once)))
     rounds = []
     for _ in range(ROUNDS):
         pair = []
-        for call, count in ((ours, STEPS), (theirs, 10 * STEPS)):
+        for call, count in ((ours, steps), (theirs, 10 * MAX_STEPS)):
             began = time.perf_counter()
             for _ in range(count):
                 call()
