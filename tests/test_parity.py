@@ -40,7 +40,7 @@ def test_some_golden_fixed_tasks():
 @pytest.mark.slow
 def test_all_golden_files():
     results = parity.check_folder(GOLDEN)
-    assert len(results) >= 12 + 1 + 7
+    assert len(results) >= 12 + 1 + 6
     for result in results:
         assert not isinstance(result, str), result
         assert result.passed(), str(result)
