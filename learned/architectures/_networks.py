@@ -43,9 +43,10 @@ def perceptron_theta(
     keys = jax.random.split(key, len(sizes))
     fan_in = num_rows + num_shared
     first = truncated_normal(keys[0], sizes[0], fan_in)
+    shared = {"w_shared": first[:, num_rows:]} if num_shared else {}
     return {
         "w_rows": first[:, :num_rows],
-        "w_shared": first[:, num_rows:],
+        **shared,
         "b": jnp.zeros(sizes[0]),
         "rest": [
             {"w": truncated_normal(k, size, below), "b": jnp.zeros(size)}
@@ -155,7 +156,9 @@ def affine(weights: Any, x: Any, bias: Any) -> Any:
 
 def relu(x: Any) -> Any:
     """max(x, 0), of an array or each of a list."""
-    return [relu_of_array(part) for part in x] if isinstance(x, list) else relu_of_array(x)
+    return (
+        [relu_of_array(part) for part in x] if isinstance(x, list) else relu_of_array(x)
+    )
 
 
 def rows(blocks: Sequence[Any]) -> Any:

@@ -108,9 +108,7 @@ def make(time_clamp: int | None = None, second_moment_decay: float = 0.999) -> F
     )
 
 
-def constants(
-    like: Any, second_moment: Sequence[float] = MOMENT_DECAYS
-) -> Decays:
+def constants(like: Any, second_moment: Sequence[float] = MOMENT_DECAYS) -> Decays:
     """The decays that training starts from."""
     return Decays(
         constant(MOMENTUM_DECAYS, like),

@@ -16,20 +16,25 @@ g·(s + 1e-9)^−½ and a·m is m·s^−½ (where features "adafactor" have m·(
         axes longer than one, 0 to 4, as five indicators; L(mean of (n·m − mean n·m)²) (3);
         L(mean of (n·v − mean n·m)²) (3)
     9 times: tanh(10·(min(t/T, 1) − τ)), τ = .03, .1, .2, .4, .6, .8, .9, 1, 1.1
-    9 of the loss ℓ: ten averages a_k, half-lives h_k from 10 to T at equal ratios,
+    9 of the loss ℓ: ten averages a_k with time constants h_k from 10 to T at equal ratios,
 
         u_k = 1/(1 − e^(−(t+1)/h_k)),   ℓ ← min(ℓ, 2·|max_k u_k a_k|) but for t = 0
         a_k ← a_k + (1 − e^(−1/h_k))·(ℓ − a_k),   b_k ← min(b_k, u_k a_k)
         clip((u_k a_k − b_k)/max(u_(k+1) a_(k+1) − b_k, 1e-8) − 1, ±1), or 0 while t < 2
 
+        with w_k = (1 − e^(−1/h_k))·u_k and x_k = ℓ − u_k a_k, these are kept and change thus:
+        u_k a_k by w_k x_k;  B_k = u_k a_k − b_k to max(B_k + w_k x_k, 0);
+        D_k = u_(k+1) a_(k+1) − u_k a_k to (1 − w_(k+1)) D_k + (w_(k+1) − w_k) x_k
+
 As published: the last three numbers of a tensor are taken around the mean of m and not of v,
 n multiplies v once and is not squared, and the limit of ℓ is divided as if t + 1 losses had
 been averaged when it is t.
 
-differs: t/T stays at 1 beyond the horizon.
+differs: t/T stays at 1 beyond the horizon; s is held above 1e-24 in s^−½, so that this can be
+differentiated where a gradient is zero.
 
 `tensor_numbers=False` leaves out the 12, as Celo does. `bugged_loss_features=True` takes 10
-for T in the half-lives, as the published VeLO does: all ten averages are then the same.
+for T in the h_k, as the published VeLO does: all ten averages are then the same.
 """
 
 from collections.abc import Sequence
@@ -58,7 +63,7 @@ SHORTEST = 10.0
 NUM_RANKS = 5
 NUM_FACTORED = 15
 _TINY = 1e-9
-_NO_LOSS = 999_999_999_999.0
+_NO_SQUARE = 1e-24  # the derivative of x^−½ there still is a number of float32
 
 
 class TensorMemory(NamedTuple):
@@ -69,10 +74,18 @@ class TensorMemory(NamedTuple):
 
 
 class Losses(NamedTuple):
-    """Averages of the loss [10], the lowest that each has been [10], the 9 numbers."""
+    """What the 9 numbers of the loss are made of, and these.
+
+    These are quotients of small differences of averages. As differences they would be what
+    rounding leaves of them, and another number in every program of the same step.
+
+    Shapes: average [10], unbiased; slower [9], the next average less this one; above [9],
+    the average less its lowest; progress [9].
+    """
 
     average: Any
-    lowest: Any
+    slower: Any
+    above: Any
     progress: Any
 
 
@@ -81,7 +94,7 @@ def make(tensor_numbers: bool = True, bugged_loss_features: bool = False) -> Fea
 
     Args:
         tensor_numbers: whether tensors have their 12 numbers (VeLO) or none (Celo).
-        bugged_loss_features: half-lives as if the horizon were 10.
+        bugged_loss_features: time constants as if the horizon were 10.
     """
     names = TENSOR_NAMES if tensor_numbers else ()
 
@@ -91,7 +104,7 @@ def make(tensor_numbers: bool = True, bugged_loss_features: bool = False) -> Fea
             TensorMemory(adafactor.start(leaf), zeros((len(names),), leaf))
             for leaf in acc.leaves(params)
         )
-        return Memory(tensors, Losses(start, start + _NO_LOSS, start[:-1]))
+        return Memory(tensors, Losses(start, *(start[:-1],) * 3))
 
     def follow(memory: TensorMemory, param: Any, grad: Any) -> TensorMemory:
         before = memory.moments
@@ -204,8 +217,7 @@ def _diagonal_rows(
         full,
         of_full,
         of_full,
-        # The average of squares never is 0, for 1e-30 is added to each.
-        momentum * rsqrt(full),
+        momentum * rsqrt(namespace(full).clip(full, min=_NO_SQUARE)),
     )
 
 
@@ -270,7 +282,7 @@ def _times(signal: Signal) -> Any:
     return xp.tanh(10.0 * (fraction - constant(FRACTIONS, signal.loss)))
 
 
-def _half_lives(signal: Signal, bugged: bool) -> Any:
+def _time_constants(signal: Signal, bugged: bool) -> Any:
     """Ten, from 10 to the horizon, at equal ratios."""
     xp = namespace(signal.loss)
     parts = [0.0 if bugged else k / (NUM_AVERAGES - 1) for k in range(NUM_AVERAGES)]
@@ -279,19 +291,21 @@ def _half_lives(signal: Signal, bugged: bool) -> Any:
 
 
 def _follow_loss(losses: Losses, signal: Signal, bugged: bool) -> Losses:
-    xp, half_lives = namespace(signal.loss), _half_lives(signal, bugged)
-    unbias = -1.0 / xp.expm1(-(signal.t + 1) / half_lives)
-    limit = 2.0 * xp.abs(xp.max(unbias * losses.average))
-    loss = xp.where(signal.t == 0, signal.loss, xp.minimum(limit, signal.loss))
-    average = losses.average - xp.expm1(-1.0 / half_lives) * (loss - losses.average)
-    seen = unbias * average
-    lowest = xp.minimum(losses.lowest, seen)
-    # Not seen - lowest: it would be 0 or what rounding leaves of it, and 1e-8 is its measure.
-    above = xp.clip(seen - losses.lowest, min=0.0)[:-1]
-    span = xp.clip(seen[1:] - lowest[:-1], min=1e-8)
-    progress = xp.clip(above / span - 1.0, -1.0, 1.0)
-    progress = xp.where(signal.t < 2, xp.zeros_like(progress), progress)
-    return Losses(average, lowest, progress)
+    xp, constants = namespace(signal.loss), _time_constants(signal, bugged)
+    seen = xp.expm1(-(signal.t + 1) / constants)
+    limit = losses.average * (xp.expm1(-signal.t / constants) / seen)
+    limit = xp.where(signal.t == 0, signal.loss, 2.0 * xp.abs(xp.max(limit)))
+    new = xp.minimum(limit, signal.loss) - losses.average
+    weight = xp.expm1(-1.0 / constants) / seen
+    average = losses.average + weight * new
+    slower = (1.0 - weight[1:]) * losses.slower + (weight[1:] - weight[:-1]) * new[:-1]
+    above = xp.clip(losses.above + (weight * new)[:-1], min=0.0)
+    above = xp.where(signal.t == 0, xp.zeros_like(above), above)
+    progress = above / xp.clip(slower + above, min=1e-8) - 1.0
+    progress = xp.where(
+        signal.t < 2, xp.zeros_like(above), xp.clip(progress, -1.0, 1.0)
+    )
+    return Losses(average, slower, above, progress)
 
 
 def _floored_rsqrt(x: Any) -> Any:

@@ -1,0 +1,271 @@
+"""Networks made of banks, mixed by an LSTM of every tensor: VeLO, and Celo as a special case.
+
+    x_i: what is seen of tensor i and of the run (features "velo", 18 + 12 numbers)
+    y_i = W x_i + b + max over tensors j of relu(W' x_j + b')           unit by unit
+    (h_i, s_i) = LSTM(y_i, s_i),  s_i at first in θ
+    c_i = C h_i + b_C  (one number a bank),  ρ_i = r·h_i + b_r
+    N_i = 100 · mean over banks k of c_ik · bank_k                      weights of an MLP
+    (d, m) = N_i(30 scaled features of a parameter)      30 -> 4 -> 4 -> 3, relu
+    Δφ = −0.001 · ρ_i · √(mean φ² + 1e-9) · d · exp(0.001 · m)
+
+Gradients are clipped to ±1000. ρ may be negative, as published. The third output is in θ and
+never computed. Haiku's draws: truncated normal of standard deviation 1/√fan_in (cut at two of
+them, not corrected), biases and first states of zero.
+
+    form="celo"   x_i has the 18 numbers of the run alone, so that tensors which have seen the
+                  same steps have the same ρ; ρ = 0.1·exp(r·h + b_r); N_i = mean over k of
+                  softmax(c_i)_k · bank_k. It was trained with one bank (with K of them, the
+                  mean makes the weights at the start K times as small)
+    scaled=False  ρ = 1: the published first phase of training Celo, of the banks alone; in
+                  the second these are held and all else is trained, with scaled=True
+
+Named faults of the published code, all off by default:
+
+    bugged_lstm_state     s_i never changes (in the published checkpoint of VeLO)
+    bugged_loss_features  see features "velo" (in the same checkpoint)
+    unused_layer          θ has one more layer like W', which nothing reads (in VeLO and Celo:
+                          the message was meant to have two layers)
+
+Configurations (all with unused_layer=True; else 15,872, 3,968 and 1,216 fewer):
+
+    lstm_hidden=512, num_banks=256            2,320,385 weights: VeLO
+    lstm_hidden=128, num_banks=64               162,305: the default of its code, HyperV2
+    form="celo", lstm_hidden=64, num_banks=1     37,089: Celo
+
+It needs the loss and the horizon.
+
+differs: beyond the horizon its times stand still. A tensor without a gradient sends no
+message.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray, PyTree
+
+from learned.architectures._cells import LstmState, lstm_step, lstm_theta
+from learned.architectures._networks import (
+    affine,
+    perceptron,
+    perceptron_theta,
+    truncated_normal,
+)
+from opt_gym import plugins
+from opt_gym.array_namespace import mean_square, namespace, relu, zeros
+from opt_gym.features._accumulators import leaves, like
+from opt_gym.plugins import unknown
+from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal, Spec
+
+FORMS = ("velo", "celo")
+NUM_OUTPUTS = 3
+MIXED = 100.0
+CELO_MULTIPLIER = 0.1
+
+
+def make(
+    form: str = "velo",
+    lstm_hidden: int = 64,
+    num_banks: int = 16,
+    hidden: int = 4,
+    num_layers: int = 2,
+    scaled: bool = True,
+    bugged_lstm_state: bool = False,
+    bugged_loss_features: bool = False,
+    unused_layer: bool = False,
+    step_multiplier: float = 0.001,
+    exp_multiplier: float = 0.001,
+) -> LearnedOptimizer:
+    """The learned optimizer "velo_like".
+
+    Args:
+        form: "velo" or "celo".
+        lstm_hidden: units of the LSTM and of the messages.
+        num_banks: networks to mix.
+        hidden, num_layers: of a bank: units of a hidden layer, hidden layers.
+        scaled: multiply the steps by ρ.
+        bugged_lstm_state, bugged_loss_features, unused_layer: the faults named above.
+        step_multiplier, exp_multiplier: constants of the action map.
+
+    Raises:
+        ValueError: an unknown form, or a size < 1.
+    """
+    if form not in FORMS:
+        raise ValueError(unknown("form", form, list(FORMS)))
+    sizes = {
+        "lstm_hidden": lstm_hidden,
+        "num_banks": num_banks,
+        "hidden": hidden,
+        "num_layers": num_layers,
+    }
+    if min(sizes.values()) < 1:
+        raise ValueError(f"sizes must be >= 1, got {sizes}")
+    constants = {"step_multiplier": step_multiplier, "exp_multiplier": exp_multiplier}
+    seen = {
+        "tensor_numbers": form == "velo",
+        "bugged_loss_features": bugged_loss_features,
+    }
+    features = plugins.build("features", "velo", seen)
+    num_inputs = len(features.shared_names) + len(features.tensor_names)
+
+    def bank(key: PRNGKeyArray) -> PyTree:
+        units = (*[hidden] * num_layers, NUM_OUTPUTS)
+        return perceptron_theta(key, len(features.row_names), 0, units)
+
+    def init_theta(key: PRNGKeyArray) -> PyTree:
+        keys = jax.random.split(key, 7)
+        theta = {
+            "inputs": _linear_theta(keys[0], lstm_hidden, num_inputs),
+            "messages": _linear_theta(keys[1], lstm_hidden, num_inputs),
+            "lstm": lstm_theta(keys[2], lstm_hidden, lstm_hidden),
+            "start": {"hidden": jnp.zeros(lstm_hidden), "cell": jnp.zeros(lstm_hidden)},
+            "controls": _linear_theta(keys[3], num_banks, lstm_hidden),
+            "multiplier": _linear_theta(keys[4], 1, lstm_hidden),
+            "banks": jax.vmap(bank)(jax.random.split(keys[5], num_banks)),
+        }
+        if unused_layer:
+            theta["unused"] = _linear_theta(keys[6], lstm_hidden, num_inputs)
+        return theta
+
+    def init(theta: PyTree, params: PyTree, roles: tuple[str, ...]) -> Memory:
+        def start(leaf: Any) -> LstmState:
+            # New arrays: whoever gives the carry away must not give θ with it.
+            nothing = zeros((lstm_hidden,), leaf)
+            return LstmState(
+                theta["start"]["hidden"] + nothing, theta["start"]["cell"] + nothing
+            )
+
+        return Memory(tuple(start(leaf) for leaf in leaves(params)))
+
+    def step(
+        theta: PyTree, carry: Memory, signal: Signal, observation: Observation
+    ) -> tuple[Memory, tuple]:
+        params = leaves(signal.params)
+        if not params:  # no tensor to take a maximum over
+            return carry, (signal.params, signal.params)
+        outputs, states = _recurrent(theta, carry, observation)
+        nets = _mixed(theta, outputs, form)
+        multipliers = _multipliers(theta["multiplier"], outputs, form, scaled)
+        moved = [
+            perceptron(
+                _network(nets, i, multipliers[i] * _rms(param)),
+                observation.tensors[i],
+                param,
+            )
+            for i, param in enumerate(params)
+        ]
+        directions, magnitudes = zip(*moved, strict=True)
+        action: Any = (like(signal.params, directions), like(signal.params, magnitudes))
+        return carry if bugged_lstm_state else Memory(states), action
+
+    return LearnedOptimizer(
+        name="velo_like",
+        config={
+            "form": form,
+            **sizes,
+            "scaled": scaled,
+            "bugged_lstm_state": bugged_lstm_state,
+            "bugged_loss_features": bugged_loss_features,
+            "unused_layer": unused_layer,
+            **constants,
+        },
+        features=features,
+        action_map=plugins.build("action", "direction_magnitude", constants),
+        needs=features.needs,
+        trained_horizon=None,
+        init_theta=init_theta,
+        init=init,
+        step=step,
+    )
+
+
+def _linear_theta(key: PRNGKeyArray, outputs: int, inputs: int) -> dict[str, Any]:
+    return {"w": truncated_normal(key, outputs, inputs), "b": jnp.zeros(outputs)}
+
+
+def _linear(theta: PyTree, x: Any) -> Any:
+    return affine(theta["w"], x, theta["b"])
+
+
+def _recurrent(
+    theta: PyTree, carry: Memory, observation: Observation
+) -> tuple[Any, tuple[LstmState, ...]]:
+    """(what the LSTM says of every tensor, [units, tensors]; the states after)."""
+    xp = namespace(observation.numbers)
+    x = xp.stack(
+        [xp.concat([observation.numbers, t.numbers]) for t in observation.tensors],
+        axis=1,
+    )
+    message = xp.max(relu(_linear(theta["messages"], x)), axis=1, keepdims=True)
+    state = LstmState(
+        *(xp.stack(parts, axis=1) for parts in zip(*carry.tensors, strict=True))
+    )
+    outputs, after = lstm_step(
+        theta["lstm"], _linear(theta["inputs"], x) + message, state
+    )
+    return outputs, tuple(
+        LstmState(after.hidden[:, i], after.cell[:, i]) for i in range(x.shape[1])
+    )
+
+
+def _mixed(theta: PyTree, outputs: Any, form: str) -> PyTree:
+    """The weights of the networks, with a leading axis of tensors."""
+    xp = namespace(outputs)
+    controls = _linear(theta["controls"], outputs)
+    if form == "celo":
+        powers = xp.exp(controls - xp.max(controls, axis=0, keepdims=True))
+        shares = powers / xp.sum(powers, axis=0, keepdims=True)
+    else:
+        shares = MIXED * controls
+    shares = shares.T / shares.shape[0]
+
+    def mix(bank: Any) -> Any:
+        flat = xp.reshape(bank, (bank.shape[0], -1))
+        return xp.reshape(shares @ flat, (-1, *bank.shape[1:]))
+
+    return jax.tree.map(mix, theta["banks"])
+
+
+def _multipliers(theta: PyTree, outputs: Any, form: str, scaled: bool) -> Any:
+    """ρ of every tensor."""
+    xp = namespace(outputs)
+    if not scaled:
+        return xp.ones_like(outputs[0])
+    multiplier = _linear(theta, outputs)[0]
+    return CELO_MULTIPLIER * xp.exp(multiplier) if form == "celo" else multiplier
+
+
+def _network(nets: PyTree, index: int, factor: Any) -> PyTree:
+    """That of one tensor, without its third output; factor · d costs it no product."""
+    xp = namespace(factor)
+    net = jax.tree.map(lambda leaf: leaf[index], nets)
+    *before, last = net["rest"]
+    factors = xp.stack([factor, xp.ones_like(factor)])
+    last = {"w": factors[:, None] * last["w"][:2], "b": factors * last["b"][:2]}
+    return {**net, "rest": [*before, last]}
+
+
+def _rms(param: Any) -> Any:
+    return namespace(param).sqrt(mean_square(param) + 1e-9)
+
+
+SPEC = Spec(
+    kind="architecture",
+    name="velo_like",
+    make=make,
+    config={
+        "form": "velo",
+        "lstm_hidden": 64,
+        "num_banks": 16,
+        "hidden": 4,
+        "num_layers": 2,
+        "scaled": True,
+        "bugged_lstm_state": False,
+        "bugged_loss_features": False,
+        "unused_layer": False,
+        "step_multiplier": 0.001,
+        "exp_multiplier": 0.001,
+    },
+    source="Metz et al. 2022 (VeLO), arXiv:2211.09760; google/learned_optimization, "
+    "research/general_lopt/hyper_v2.py; Moudgil et al. 2025 (Celo), arXiv:2501.12670",
+)
