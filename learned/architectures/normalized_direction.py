@@ -20,8 +20,8 @@ paper's "factored features only for matrices", as its code has it. Gradients of 
 are clipped to ±1000, Adam's are not.
 
 It has no clock and needs neither the loss nor the horizon. The size of the step is the user's:
-`to_optax(learning_rate=, weight_decay=)` multiply lr, so with learning_rate=1.0 here they are
-the published optimizer's own, which has no default. 0.001 is what it was trained with.
+with learning_rate=1.0 here, those of `to_optax(learning_rate=, weight_decay=)` are the
+published optimizer's. It has no default; 0.001 is what it was trained with.
 
     orthogonalize=True                       "Celo2"
     adamw=False                              "Celo2-base"
@@ -33,8 +33,8 @@ of 0), so that θ has the published 347 weights. Truncated normal of standard de
 differs: scale and direction of a tensor with more than two axes are normalized over all of
 them, and it is one matrix for Newton and Schulz; the code takes the last two axes and treats
 the others as a batch (its README calls this a sharp edge for convolutions). Decoupled weight
-decay of Adam's tensors is times lr, not times 20·lr. Training uses Adam as here; the published
-training ran one with β₂ = .999 and without correction of the bias.
+decay of Adam's tensors is not 20 times that of the others. Training uses Adam as here; the
+published training ran one with β₂ = .999 and without correction of the bias.
 
 Averages are in the carry, though they do not depend on θ: which there are depends on a tensor's
 role, which the features are not told. What is remembered of a tensor says which it has.
