@@ -45,7 +45,12 @@ def hand_designed(
     ) -> tuple[Memory, tuple]:
         params, grads = leaves(signal.params), leaves(signal.grad)
         stepped = [
-            rule(theta, grad, memories, signal._replace(params=param, grad=grad, ages=age))
+            rule(
+                theta,
+                grad,
+                memories,
+                signal._replace(params=param, grad=grad, ages=(age,)),
+            )
             for param, grad, memories, age in zip(
                 params, grads, carry.tensors, signal.ages, strict=True
             )

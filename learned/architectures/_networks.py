@@ -118,7 +118,7 @@ def perceptron_and_means(
 
 
 def first_layer(weights: Any, bias: Any, blocks: Sequence[Any]) -> Any:
-    """weights @ features + bias: [h, *shape], or a list of h arrays where that is faster.
+    """Weights @ features + bias: [h, *shape], or a list of h arrays where that is faster.
 
     Three forms of one sum. JAX, small: one product with the concatenated blocks (1.3 times
     as fast as stacking single features for a few thousand parameters). JAX, large and
@@ -140,7 +140,7 @@ def first_layer(weights: Any, bias: Any, blocks: Sequence[Any]) -> Any:
 
 
 def affine(weights: Any, x: Any, bias: Any) -> Any:
-    """weights @ x + bias along the leading axis of x, which may be a list of arrays."""
+    """Weights @ x + bias along the leading axis of x, which may be a list of arrays."""
     if isinstance(x, list):
         return [
             sum((weights[j, k] * part for k, part in enumerate(x)), bias[j])
@@ -174,7 +174,7 @@ def rows(blocks: Sequence[Any]) -> Any:
 
 
 def each_tensor(fn: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
-    """fn for every tensor of φ, its arguments from columns of equal length."""
+    """Fn for every tensor of φ, its arguments from columns of equal length."""
     return [fn(*parts) for parts in zip(*columns, strict=True)]
 
 

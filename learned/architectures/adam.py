@@ -27,7 +27,7 @@ def make(
     def rule(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal
     ) -> tuple[Any, tuple]:
-        count = signal.ages + 1
+        count = signal.ages[0] + 1
         a1, a2 = theta["one_minus_b1"], theta["one_minus_b2"]
         m = (1 - a1) * memories[0] + a1 * grad
         v = (1 - a2) * memories[1] + a2 * grad * grad

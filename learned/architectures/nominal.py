@@ -128,9 +128,7 @@ def make(
     )
 
 
-def _step(
-    theta: PyTree, tensor: TensorObservation, param: Any, shared: Any
-) -> Any:
+def _step(theta: PyTree, tensor: TensorObservation, param: Any, shared: Any) -> Any:
     """Δφ of one tensor in units of the learning rate."""
     xp = namespace(shared)
     of_tensor = theta["log_step"]

@@ -268,7 +268,8 @@ def test_numbers_that_overflowed_are_shown_as_zero() -> None:
 
     layout = unwrapped()._core.layout
     blocks = (jax.numpy.array([[np.inf, 1.0, -2.0]]),)
-    tensor = TensorObservation(blocks, jax.numpy.ones(1), jax.numpy.array([np.nan]))
+    numbers = jax.numpy.array([np.nan])
+    tensor = TensorObservation(lambda x: (x,), blocks, jax.numpy.ones(1), numbers)
     shown = to_array(layout, Observation((tensor,), jax.numpy.array([3.0])))
     np.testing.assert_array_equal(shown, [[0, 0, 3], [1, 0, 3], [-2, 0, 3]])
 
