@@ -3,10 +3,12 @@
 from typing import Any
 
 import gymnasium as gym
+import jax
 import numpy as np
 import pytest
 
-from opt_gym.gym import _core
+import opt_gym
+from opt_gym.gym import _core, _layout
 
 
 def _episode() -> tuple[list[Any], list[dict[str, Any]]]:
@@ -35,3 +37,24 @@ def test_huge_rows_have_the_numbers_of_others(monkeypatch: pytest.MonkeyPatch) -
     for a, b in zip(usual_infos, huge_infos, strict=True):
         assert a.keys() == b.keys()
         np.testing.assert_allclose(list(a.values()), list(b.values()), rtol=1e-5)
+
+
+@pytest.mark.parametrize("features", ["mlp", "adafactor", "nominal"])
+def test_pieces_written_in_place_are_the_whole(
+    monkeypatch: pytest.MonkeyPatch, features: str
+) -> None:
+    env = opt_gym.make("small_mlp", features=features, data="embedded")
+    state = jax.jit(env.reset)(
+        jax.random.key(0), opt_gym.load_data(env), jax.numpy.int32(9)
+    )
+    layout = _layout.make_layout(env, state.params)
+
+    def shown() -> np.ndarray:
+        return np.asarray(_layout.to_array(layout, env.observe(state)[1]))
+
+    whole = shown()
+    monkeypatch.setattr(_layout, "_LARGE", 0)
+    monkeypatch.setattr(_layout, "_PIECE", 100)  # no divisor of any tensor's size
+    np.testing.assert_allclose(shown(), whole, rtol=1e-5, atol=1e-7)
+    hidden = _layout.to_array(layout, env.observe(state)[1], jax.numpy.array(True))
+    assert not np.any(hidden)
