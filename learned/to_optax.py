@@ -219,14 +219,21 @@ def _direction(
         if warn and trained is not None:
             _warn_beyond(learned_optimizer.name, state.t, trained)
         usable = _all_finite((signal.grad, signal.loss if "loss" in needs else 0.0))
-        memories = _unpack(params, state)
-        memories, deltas = policy.advance(learned_optimizer, theta, memories, signal)
-        packed = _pack(params, memories)
-        stepped = LearnedState(state.t + 1, state.skipped, *packed)
-        kept = state._replace(skipped=state.skipped + 1)
-        state = jax.tree.map(lambda a, b: jnp.where(usable, a, b), stepped, kept)
-        deltas = jax.tree.map(lambda d: jnp.where(usable, d, 0.0), deltas)
-        return deltas, state
+
+        def step() -> tuple[PyTree, LearnedState]:
+            memories = _unpack(params, state)
+            memories, deltas = policy.advance(
+                learned_optimizer, theta, memories, signal
+            )
+            packed = _pack(params, memories)
+            return deltas, LearnedState(state.t + 1, state.skipped, *packed)
+
+        def keep() -> tuple[PyTree, LearnedState]:
+            deltas = jax.tree.map(jnp.zeros_like, signal.params)
+            return deltas, state._replace(skipped=state.skipped + 1)
+
+        # A branch, for a choice number by number would need both memories at once.
+        return jax.lax.cond(usable, step, keep)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
