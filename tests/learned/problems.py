@@ -24,6 +24,10 @@ def moving_theta(name: str) -> tuple[Any, Any]:
     return optimizer, jax.tree.unflatten(structure, moved)
 
 
+QUICK: Any = {"xla_backend_optimization_level": 0}
+"""Of XLA's compiler, for programs that run a few steps of a small problem."""
+
+
 class Network(NamedTuple):
     """Parameters by name, and their loss (key, params) on a batch drawn from the key."""
 

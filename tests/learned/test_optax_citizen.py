@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import learned
-from tests.learned.problems import moving_theta
+from tests.learned.problems import QUICK, moving_theta
 
 PARAMS: Any = {
     "w": jnp.ones((4, 3), jnp.bfloat16),
@@ -38,8 +38,8 @@ def test_a_chain_of_everything(name):
         ),
         every_k_schedule=2,
     )
-    step: Any = jax.jit(tx.update)
-    state = jax.jit(tx.init)(PARAMS)
+    step: Any = jax.jit(tx.update, compiler_options=QUICK)
+    state = jax.jit(tx.init, compiler_options=QUICK)(PARAMS)
     known = shapes(state)
     params = PARAMS
     for number in range(4):

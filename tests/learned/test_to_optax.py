@@ -1,5 +1,6 @@
 """The way out: the same numbers as the environment, and a good citizen of optax."""
 
+from functools import partial
 from typing import Any, cast
 
 import jax
@@ -10,7 +11,7 @@ import pytest
 
 import learned
 import opt_gym
-from tests.learned.problems import moving_theta
+from tests.learned.problems import QUICK, moving_theta
 
 TASK = {
     "family": "small_mlp",
@@ -30,7 +31,7 @@ def test_the_environment_and_a_plain_optax_loop_give_the_same_losses(name):
     env = opt_gym.make(TASK, learned_optimizer=optimizer, data="embedded")
     data, key = opt_gym.load_data(env), jax.random.key(3)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=QUICK)
     def in_env(data):
         state = opt_gym.start(key, env, optimizer, theta, data, STEPS)
         _, out = opt_gym.unroll(env, optimizer, theta, data, state, STEPS)
@@ -38,7 +39,7 @@ def test_the_environment_and_a_plain_optax_loop_give_the_same_losses(name):
 
     tx: Any = learned.to_optax(optimizer, theta, horizon=STEPS)
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=QUICK)
     def step(t, params, state, data):
         replay = opt_gym.replay(env.task, data, key)
 
@@ -104,10 +105,11 @@ def test_an_untrained_nominal_is_adam():
     adam: Any = optax.adam(0.02)
     params: Any = {"w": jnp.ones((4, 3)), "b": jnp.zeros(3)}
     state, adam_state = ours.init(params), adam.init(params)
+    update = jax.jit(ours.update)
     for t in range(10):
         k_w, k_b = jax.random.split(jax.random.key(t))
         grads = {"w": jax.random.normal(k_w, (4, 3)), "b": jax.random.normal(k_b, (3,))}
-        updates, state = ours.update(grads, state, params, value=1.0)
+        updates, state = update(grads, state, params, value=1.0)
         expected, adam_state = adam.update(grads, adam_state, params)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-5), updates, expected

@@ -2,6 +2,7 @@
 
 import copy
 import io
+from functools import partial
 from typing import Any
 
 import jax
@@ -13,6 +14,7 @@ import torch
 import learned
 from learned.torch import LearnedOptim, param_groups
 from tests.learned.problems import (
+    QUICK,
     convnet,
     moving_theta,
     perceptron,
@@ -23,8 +25,18 @@ from tests.learned.problems import (
 STEPS = 20
 
 
-@pytest.mark.parametrize("network", [perceptron, convnet])
-@pytest.mark.parametrize("name", learned.names())
+QUICK_ON_CONVNETS = ("adafactor_mlp", "momentum", "mlp", "normalized_direction")
+"""The others on a convnet are in the slow suite; each compiles for seconds."""
+
+
+def pairs():
+    for name in learned.names():
+        yield pytest.param(name, perceptron, id=f"{name}-perceptron")
+        slow = [] if name in QUICK_ON_CONVNETS else [pytest.mark.slow]
+        yield pytest.param(name, convnet, id=f"{name}-convnet", marks=slow)
+
+
+@pytest.mark.parametrize(("name", "network"), pairs())
 def test_torch_and_optax_give_the_same_updates(name, network):
     optimizer, theta = moving_theta(name)
     params, loss_fn = network()
@@ -40,7 +52,7 @@ def test_torch_and_optax_give_the_same_updates(name, network):
         [theirs[key] for key in order], (optimizer, theta), horizon=STEPS
     )
 
-    @jax.jit
+    @partial(jax.jit, compiler_options=QUICK)
     def step(t, params, state) -> Any:
         loss, grads = jax.value_and_grad(loss_fn, argnums=1)(jax.random.key(t), params)
         updates, state = tx.update(grads, state, params, value=loss)
