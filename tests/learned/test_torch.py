@@ -36,7 +36,7 @@ def pairs():
         yield pytest.param(name, convnet, id=f"{name}-convnet", marks=slow)
 
 
-@pytest.mark.parametrize(("name", "network"), pairs())
+@pytest.mark.parametrize(("name", "network"), list(pairs()))
 def test_torch_and_optax_give_the_same_updates(name, network):
     optimizer, theta = moving_theta(name)
     params, loss_fn = network()
