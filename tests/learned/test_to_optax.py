@@ -116,9 +116,18 @@ def test_an_untrained_nominal_is_adam():
         )
 
 
-def test_the_mlp_has_the_published_number_of_weights():
-    theta = learned.make("mlp").init_theta(jax.random.key(0))
-    assert sum(leaf.size for leaf in jax.tree.leaves(theta)) == 1090
+@pytest.mark.parametrize(
+    ("name", "config", "weights"),
+    [
+        ("mlp", {}, 1090),
+        ("mlp", {"features": "momenta", "num_layers": 2}, 1762),
+        ("adafactor_mlp", {}, 190 + 7),
+        ("adafactor_mlp", {"hidden": 32}, 2402 + 7),
+    ],
+)
+def test_the_published_numbers_of_weights(name, config, weights):
+    theta = learned.make(name, **config).init_theta(jax.random.key(0))
+    assert sum(leaf.size for leaf in jax.tree.leaves(theta)) == weights
 
 
 @pytest.mark.parametrize("name", ["mlp", "nominal"])
