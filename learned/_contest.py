@@ -209,11 +209,13 @@ def _plot(contest: Contest, path: Path) -> Path:
         finite = np.concatenate(
             [e.losses[np.isfinite(e.losses)] for e in contest.entries]
         )
-        if finite.size and finite.min() > 0:
-            axes.set_yscale("log")
+        if finite.size and finite.min() >= 0 and finite.max() > 0:
+            axes.set_yscale("log")  # a loss of exactly 0 is left out
         axes.set_xlabel("step")
         axes.set_ylabel("training loss")
-        axes.legend(frameon=False, title="final loss, best first")
+        figure.legend(
+            loc="outside right upper", frameon=False, title="final loss, best first"
+        )
         content = io.BytesIO()
         figure.savefig(content, format="png")
     return write_atomically(path, content.getvalue())
