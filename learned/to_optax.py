@@ -16,6 +16,7 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from opt_gym import policy
+from opt_gym.array_namespace import namespace
 from opt_gym.plugins import unknown
 from opt_gym.records import LearnedOptimizer, Signal
 
@@ -157,8 +158,8 @@ def planned_horizon(
 
 def cosine(t: Any, horizon: Any) -> Any:
     """From 1 at t = 0 to 0 at the horizon, where it stays: half a cosine."""
-    part = jnp.clip(t / horizon, 0.0, 1.0)
-    return 0.5 * (1.0 + jnp.cos(math.pi * part))
+    xp = namespace(t)
+    return 0.5 * (1.0 + xp.cos(math.pi * xp.clip(t / horizon, 0.0, 1.0)))
 
 
 def _direction(

@@ -13,15 +13,17 @@ The observation that an agent would see of it is empty, for its averages depend 
 in its carry; the feature set "adafactor" is the same with the decays it starts from.
 """
 
-from typing import Any
-
 from jaxtyping import PRNGKeyArray, PyTree
 
 from learned.architectures import _learned_decays
-from learned.architectures._networks import perceptron, perceptron_theta
+from learned.architectures._networks import (
+    direction_and_magnitude,
+    perceptron,
+    perceptron_theta,
+)
 from opt_gym import plugins
 from opt_gym.features import adafactor
-from opt_gym.features._accumulators import leaves, like
+from opt_gym.features._accumulators import leaves
 from opt_gym.features.mlp import times
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal, Spec
 
@@ -65,17 +67,15 @@ def make(
     ) -> tuple[Memory, tuple]:
         decays = _learned_decays.decays(theta["decays"], signal.loss)
         clock = times(signal, adafactor.TIME_SCALES, time_clamp)
-        moments, directions, magnitudes = [], [], []
+        moments, outputs = [], []
         for param, grad, before in zip(
             leaves(signal.params), leaves(signal.grad), carry.tensors, strict=True
         ):
             after = adafactor.follow(before, grad, decays)
             seen = adafactor.look(param, grad, after)
-            direction, magnitude = perceptron(theta["net"], seen, param, clock)
             moments.append(after)
-            directions.append(direction)
-            magnitudes.append(magnitude)
-        action: Any = (like(signal.params, directions), like(signal.params, magnitudes))
+            outputs.append(perceptron(theta["net"], seen, param, clock))
+        action = direction_and_magnitude(signal.params, outputs)
         return Memory(tuple(moments)), action
 
     return LearnedOptimizer(

@@ -44,6 +44,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from learned.architectures._cells import LstmState, lstm_step, lstm_theta
 from learned.architectures._networks import (
+    direction_and_magnitude,
     perceptron,
     perceptron_and_means,
     perceptron_theta,
@@ -53,7 +54,7 @@ from learned.architectures._networks import (
 from opt_gym import pieces, plugins
 from opt_gym.array_namespace import namespace, zeros_over
 from opt_gym.features import hierarchical as features_module
-from opt_gym.features._accumulators import leaves, like
+from opt_gym.features._accumulators import leaves
 from opt_gym.plugins import unknown
 from opt_gym.records import (
     Features,
@@ -214,7 +215,9 @@ def _full(
             for i, back in enumerate(feedbacks)
         )
         said = _apply(theta["message"], xp.mean(state.hidden, axis=1, keepdims=True))
-        return Memory(tensors, said[:, 0]), _action(signal, outputs)
+        return Memory(tensors, said[:, 0]), direction_and_magnitude(
+            signal.params, outputs
+        )
 
     return Net(init_theta, init, step)
 
@@ -253,7 +256,7 @@ def _feed_forward(features: Features, sizes: tuple[int, ...]) -> Net:
                 leaves(signal.params), observation.tensors, strict=True
             )
         ]
-        return carry, _action(signal, outputs)
+        return carry, direction_and_magnitude(signal.params, outputs)
 
     return Net(init_theta, init, step)
 
@@ -288,7 +291,7 @@ def _recurrent(features: Features, units: int) -> Net:
             state, out = _remember(theta, tensor, param, state, known)
             states.append(state)
             outputs.append(out)
-        return Memory(tuple(states)), _action(signal, outputs)
+        return Memory(tuple(states)), direction_and_magnitude(signal.params, outputs)
 
     return Net(init_theta, init, step)
 
@@ -331,11 +334,6 @@ def _shared_sizes(features: Features) -> tuple[int, int]:
     )
     num_tensor = len(features.tensor_names) - NUM_STATISTICS
     return num_losses, len(features.shared_names) - num_losses + num_tensor
-
-
-def _action(signal: Signal, outputs: list[Any]) -> tuple:
-    directions, magnitudes = zip(*((out[0], out[1]) for out in outputs), strict=True)
-    return like(signal.params, directions), like(signal.params, magnitudes)
 
 
 def _linear(key: PRNGKeyArray, outputs: int, inputs: int) -> dict[str, Any]:

@@ -16,13 +16,15 @@ two of them, not corrected), zero biases.
 differs: the RMS features are on (`rms=False` is the code as released; see features "mlp").
 """
 
-from typing import Any
-
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.architectures._networks import perceptron, perceptron_theta
+from learned.architectures._networks import (
+    direction_and_magnitude,
+    perceptron,
+    perceptron_theta,
+)
 from opt_gym import plugins
-from opt_gym.features._accumulators import leaves, like
+from opt_gym.features._accumulators import leaves
 from opt_gym.plugins import unknown
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal, Spec
 
@@ -78,11 +80,7 @@ def make(
                 leaves(signal.params), observation.tensors, strict=True
             )
         ]
-        directions, magnitudes = zip(
-            *((out[0], out[1]) for out in outputs), strict=True
-        )
-        action: Any = (like(signal.params, directions), like(signal.params, magnitudes))
-        return carry, action
+        return carry, direction_and_magnitude(signal.params, outputs)
 
     return LearnedOptimizer(
         name="mlp",

@@ -47,13 +47,14 @@ from jaxtyping import PRNGKeyArray, PyTree
 from learned.architectures._cells import LstmState, lstm_step, lstm_theta
 from learned.architectures._networks import (
     affine,
+    direction_and_magnitude,
     perceptron,
     perceptron_theta,
     truncated_normal,
 )
 from opt_gym import plugins
 from opt_gym.array_namespace import mean_square, namespace, relu, zeros
-from opt_gym.features._accumulators import leaves, like
+from opt_gym.features._accumulators import leaves
 from opt_gym.plugins import unknown
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal, Spec
 
@@ -154,8 +155,7 @@ def make(
             )
             for i, param in enumerate(params)
         ]
-        directions, magnitudes = zip(*moved, strict=True)
-        action: Any = (like(signal.params, directions), like(signal.params, magnitudes))
+        action = direction_and_magnitude(signal.params, moved)
         return carry if bugged_lstm_state else Memory(states), action
 
     return LearnedOptimizer(

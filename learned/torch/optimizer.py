@@ -11,7 +11,7 @@ import torch
 from jaxtyping import PyTree
 
 from learned import theta_file
-from learned.to_optax import DECAYS, beyond, planned_horizon
+from learned.to_optax import DECAYS, beyond, cosine, planned_horizon
 from learned.torch.tensors import View, check_gradient, check_group
 from opt_gym import policy
 from opt_gym.plugins import unknown
@@ -298,9 +298,7 @@ class LearnedOptim(torch.optim.Optimizer):
     def _decay_factor(self) -> Any:
         if self.decay is None:
             return 1.0
-        assert self.horizon is not None  # planned_horizon has seen to it
-        part = torch.clip(self._shared["t"] / self.horizon, 0.0, 1.0)
-        return 0.5 * (1.0 + torch.cos(torch.pi * part))
+        return cosine(self._shared["t"], self.horizon)
 
 
 def _usable(signal: Signal, with_loss: bool) -> torch.Tensor:

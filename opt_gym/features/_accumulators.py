@@ -10,7 +10,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import column, constant, over
+from opt_gym.array_namespace import column, constant, namespace, over
+from opt_gym.records import Signal
 
 
 def average(block: Any, value: Any, decays: Sequence[float]) -> Any:
@@ -31,6 +32,13 @@ def debias(decays: Sequence[float], age: Any, like: Any) -> Any:
     """
     decay = column(decays, like)
     return 1.0 / (1.0 - decay ** (age + 1))
+
+
+def clock(signal: Signal, clamp: int | None) -> Any:
+    """What features of time show: t, at most `clamp`."""
+    if clamp is None:
+        return signal.t
+    return namespace(signal.loss).clip(signal.t, max=clamp)
 
 
 def leaves(tree: PyTree) -> list[Any]:

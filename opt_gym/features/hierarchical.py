@@ -45,9 +45,9 @@ from opt_gym.array_namespace import (
     namespace,
     rsqrt,
     zeros,
-    zeros_over,
 )
 from opt_gym.features import _accumulators as acc
+from opt_gym.features.mlp import DECAYS, Moments, follow, start
 from opt_gym.pieces import mean_squares
 from opt_gym.records import (
     Features,
@@ -58,7 +58,6 @@ from opt_gym.records import (
     TensorObservation,
 )
 
-DECAYS = (0.5, 0.9, 0.99, 0.999, 0.9999)
 LOSS_DECAYS = (0.9,)
 VALID_DECAYS = (0.95,)
 TIME_SCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1e3, 3e3, 1e4, 3e4, 1e5)
@@ -77,13 +76,6 @@ STATISTICS = (
     *(f"log_length_{axis}" for axis in range(NUM_AXES)),
 )
 """The numbers of a tensor that are for its own network, before two for its parameters'."""
-
-
-class Moments(NamedTuple):
-    """Of one tensor, a block [5, *shape] each."""
-
-    momentum: Any
-    second_moment: Any
 
 
 class Training(NamedTuple):
@@ -129,7 +121,7 @@ def make(
         one = acc.first(params)
         of_loss = zeros((len(loss_decays),), one)
         return Memory(
-            tensors=tuple(_start(leaf) for leaf in acc.leaves(params)),
+            tensors=tuple(start(leaf) for leaf in acc.leaves(params)),
             shared=Training(
                 gradient_size=zeros((), one) + (1.0 - SIZE_DECAY),
                 bound=zeros((), one),
@@ -143,7 +135,7 @@ def make(
     def update(f: Memory, signal: Signal) -> Memory:
         training = _follow_losses(f.shared, signal, loss_decays, valid_decays)
         training, grads = _clip(training, acc.leaves(signal.grad), signal.t)
-        return Memory(tuple(map(_follow, f.tensors, grads)), training)
+        return Memory(tuple(map(follow, f.tensors, grads)), training)
 
     def observe(f: Memory, signal: Signal) -> Observation:
         xp = namespace(signal.loss)
@@ -179,9 +171,8 @@ def make(
 
 def waves(signal: Signal, scales: tuple[float, ...], clamp: int | None = None) -> Any:
     """sin(t/(πτ)) for each time scale τ, t at most `clamp`. Shape [k]."""
-    xp = namespace(signal.loss)
-    t = signal.t if clamp is None else xp.clip(signal.t, max=clamp)
-    return xp.sin(t / constant(tuple(math.pi * s for s in scales), signal.loss))
+    waves = constant(tuple(math.pi * scale for scale in scales), signal.loss)
+    return namespace(signal.loss).sin(acc.clock(signal, clamp) / waves)
 
 
 def log_magnitude(x: Any) -> Any:
@@ -202,18 +193,6 @@ def statistics(blocks: Sequence[Any]) -> tuple[Any, Any]:
     variances = xp.stack([xp.var(block) for block in blocks])
     found = xp.abs(means) > 1e-5 * xp.sqrt(variances)
     return xp.where(found, means, 0.0), variances
-
-
-def _start(param: Any) -> Moments:
-    num = len(DECAYS)
-    return Moments(zeros_over(num, param), zeros_over(num, param))
-
-
-def _follow(moments: Moments, grad: Any) -> Moments:
-    return Moments(
-        momentum=acc.average(moments.momentum, grad, DECAYS),
-        second_moment=acc.average(moments.second_moment, grad * grad, DECAYS),
-    )
 
 
 def _clip(training: Training, grads: list[Any], t: Any) -> tuple[Training, list[Any]]:

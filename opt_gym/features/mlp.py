@@ -46,21 +46,11 @@ def make(rms: bool = True, time_clamp: int | None = None) -> Features:
     """
 
     def init(params: PyTree) -> Memory:
-        def start(leaf: Any) -> Moments:
-            return Moments(zeros_over(len(DECAYS), leaf), zeros_over(len(DECAYS), leaf))
-
         return Memory(tuple(start(leaf) for leaf in acc.leaves(params)))
-
-    def follow(moments: Moments, grad: Any) -> Moments:
-        moments = moments._replace(momentum=acc.average(moments.momentum, grad, DECAYS))
-        if not rms:
-            return moments
-        second = acc.average(moments.second_moment, grad * grad, DECAYS)
-        return moments._replace(second_moment=second)
 
     def update(f: Memory, signal: Signal) -> Memory:
         grads = acc.leaves(signal.grad)
-        return Memory(tuple(map(follow, f.tensors, grads)))
+        return Memory(tuple(map(follow if rms else _follow_momentum, f.tensors, grads)))
 
     def observe(f: Memory, signal: Signal) -> Observation:
         params, grads = acc.leaves(signal.params), acc.leaves(signal.grad)
@@ -80,11 +70,28 @@ def make(rms: bool = True, time_clamp: int | None = None) -> Features:
     )
 
 
+def start(param: Any) -> Moments:
+    """Before the first gradient."""
+    num = len(DECAYS)
+    return Moments(zeros_over(num, param), zeros_over(num, param))
+
+
+def follow(moments: Moments, grad: Any) -> Moments:
+    """With one more gradient."""
+    return Moments(
+        momentum=acc.average(moments.momentum, grad, DECAYS),
+        second_moment=acc.average(moments.second_moment, grad * grad, DECAYS),
+    )
+
+
+def _follow_momentum(moments: Moments, grad: Any) -> Moments:
+    return moments._replace(momentum=acc.average(moments.momentum, grad, DECAYS))
+
+
 def times(signal: Signal, scales: tuple[float, ...], clamp: int | None = None) -> Any:
     """tanh(t/τ − 1) for each time scale τ, t at most `clamp`. Shape [k]."""
-    xp = namespace(signal.loss)
-    t = signal.t if clamp is None else xp.clip(signal.t, max=clamp)
-    return xp.tanh(t / constant(scales, signal.loss) - 1.0)
+    t = acc.clock(signal, clamp)
+    return namespace(signal.loss).tanh(t / constant(scales, signal.loss) - 1.0)
 
 
 def _tensor(param: Any, grad: Any, moments: Moments) -> TensorObservation:
