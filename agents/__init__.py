@@ -38,11 +38,7 @@ def make(
         ValueError: unknown name or setting (near matches are named), a bad value, no envs.
     """
     found = plugins.spec("trainer", name)
-    for key in config:
-        if key not in found.config:
-            raise ValueError(
-                plugins.unknown(f"option of trainer {name!r}", key, list(found.config))
-            )
+    config = plugins.checked(found, config)
     if not envs:
         raise ValueError("an outer-trainer needs at least one env, got none")
     return found.make(

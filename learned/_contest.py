@@ -8,7 +8,7 @@ and schedules are told it as their horizon.
 import math
 import time
 from collections.abc import Callable, Sequence
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -35,10 +35,12 @@ class Contestant(NamedTuple):
 
     step: (number of the step) -> loss, a float, on the batch before the update.
     state_bytes: () -> what the optimizer remembers.
+    is_learned: whether it is a learned optimizer, which the picture sets off.
     """
 
     step: Callable[[int], float]
     state_bytes: Callable[[], int]
+    is_learned: bool
 
 
 class Entry(NamedTuple):
@@ -50,6 +52,7 @@ class Entry(NamedTuple):
         final_loss: mean over the last tenth of them.
         seconds_per_step: median, the model's own work included.
         state_bytes: what it remembers.
+        is_learned: as that of the contestant.
     """
 
     name: str
@@ -57,6 +60,12 @@ class Entry(NamedTuple):
     final_loss: float
     seconds_per_step: float
     state_bytes: int
+    is_learned: bool
+
+    @property
+    def mean_loss(self) -> float:
+        """Over all steps: how fast it went down, where the final loss says how far."""
+        return float(np.mean(self.losses))
 
 
 class Contest(NamedTuple):
@@ -69,11 +78,12 @@ class Contest(NamedTuple):
         """One line an optimizer."""
         wide = max(len("optimizer"), *(len(entry.name) for entry in self.entries))
         lines = [
-            f"{'optimizer':{wide}s}  {'final loss':>10s}  {'ms / step':>9s}  {'memory':>9s}"
+            f"{'optimizer':{wide}s}  {'final loss':>10s}  {'mean loss':>10s}  "
+            f"{'ms / step':>9s}  {'memory':>9s}"
         ]
         for entry in self.entries:
             lines.append(
-                f"{entry.name:{wide}s}  {entry.final_loss:10.4g}  "
+                f"{entry.name:{wide}s}  {entry.final_loss:10.4g}  {entry.mean_loss:10.4g}  "
                 f"{1e3 * entry.seconds_per_step:9.3g}  {_size(entry.state_bytes):>9s}"
             )
         return "\n".join([*lines, f"{self.num_steps} steps each, best first"])
@@ -162,6 +172,7 @@ def _enter(name: str, contestant: Contestant, num_steps: int) -> Entry:
         float(np.mean(last)),
         float(np.median(times)),
         contestant.state_bytes(),
+        contestant.is_learned,
     )
 
 
@@ -195,15 +206,15 @@ def _plot(contest: Contest, path: Path) -> Path:
         figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        colors = (SUBJECT_COLOR, *OTHER_COLORS, "#9aa3ad", "#22262b")
-        for number, entry in enumerate(contest.entries):
+        colors = cycle((*OTHER_COLORS, "#9aa3ad", "#22262b"))
+        for entry in contest.entries:
             smooth = np.convolve(entry.losses, np.ones(window) / window, "valid")
             steps = np.arange(len(smooth)) + window
             axes.plot(
                 steps,
                 smooth,
-                color=colors[number % len(colors)],
-                linewidth=2.0 if number == 0 else 1.2,
+                color=SUBJECT_COLOR if entry.is_learned else next(colors),
+                linewidth=2.0 if entry.is_learned else 1.2,
                 label=f"{entry.name}  {entry.final_loss:.4g}",
             )
         finite = np.concatenate(

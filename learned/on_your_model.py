@@ -103,9 +103,11 @@ def _maker(
             held[0], held[1], value = step(held[0], held[1], batch_at(number))
             return float(value)
 
-        return _contest.Contestant(
-            one, lambda: sum(leaf.nbytes for leaf in jax.tree.leaves(held[1]))
-        )
+        def state_bytes() -> int:
+            return sum(leaf.nbytes for leaf in jax.tree.leaves(held[1]))
+
+        is_learned = not isinstance(optimizer, optax.GradientTransformation)
+        return _contest.Contestant(one, state_bytes, is_learned)
 
     return make
 

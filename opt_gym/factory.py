@@ -146,7 +146,7 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
     if task_seed is not None and task_seed < 0:
         raise ValueError(f"task_seed must be >= 0, got {task_seed}")
     seed = int(seeded["seed"]) if seeded else task_seed or 0
-    config = plugins.spec("task", family).config(seed)
+    config = plugins.spec("task", family).sample_config(seed)
     if not seeded:
         config |= {key: None for key in _SEED_KEYS if key in config}
     return {"family": family, **config}

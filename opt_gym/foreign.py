@@ -54,13 +54,11 @@ def from_optax(
         return Memory(shared=state), (updates,)
 
     return LearnedOptimizer(
-        name=name,
-        config={},
         features=plugins.build("features", "none"),
         action_map=plugins.build("action", "update"),
         needs=("loss",) if takes_more else (),
-        trained_horizon=None,
         init_theta=init_theta,
         init=init,
         step=step,
+        name=name,
     )

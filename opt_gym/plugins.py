@@ -8,12 +8,11 @@ calls `register(SPEC)`.
 
 import difflib
 import importlib
+import inspect
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from opt_gym.records import Spec
+from typing import Any, NamedTuple
 
 KINDS = {
     "task": "opt_gym.tasks",
@@ -24,14 +23,40 @@ KINDS = {
 }
 """Every kind of plug-in, and the package whose files are the built-in ones."""
 
+
+class Spec(NamedTuple):
+    """What a plug-in file ends in, as `SPEC`.
+
+    Attributes:
+        kind: one of `KINDS`.
+        name: as in `OptTask-<name>-v0`, `learned.make(name)`, `agents.make(name)`.
+        make: a task family's `build(config) -> Task`; else `make(**config) -> record`, with
+            a default for every setting.
+        source: the paper, code or page it follows.
+        sample_config: a task family's seed -> Config.
+    """
+
+    kind: str
+    name: str
+    make: Callable[..., Any]
+    source: str
+    sample_config: Any = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The settings of `make` and their defaults."""
+        keywords = inspect.signature(self.make).parameters.values()
+        return {k.name: k.default for k in keywords if k.default is not k.empty}
+
+
 _MOST_LISTED = 40
 """An error message lists so many names at most."""
 
 _ROOT = Path(__file__).resolve().parent.parent
-_registered: dict[tuple[str, str], "Spec"] = {}
+_registered: dict[tuple[str, str], Spec] = {}
 
 
-def register(spec: "Spec") -> "Spec":
+def register(spec: Spec) -> Spec:
     """Makes a plug-in known to this process under its kind and name, and returns it.
 
     Raises:
@@ -52,7 +77,7 @@ def names(kind: str) -> list[str]:
     return sorted(set(_built_in(kind)) | announced)
 
 
-def spec(kind: str, name: str) -> "Spec":
+def spec(kind: str, name: str) -> Spec:
     """The `SPEC` of one plug-in; this imports its file.
 
     Raises:
@@ -68,19 +93,27 @@ def spec(kind: str, name: str) -> "Spec":
 
 
 def build(kind: str, name: str, config: dict[str, Any] | None = None) -> Any:
-    """The record that `SPEC.make(**config)` gives.
+    """The record that `SPEC.make(**config)` gives, its name and whole config written in.
 
     Raises:
         ValueError: unknown kind, name, or a key of `config` that the plug-in does not have.
     """
     found = spec(kind, name)
-    config = dict(config or {})
+    config = checked(found, config or {})
+    defaults = found.settings
+    record = found.make(**config)
+    return record._replace(name=name, config=_as_json({**defaults, **config}))
+
+
+def checked(spec: Spec, config: Mapping[str, Any]) -> dict[str, Any]:
+    """A plug-in's config, or a ValueError that names the setting it does not have."""
+    known = list(spec.settings)
     for key in config:
-        if key not in found.config:
+        if key not in known:
             raise ValueError(
-                unknown(f"option of {kind} {name!r}", key, list(found.config))
+                unknown(f"option of {spec.kind} {spec.name!r}", key, known)
             )
-    return found.make(**config)
+    return dict(config)
 
 
 def unknown(what: str, value: object, known: list[str]) -> str:
@@ -91,6 +124,11 @@ def unknown(what: str, value: object, known: list[str]) -> str:
     if len(known) > _MOST_LISTED:
         listed.append(f"... {len(known)} in all")
     return f"unknown {what}: {value!r}{hint} (known: {', '.join(listed)})"
+
+
+def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
+    """With lists where there are tuples, as a file gives them back."""
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
 
 
 def _check_kind(kind: str) -> None:

@@ -182,17 +182,15 @@ class Features(NamedTuple):
     """How a signal becomes an observation; accumulators apart from derived values.
 
     Attributes:
-        name, config: what `opt_gym.plugins.build("features", name, config)` takes.
         row_names: the f features of a parameter; () for features without rows.
         tensor_names, shared_names: the q numbers of a tensor, the s shared ones.
         needs: those of "loss", "valid_loss", "horizon" that it must have.
         init: φ -> f, the accumulators, a `Memory`.
         update: (f, signal) -> f.
         observe: (f, signal) -> Observation.
+        name, config: what `plugins.build` was given, the defaults filled in.
     """
 
-    name: str
-    config: Config
     row_names: tuple[str, ...]
     tensor_names: tuple[str, ...]
     shared_names: tuple[str, ...]
@@ -200,6 +198,8 @@ class Features(NamedTuple):
     init: Callable[[PyTree], Memory]
     update: Callable[[Memory, Signal], Memory]
     observe: Callable[[Memory, Signal], Observation]
+    name: str = ""
+    config: Config = {}  # noqa: RUF012 (nobody writes into a record)
 
 
 class ActionMap(NamedTuple):
@@ -209,19 +209,19 @@ class ActionMap(NamedTuple):
     "parameter", a tuple of scalars (one a tensor) at "tensor", a scalar at "global".
 
     Attributes:
-        name, config: what `opt_gym.plugins.build("action", name, config)` takes.
         controls: the names of an action's entries.
         level: "parameter" | "tensor" | "global".
         init: φ -> a, a `Memory` (of momenta; empty for most).
         apply: (a, signal, action) -> (a, Δφ), Δφ to be added to φ.
+        name, config: as those of `Features`.
     """
 
-    name: str
-    config: Config
     controls: tuple[str, ...]
     level: str
     init: Callable[[PyTree], Memory]
     apply: Callable[[Memory, Signal, tuple], tuple[Memory, PyTree]]
+    name: str = ""
+    config: Config = {}  # noqa: RUF012
 
 
 class LearnedOptimizer(NamedTuple):
@@ -231,24 +231,24 @@ class LearnedOptimizer(NamedTuple):
     depends on θ lives in its carry; everything else is `features`.
 
     Attributes:
-        name, config: the architecture and its settings (JSON).
         needs: those of "loss", "valid_loss", "horizon" that it or its features must have.
-        trained_horizon: the horizon θ was trained for, None where there is none; the default
-            horizon of `to_optax`.
         init_theta: key -> θ, a plain pytree of arrays.
         init: (θ, φ, roles) -> carry, a `Memory`; roles as those of a `Task`.
         step: (θ, carry, signal, observation) -> (carry, action).
+        trained_horizon: the horizon θ was trained for, None where there is none; the default
+            horizon of `to_optax`.
+        name, config: as those of `Features`.
     """
 
-    name: str
-    config: Config
     features: Features
     action_map: ActionMap
     needs: tuple[str, ...]
-    trained_horizon: int | None
     init_theta: Callable[[PRNGKeyArray], PyTree]
     init: Callable[[PyTree, PyTree, tuple[str, ...]], Memory]
     step: Callable[[PyTree, Memory, Signal, Observation], tuple[Memory, tuple]]
+    trained_horizon: int | None = None
+    name: str = ""
+    config: Config = {}  # noqa: RUF012
 
 
 class Normalizer(NamedTuple):
@@ -379,22 +379,3 @@ class OuterTrainer(NamedTuple):
     init: Callable[[PRNGKeyArray, tuple[Data, ...], PyTree], Any]
     step: Callable[[PRNGKeyArray, tuple[Data, ...], Any], tuple[Any, Report]]
     theta: Callable[[Any], PyTree]
-
-
-class Spec(NamedTuple):
-    """What a plug-in file ends in, as `SPEC`.
-
-    Attributes:
-        kind: one of `opt_gym.plugins.KINDS`.
-        name: as in `OptTask-<name>-v0`, `learned.make(name)`, `agents.make(name)`.
-        make: a task family's `build(config) -> Task`; else `make(**config) -> record`.
-        config: a task family's `sample_config(seed) -> Config`; else a mapping of the
-            keywords of `make` to their defaults.
-        source: the paper, code or page it follows.
-    """
-
-    kind: str
-    name: str
-    make: Callable[..., Any]
-    config: Any
-    source: str

@@ -122,9 +122,10 @@ def test_unknown_plugins_are_named_with_near_matches():
 
 def test_a_plugin_can_come_from_outside():
     import opt_gym
-    from opt_gym.records import Spec
 
-    spec = Spec("task", "from_outside", lambda config: None, lambda seed: {}, "a test")
+    spec = plugins.Spec(
+        "task", "from_outside", lambda config: None, "a test", lambda seed: {}
+    )
     try:
         assert opt_gym.register(spec) is spec
         assert "from_outside" in plugins.names("task")

@@ -58,7 +58,7 @@ def folder(tmp_path):
     (tmp_path / "numeric").mkdir()
     configs, numeric = {}, {}
     for seed in ("3", "4"):
-        config = plugins.spec("task", "quadratic").config(int(seed))
+        config = plugins.spec("task", "quadratic").sample_config(int(seed))
         matrix = parity_cases.generate("A", (config["dims"],) * 2).astype(np.float64)
         weight = 0.5 * parity_cases.generate("weight", (config["dims"],)).astype(
             np.float64

@@ -6,15 +6,8 @@ import optax
 
 from agents.trainers import _pairs
 from agents.trainers._gradient_trainer import gradient_trainer
-from opt_gym.records import Env, GradientEstimator, LearnedOptimizer, OuterTrainer, Spec
-
-DEFAULTS = {
-    "num_pairs": 8,
-    "trunc_length": 50,
-    "sigma": 0.01,
-    "horizon": 1000,
-    "theta_average": 0.0,
-}
+from opt_gym.plugins import Spec
+from opt_gym.records import Env, GradientEstimator, LearnedOptimizer, OuterTrainer
 
 
 def pair_spec(
@@ -68,4 +61,4 @@ def pair_spec(
             gradients, envs, learned_optimizer, outer_optimizer, theta_average
         )
 
-    return Spec("trainer", name, make, DEFAULTS, source)
+    return Spec("trainer", name, make, source)

@@ -1,6 +1,6 @@
 """The frame of every hand-designed optimizer: θ is its hyperparameters, φ-shaped memory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
@@ -13,24 +13,19 @@ from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
 
 def hand_designed(
-    name: str,
     hyperparameters: dict[str, float],
     start: Callable[[PyTree, Any], tuple],
     rule: Callable[[PyTree, Any, tuple, Signal], tuple[Any, tuple]],
     *,
-    options: Mapping[str, Any] | None = None,
     needs: tuple[str, ...] = (),
 ) -> LearnedOptimizer:
     """An optimizer that applies `rule` to every tensor.
 
     Args:
-        name: of the architecture.
         hyperparameters: their values at the start, θ = {name: scalar}.
         start: (θ, weights of one tensor) -> what is remembered of it; see `zeros`.
         rule: (θ, gradient, memories, signal) -> (Δφ, memories), for one tensor; the signal's
             params, grad and ages are this tensor's alone.
-        options: settings that are not in θ, because they choose the program. Together with
-            the hyperparameters they are the config.
         needs: what the rule reads besides gradient, weights and t: see `LearnedOptimizer`.
     """
 
@@ -59,12 +54,9 @@ def hand_designed(
         return Memory(tuple(memories for _, memories in stepped)), (deltas,)
 
     return LearnedOptimizer(
-        name=name,
-        config={**hyperparameters, **(options or {})},
         features=plugins.build("features", "none"),
         action_map=plugins.build("action", "update"),
         needs=needs,
-        trained_horizon=None,
         init_theta=init_theta,
         init=init,
         step=step,

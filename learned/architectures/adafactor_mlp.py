@@ -25,7 +25,8 @@ from opt_gym import plugins
 from opt_gym.features import adafactor
 from opt_gym.features._accumulators import leaves
 from opt_gym.features.mlp import times
-from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
 
 def make(
@@ -79,17 +80,9 @@ def make(
         return Memory(tuple(moments)), action
 
     return LearnedOptimizer(
-        name="adafactor_mlp",
-        config={
-            "hidden": hidden,
-            "num_layers": num_layers,
-            "time_clamp": time_clamp,
-            **constants,
-        },
         features=plugins.build("features", "none"),
         action_map=plugins.build("action", "direction_magnitude", constants),
         needs=(),
-        trained_horizon=None,
         init_theta=init_theta,
         init=init,
         step=step,
@@ -100,13 +93,6 @@ SPEC = Spec(
     kind="architecture",
     name="adafactor_mlp",
     make=make,
-    config={
-        "hidden": 4,
-        "num_layers": 2,
-        "time_clamp": None,
-        "step_multiplier": 0.001,
-        "exp_multiplier": 0.001,
-    },
     source="Metz et al. 2022, arXiv:2203.11860; google/learned_optimization, "
     "learned_optimizers/adafac_mlp_lopt.py",
 )

@@ -9,7 +9,8 @@ from jaxtyping import PyTree
 
 from learned.architectures._descent import hand_designed
 from opt_gym.array_namespace import namespace, zeros_over
-from opt_gym.records import LearnedOptimizer, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Signal
 
 
 def make(
@@ -38,13 +39,12 @@ def make(
         "learning_rate": learning_rate,
         "initial_accumulator_value": initial_accumulator_value,
     }
-    return hand_designed("adagrad", hyperparameters, start, rule)
+    return hand_designed(hyperparameters, start, rule)
 
 
 SPEC = Spec(
     kind="architecture",
     name="adagrad",
     make=make,
-    config={"learning_rate": 0.01, "initial_accumulator_value": 0.1},
     source="Duchi, Hazan & Singer 2011; TensorFlow 1.15 tf.train.AdagradOptimizer",
 )

@@ -13,7 +13,8 @@ from jaxtyping import PyTree
 
 from learned.architectures._descent import hand_designed, zeros
 from opt_gym.array_namespace import namespace
-from opt_gym.records import LearnedOptimizer, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Signal
 
 
 def make(
@@ -42,18 +43,12 @@ def make(
         "one_minus_b2": one_minus_b2,
         "epsilon": epsilon,
     }
-    return hand_designed("adam", hyperparameters, zeros(2), rule)
+    return hand_designed(hyperparameters, zeros(2), rule)
 
 
 SPEC = Spec(
     kind="architecture",
     name="adam",
     make=make,
-    config={
-        "learning_rate": 0.001,
-        "one_minus_b1": 0.1,
-        "one_minus_b2": 0.001,
-        "epsilon": 1e-8,
-    },
     source="Kingma & Ba 2014, arXiv:1412.6980, algorithm 1",
 )

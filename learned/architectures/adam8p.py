@@ -19,7 +19,8 @@ from jaxtyping import PyTree
 from learned.architectures import _moments
 from learned.architectures._descent import hand_designed
 from opt_gym.array_namespace import namespace
-from opt_gym.records import LearnedOptimizer, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Signal
 
 REFERENCE_STEPS = 10_000
 """The length of TaskSet's runs, in which the decays are counted."""
@@ -74,11 +75,9 @@ def make(
         "exponential_decay": exponential_decay,
     }
     return hand_designed(
-        "adam8p",
         hyperparameters,
         _moments.start,
         rule,
-        options={"faithful": faithful},
         needs=() if faithful else ("horizon",),
     )
 
@@ -87,17 +86,6 @@ SPEC = Spec(
     kind="architecture",
     name="adam8p",
     make=make,
-    config={
-        "learning_rate": 0.001,
-        "one_minus_b1": 0.1,
-        "one_minus_b2": 0.001,
-        "epsilon": 1e-8,
-        "l1": 0.0,
-        "l2": 0.0,
-        "linear_decay": 0.0,
-        "exponential_decay": 0.0,
-        "faithful": False,
-    },
     source="Metz et al. 2020, arXiv 2002.11887 (google-research/task_set, "
     "optimizers/adam8p.py); its equation has slips, this is what the code does",
 )

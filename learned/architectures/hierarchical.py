@@ -55,14 +55,13 @@ from opt_gym import pieces, plugins
 from opt_gym.array_namespace import namespace, zeros_over
 from opt_gym.features import hierarchical as features_module
 from opt_gym.features._accumulators import leaves
-from opt_gym.plugins import unknown
+from opt_gym.plugins import Spec, unknown
 from opt_gym.records import (
     Features,
     LearnedOptimizer,
     Memory,
     Observation,
     Signal,
-    Spec,
     TensorObservation,
 )
 
@@ -138,23 +137,9 @@ def make(
         net = _recurrent(features, hidden)
     constants = {"step_multiplier": step_multiplier, "exp_multiplier": exp_multiplier}
     return LearnedOptimizer(
-        name="hierarchical",
-        config={
-            "variant": variant,
-            "hidden": hidden,
-            "num_layers": num_layers,
-            "lstm_hidden": lstm_hidden,
-            "message": message,
-            "feedback": feedback,
-            "advice": advice,
-            **decays,
-            "time_clamp": time_clamp,
-            **constants,
-        },
         features=features,
         action_map=plugins.build("action", "direction_magnitude", constants),
         needs=features.needs,
-        trained_horizon=None,
         init_theta=net.init_theta,
         init=net.init,
         step=net.step,
@@ -353,20 +338,6 @@ SPEC = Spec(
     kind="architecture",
     name="hierarchical",
     make=make,
-    config={
-        "variant": "full",
-        "hidden": 32,
-        "num_layers": 2,
-        "lstm_hidden": 64,
-        "message": 18,
-        "feedback": 16,
-        "advice": 17,
-        "loss_decays": list(features_module.LOSS_DECAYS),
-        "valid_decays": list(features_module.VALID_DECAYS),
-        "time_clamp": None,
-        "step_multiplier": 0.001,
-        "exp_multiplier": 0.001,
-    },
     source="Metz et al. 2020, arXiv:2009.11243; google/learned_optimization, "
     "learned_optimizers/rnn_mlp_lopt.py",
 )

@@ -59,7 +59,8 @@ from opt_gym.array_namespace import (
 )
 from opt_gym.features._accumulators import leaves, like
 from opt_gym.pieces import elementwise_and_means
-from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
 SCALE = 0.5
 GATE_BIAS = 2.2
@@ -143,18 +144,9 @@ def make(
         return Memory(tuple(after), everything), (like(signal.params, deltas),)
 
     return LearnedOptimizer(
-        name="hierarchical_rnn",
-        config={
-            "parameter_units": parameter_units,
-            "tensor_units": tensor_units,
-            "global_units": global_units,
-            "num_scales": num_scales,
-            "initial_rate": initial_rate,
-        },
         features=plugins.build("features", "none"),
         action_map=plugins.build("action", "update"),
         needs=(),
-        trained_horizon=None,
         init_theta=init_theta,
         init=init,
         step=step,
@@ -326,13 +318,6 @@ SPEC = Spec(
     kind="architecture",
     name="hierarchical_rnn",
     make=make,
-    config={
-        "parameter_units": 10,
-        "tensor_units": 20,
-        "global_units": 20,
-        "num_scales": 4,
-        "initial_rate": 1e-4,
-    },
     source="Wichrowska et al. 2017, arXiv:1703.04813; tensorflow/models, learned_optimizer: "
     "optimizer/hierarchical_rnn.py, rnn_cells.py, utils.py, metarun.py",
 )

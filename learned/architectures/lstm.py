@@ -39,8 +39,8 @@ from opt_gym import plugins
 from opt_gym.array_namespace import namespace, zeros_over
 from opt_gym.features._accumulators import leaves, like
 from opt_gym.pieces import elementwise
-from opt_gym.plugins import unknown
-from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal, Spec
+from opt_gym.plugins import Spec, unknown
+from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
 PREPROCESSING = {"code": 5.0, "paper": 10.0, "raw": None}
 """The forms, and the p that belongs to each."""
@@ -108,18 +108,9 @@ def make(
         return Memory(tuple(states)), (like(signal.params, deltas),)
 
     return LearnedOptimizer(
-        name="lstm",
-        config={
-            "hidden": hidden,
-            "num_layers": num_layers,
-            "preprocessing": preprocessing,
-            "p": p,
-            "scale": scale,
-        },
         features=plugins.build("features", "none"),
         action_map=plugins.build("action", "update"),
         needs=(),
-        trained_horizon=None,
         init_theta=init_theta,
         init=init,
         step=step,
@@ -178,13 +169,6 @@ SPEC = Spec(
     kind="architecture",
     name="lstm",
     make=make,
-    config={
-        "hidden": 20,
-        "num_layers": 2,
-        "preprocessing": "code",
-        "p": None,
-        "scale": 0.01,
-    },
     source="Andrychowicz et al. 2016, arXiv:1606.04474; google-deepmind/learning-to-learn, "
     "networks.py, preprocess.py, util.py",
 )

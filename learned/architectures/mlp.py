@@ -25,8 +25,8 @@ from learned.architectures._networks import (
 )
 from opt_gym import plugins
 from opt_gym.features._accumulators import leaves
-from opt_gym.plugins import unknown
-from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal, Spec
+from opt_gym.plugins import Spec, unknown
+from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
 FEATURES = ("mlp", "momenta")
 
@@ -83,19 +83,9 @@ def make(
         return carry, direction_and_magnitude(signal.params, outputs)
 
     return LearnedOptimizer(
-        name="mlp",
-        config={
-            "hidden": hidden,
-            "num_layers": num_layers,
-            "features": features,
-            "rms": rms,
-            "time_clamp": time_clamp,
-            **constants,
-        },
         features=shown,
         action_map=plugins.build("action", "direction_magnitude", constants),
         needs=shown.needs,
-        trained_horizon=None,
         init_theta=init_theta,
         init=init,
         step=step,
@@ -106,15 +96,6 @@ SPEC = Spec(
     kind="architecture",
     name="mlp",
     make=make,
-    config={
-        "hidden": 32,
-        "num_layers": 1,
-        "features": "mlp",
-        "rms": True,
-        "time_clamp": None,
-        "step_multiplier": 0.001,
-        "exp_multiplier": 0.001,
-    },
     source="Metz et al. 2019, arXiv:1810.10180, and its released fast_rolling_mlp.py; "
     "google/learned_optimization, mlp_lopt.py",
 )

@@ -5,7 +5,8 @@ from typing import Any
 from jaxtyping import PyTree
 
 from learned.architectures._descent import hand_designed, zeros
-from opt_gym.records import LearnedOptimizer, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Signal
 
 
 def make(learning_rate: float = 0.01, decay: float = 0.9) -> LearnedOptimizer:
@@ -18,13 +19,12 @@ def make(learning_rate: float = 0.01, decay: float = 0.9) -> LearnedOptimizer:
         return -theta["learning_rate"] * m, (m,)
 
     hyperparameters = {"learning_rate": learning_rate, "decay": decay}
-    return hand_designed("momentum", hyperparameters, zeros(1), rule)
+    return hand_designed(hyperparameters, zeros(1), rule)
 
 
 SPEC = Spec(
     kind="architecture",
     name="momentum",
     make=make,
-    config={"learning_rate": 0.01, "decay": 0.9},
     source="Polyak 1964, doi:10.1016/0041-5553(64)90137-5",
 )

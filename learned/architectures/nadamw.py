@@ -23,7 +23,8 @@ from jaxtyping import Array, Float, Int, PyTree
 from learned.architectures import _moments
 from learned.architectures._descent import hand_designed
 from opt_gym.array_namespace import namespace
-from opt_gym.records import LearnedOptimizer, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Signal
 
 
 def make(
@@ -90,11 +91,9 @@ def make(
         "min_learning_rate_mult": min_learning_rate_mult,
     }
     return hand_designed(
-        "nadamw",
         hyperparameters,
         _moments.start,
         rule,
-        options={"faithful": faithful},
         needs=("horizon",),
     )
 
@@ -142,19 +141,6 @@ SPEC = Spec(
     kind="architecture",
     name="nadamw",
     make=make,
-    config={
-        "learning_rate": 0.001,
-        "one_minus_b1": 0.1,
-        "one_minus_b2": 0.001,
-        "epsilon": 1e-8,
-        "use_nesterov": 1.0,
-        "adamw_weight_decay": 0.0,
-        "l2_weight_decay": 0.0,
-        "warmup_fraction": 0.0,
-        "min_learning_rate_mult": 0.0,
-        "constant_fraction": 0.0,
-        "faithful": False,
-    },
     source="Metz et al. 2020, arXiv 2002.11887 (google-research/task_set, "
     "optimizers/nadamw.py, and google-research/opt_list)",
 )

@@ -9,7 +9,8 @@ from typing import Any
 from jaxtyping import PyTree
 
 from learned.architectures._descent import hand_designed, zeros
-from opt_gym.records import LearnedOptimizer, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Signal
 
 
 def make(learning_rate: float = 0.01, decay: float = 0.9) -> LearnedOptimizer:
@@ -22,14 +23,13 @@ def make(learning_rate: float = 0.01, decay: float = 0.9) -> LearnedOptimizer:
         return -theta["learning_rate"] * (grad + theta["decay"] * m), (m,)
 
     hyperparameters = {"learning_rate": learning_rate, "decay": decay}
-    return hand_designed("nesterov", hyperparameters, zeros(1), rule)
+    return hand_designed(hyperparameters, zeros(1), rule)
 
 
 SPEC = Spec(
     kind="architecture",
     name="nesterov",
     make=make,
-    config={"learning_rate": 0.01, "decay": 0.9},
     source="Nesterov 1983; Sutskever et al. 2013, "
     "proceedings.mlr.press/v28/sutskever13.html",
 )

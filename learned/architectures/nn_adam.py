@@ -38,7 +38,8 @@ from opt_gym import plugins
 from opt_gym.array_namespace import constant, namespace, zeros_over
 from opt_gym.features._accumulators import leaves, like
 from opt_gym.features.hierarchical import log_magnitude, statistics
-from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
 NUM_INPUTS = 19
 GRADIENT_LIMIT = 1000.0
@@ -140,20 +141,9 @@ def make(
         return Memory(tuple(tensors)), (like(signal.params, deltas),)
 
     return LearnedOptimizer(
-        name="nn_adam",
-        config={
-            "learning_rate": learning_rate,
-            "b1": b1,
-            "b2": b2,
-            "epsilon": epsilon,
-            "lstm_hidden": lstm_hidden,
-            "output_scale": output_scale,
-            "decay_strength": decay_strength,
-        },
         features=plugins.build("features", "none"),
         action_map=plugins.build("action", "update"),
         needs=(),
-        trained_horizon=None,
         init_theta=init_theta,
         init=init,
         step=step,
@@ -209,14 +199,5 @@ SPEC = Spec(
     kind="architecture",
     name="nn_adam",
     make=make,
-    config={
-        "learning_rate": 1e-4,
-        "b1": 0.9,
-        "b2": 0.999,
-        "epsilon": 1e-8,
-        "lstm_hidden": 32,
-        "output_scale": 0.01,
-        "decay_strength": 0.0,
-    },
     source="google/learned_optimization, learned_optimizers/nn_adam.py",
 )

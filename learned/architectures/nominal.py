@@ -31,12 +31,12 @@ from opt_gym import plugins
 from opt_gym.array_namespace import namespace
 from opt_gym.features._accumulators import leaves, like
 from opt_gym.pieces import elementwise
+from opt_gym.plugins import Spec
 from opt_gym.records import (
     LearnedOptimizer,
     Memory,
     Observation,
     Signal,
-    Spec,
     TensorObservation,
 )
 
@@ -109,19 +109,9 @@ def make(
         return carry, (like(signal.params, deltas),)
 
     return LearnedOptimizer(
-        name="nominal",
-        config={
-            "learning_rate": learning_rate,
-            "per_parameter": per_parameter,
-            "per_tensor": per_tensor,
-            "hidden": hidden,
-            "tensor_hidden": tensor_hidden,
-            "time_clamp": time_clamp,
-        },
         features=features,
         action_map=plugins.build("action", "update"),
         needs=features.needs,
-        trained_horizon=None,
         init_theta=init_theta,
         init=init,
         step=step,
@@ -174,13 +164,5 @@ SPEC = Spec(
     kind="architecture",
     name="nominal",
     make=make,
-    config={
-        "learning_rate": 0.024,
-        "per_parameter": True,
-        "per_tensor": True,
-        "hidden": 8,
-        "tensor_hidden": 16,
-        "time_clamp": 1000,
-    },
     source="ours, after Harrison et al. 2022, arXiv:2209.11208 (a nominal term)",
 )

@@ -49,7 +49,8 @@ from opt_gym import plugins
 from opt_gym.array_namespace import constant, mean_square, namespace, rsqrt, zeros_over
 from opt_gym.features import adafactor, velo
 from opt_gym.features._accumulators import leaves, like
-from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
 SECOND_MOMENT_DECAY = 0.95
 MOMENT_FLOOR = 1e-8
@@ -128,19 +129,9 @@ def make(
         return Memory(tuple(after for after, _ in moved)), (deltas,)
 
     return LearnedOptimizer(
-        name="normalized_direction",
-        config={
-            "learning_rate": learning_rate,
-            "orthogonalize": orthogonalize,
-            "adamw": adamw,
-            "adamw_multiplier": adamw_multiplier,
-            "hidden": hidden,
-            "num_layers": num_layers,
-        },
         features=plugins.build("features", "none"),
         action_map=plugins.build("action", "update"),
         needs=(),
-        trained_horizon=None,
         init_theta=init_theta,
         init=init,
         step=step,
@@ -204,14 +195,6 @@ SPEC = Spec(
     kind="architecture",
     name="normalized_direction",
     make=make,
-    config={
-        "learning_rate": 0.001,
-        "orthogonalize": False,
-        "adamw": True,
-        "adamw_multiplier": 20.0,
-        "hidden": 8,
-        "num_layers": 2,
-    },
     source="Moudgil et al. 2026 (Celo2), arXiv:2602.19142; github.com/amoudgl/celo2, "
     "celo2_optax.py",
 )

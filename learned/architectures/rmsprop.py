@@ -6,7 +6,8 @@ from jaxtyping import PyTree
 
 from learned.architectures._descent import hand_designed, zeros
 from opt_gym.array_namespace import namespace
-from opt_gym.records import LearnedOptimizer, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Signal
 
 
 def make(
@@ -26,13 +27,12 @@ def make(
         "decay": decay,
         "epsilon": epsilon,
     }
-    return hand_designed("rmsprop", hyperparameters, zeros(1), rule)
+    return hand_designed(hyperparameters, zeros(1), rule)
 
 
 SPEC = Spec(
     kind="architecture",
     name="rmsprop",
     make=make,
-    config={"learning_rate": 0.001, "decay": 0.9, "epsilon": 1e-8},
     source="Tieleman & Hinton 2012, Lecture 6.5",
 )

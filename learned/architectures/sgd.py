@@ -5,7 +5,8 @@ from typing import Any
 from jaxtyping import PyTree
 
 from learned.architectures._descent import hand_designed, zeros
-from opt_gym.records import LearnedOptimizer, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Signal
 
 
 def make(learning_rate: float = 0.1) -> LearnedOptimizer:
@@ -16,13 +17,12 @@ def make(learning_rate: float = 0.1) -> LearnedOptimizer:
     ) -> tuple[Any, tuple]:
         return -theta["learning_rate"] * grad, memories
 
-    return hand_designed("sgd", {"learning_rate": learning_rate}, zeros(0), rule)
+    return hand_designed({"learning_rate": learning_rate}, zeros(0), rule)
 
 
 SPEC = Spec(
     kind="architecture",
     name="sgd",
     make=make,
-    config={"learning_rate": 0.1},
     source="Robbins & Monro 1951",
 )

@@ -45,13 +45,12 @@ from opt_gym.array_namespace import namespace, over, rsqrt
 from opt_gym.features import adafactor
 from opt_gym.features._accumulators import leaves, like
 from opt_gym.features.mlp import times
-from opt_gym.plugins import unknown
+from opt_gym.plugins import Spec, unknown
 from opt_gym.records import (
     LearnedOptimizer,
     Memory,
     Observation,
     Signal,
-    Spec,
     TensorObservation,
 )
 
@@ -144,25 +143,9 @@ def make(
         return Memory(tuple(moments)), (like(signal.params, deltas),)
 
     return LearnedOptimizer(
-        name="star",
-        config={
-            "nominal": nominal,
-            "learning_rate": learning_rate,
-            "weight_decay": weight_decay,
-            "nominal_magnitude": nominal_magnitude,
-            "decay_magnitude": decay_magnitude,
-            "magnitudes": magnitudes,
-            "preconditioned": preconditioned,
-            "hidden": hidden,
-            "num_layers": num_layers,
-            "time_clamp": time_clamp,
-            "step_multiplier": step_multiplier,
-            "exp_multiplier": exp_multiplier,
-        },
         features=plugins.build("features", "none"),
         action_map=plugins.build("action", "update"),
         needs=(),
-        trained_horizon=None,
         init_theta=init_theta,
         init=init,
         step=step,
@@ -196,20 +179,6 @@ SPEC = Spec(
     kind="architecture",
     name="star",
     make=make,
-    config={
-        "nominal": "adam_aggmo",
-        "learning_rate": 0.001,
-        "weight_decay": 0.0,
-        "nominal_magnitude": True,
-        "decay_magnitude": True,
-        "magnitudes": "parameter",
-        "preconditioned": False,
-        "hidden": 4,
-        "num_layers": 2,
-        "time_clamp": None,
-        "step_multiplier": 0.001,
-        "exp_multiplier": 0.001,
-    },
     source="Harrison et al. 2022, arXiv:2209.11208; google/learned_optimization, "
     "learned_optimizers/adafac_nominal.py",
 )

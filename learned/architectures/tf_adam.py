@@ -13,7 +13,8 @@ from jaxtyping import PyTree
 from learned.architectures import _moments
 from learned.architectures._descent import hand_designed
 from opt_gym.array_namespace import namespace
-from opt_gym.records import LearnedOptimizer, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Signal
 
 
 def make(
@@ -38,19 +39,13 @@ def make(
         "one_minus_b2": one_minus_b2,
         "epsilon": epsilon,
     }
-    return hand_designed("tf_adam", hyperparameters, _moments.start, rule)
+    return hand_designed(hyperparameters, _moments.start, rule)
 
 
 SPEC = Spec(
     kind="architecture",
     name="tf_adam",
     make=make,
-    config={
-        "learning_rate": 0.001,
-        "one_minus_b1": 0.1,
-        "one_minus_b2": 0.001,
-        "epsilon": 1e-8,
-    },
     source="TensorFlow 1.15 tf.train.AdamOptimizer; Kingma & Ba 2014, arXiv:1412.6980, "
     "section 2, last paragraph",
 )

@@ -55,8 +55,8 @@ from learned.architectures._networks import (
 from opt_gym import plugins
 from opt_gym.array_namespace import mean_square, namespace, relu, zeros
 from opt_gym.features._accumulators import leaves
-from opt_gym.plugins import unknown
-from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal, Spec
+from opt_gym.plugins import Spec, unknown
+from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
 FORMS = ("velo", "celo")
 NUM_OUTPUTS = 3
@@ -159,20 +159,9 @@ def make(
         return carry if bugged_lstm_state else Memory(states), action
 
     return LearnedOptimizer(
-        name="velo_like",
-        config={
-            "form": form,
-            **sizes,
-            "scaled": scaled,
-            "bugged_lstm_state": bugged_lstm_state,
-            "bugged_loss_features": bugged_loss_features,
-            "unused_layer": unused_layer,
-            **constants,
-        },
         features=features,
         action_map=plugins.build("action", "direction_magnitude", constants),
         needs=features.needs,
-        trained_horizon=None,
         init_theta=init_theta,
         init=init,
         step=step,
@@ -253,19 +242,6 @@ SPEC = Spec(
     kind="architecture",
     name="velo_like",
     make=make,
-    config={
-        "form": "velo",
-        "lstm_hidden": 64,
-        "num_banks": 16,
-        "hidden": 4,
-        "num_layers": 2,
-        "scaled": True,
-        "bugged_lstm_state": False,
-        "bugged_loss_features": False,
-        "unused_layer": False,
-        "step_multiplier": 0.001,
-        "exp_multiplier": 0.001,
-    },
     source="Metz et al. 2022 (VeLO), arXiv:2211.09760; google/learned_optimization, "
     "research/general_lopt/hyper_v2.py; Moudgil et al. 2025 (Celo), arXiv:2501.12670",
 )

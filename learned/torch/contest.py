@@ -100,4 +100,4 @@ def _contestant(
         ]
         return sum(tensor.nbytes for tensor in tensors)
 
-    return _contest.Contestant(step, state_bytes)
+    return _contest.Contestant(step, state_bytes, isinstance(chosen, LearnedOptim))

@@ -8,7 +8,8 @@ import jax
 from jaxtyping import PyTree
 
 from opt_gym.array_namespace import namespace
-from opt_gym.records import ActionMap, Memory, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import ActionMap, Memory, Signal
 
 
 def make(step_multiplier: float = 0.001, exp_multiplier: float = 0.001) -> ActionMap:
@@ -28,8 +29,6 @@ def make(step_multiplier: float = 0.001, exp_multiplier: float = 0.001) -> Actio
         return a, delta
 
     return ActionMap(
-        name="direction_magnitude",
-        config={"step_multiplier": step_multiplier, "exp_multiplier": exp_multiplier},
         controls=("direction", "magnitude"),
         level="parameter",
         init=init,
@@ -41,6 +40,5 @@ SPEC = Spec(
     kind="action",
     name="direction_magnitude",
     make=make,
-    config={"step_multiplier": 0.001, "exp_multiplier": 0.001},
     source="Metz et al. 2019, arXiv:1810.10180, and its released fast_rolling_mlp.py",
 )

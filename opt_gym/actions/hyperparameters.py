@@ -15,8 +15,8 @@ from jaxtyping import PyTree
 
 from opt_gym.array_namespace import namespace
 from opt_gym.features._accumulators import leaves, like
-from opt_gym.plugins import unknown
-from opt_gym.records import ActionMap, Memory, Signal, Spec
+from opt_gym.plugins import Spec, unknown
+from opt_gym.records import ActionMap, Memory, Signal
 
 LEVELS = ("parameter", "tensor", "global")
 CONTROLS = ("sgd", "adam")
@@ -59,8 +59,6 @@ def make(level: str = "global", controls: str = "sgd") -> ActionMap:
         return Memory(memories), like(signal.grad, deltas)
 
     return ActionMap(
-        name="hyperparameters",
-        config={"level": level, "controls": controls},
         controls=("learning_rate", "momentum"),
         level=level,
         init=init,
@@ -107,6 +105,5 @@ SPEC = Spec(
     kind="action",
     name="hyperparameters",
     make=make,
-    config={"level": "global", "controls": "sgd"},
     source="ours, after DACBench's SGD benchmark (Eimer et al. 2021, arXiv:2105.08541)",
 )

@@ -2,7 +2,8 @@
 
 from jaxtyping import PyTree
 
-from opt_gym.records import ActionMap, Memory, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import ActionMap, Memory, Signal
 
 
 def make() -> ActionMap:
@@ -15,9 +16,7 @@ def make() -> ActionMap:
         (delta,) = action
         return a, delta
 
-    return ActionMap("update", {}, ("update",), "parameter", init, apply)
+    return ActionMap(("update",), "parameter", init, apply)
 
 
-SPEC = Spec(
-    kind="action", name="update", make=make, config={}, source="ours: the identity"
-)
+SPEC = Spec(kind="action", name="update", make=make, source="ours: the identity")

@@ -126,7 +126,7 @@ def train(
 def _trainer_options(trainer: str, options: dict[str, str] | None) -> dict[str, Any]:
     from opt_gym import plugins
 
-    known = plugins.spec("trainer", trainer).config
+    known = plugins.spec("trainer", trainer).settings
     settings = {key: value for key, value in RECIPE.items() if key in known}
     settings.update(_parsed(options))
     if isinstance(settings.get("horizon"), list):

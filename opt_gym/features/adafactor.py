@@ -28,14 +28,8 @@ from opt_gym.array_namespace import constant, namespace, rsqrt, zeros, zeros_ove
 from opt_gym.features import _accumulators as acc
 from opt_gym.features.mlp import times
 from opt_gym.pieces import mean_squares
-from opt_gym.records import (
-    Features,
-    Memory,
-    Observation,
-    Signal,
-    Spec,
-    TensorObservation,
-)
+from opt_gym.plugins import Spec
+from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 
 MOMENTUM_DECAYS = (0.9, 0.99, 0.999)
 MOMENT_DECAYS = (0.999,)
@@ -96,8 +90,6 @@ def make(time_clamp: int | None = None, second_moment_decay: float = 0.999) -> F
         return Observation(tensors, times(signal, TIME_SCALES, time_clamp))
 
     return Features(
-        name="adafactor",
-        config={"time_clamp": time_clamp, "second_moment_decay": second_moment_decay},
         row_names=ROW_NAMES,
         tensor_names=(),
         shared_names=tuple(f"time_{scale:g}" for scale in TIME_SCALES),
@@ -268,7 +260,6 @@ SPEC = Spec(
     kind="features",
     name="adafactor",
     make=make,
-    config={"time_clamp": None, "second_moment_decay": 0.999},
     source="Metz et al. 2022, arXiv:2203.11860; google/learned_optimization, "
     "learned_optimizers/adafac_mlp_lopt.py and common.py",
 )

@@ -49,14 +49,8 @@ from opt_gym.array_namespace import (
 from opt_gym.features import _accumulators as acc
 from opt_gym.features.mlp import DECAYS, Moments, follow, start
 from opt_gym.pieces import mean_squares
-from opt_gym.records import (
-    Features,
-    Memory,
-    Observation,
-    Signal,
-    Spec,
-    TensorObservation,
-)
+from opt_gym.plugins import Spec
+from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 
 LOSS_DECAYS = (0.9,)
 VALID_DECAYS = (0.95,)
@@ -148,12 +142,6 @@ def make(
         return Observation(tensors, xp.concat([losses, clock, count]))
 
     return Features(
-        name="hierarchical",
-        config={
-            "time_clamp": time_clamp,
-            "loss_decays": list(loss_decays),
-            "valid_decays": list(valid_decays),
-        },
         row_names=_row_names(),
         tensor_names=(*STATISTICS, "log_size", "log_norm"),
         shared_names=(
@@ -305,11 +293,6 @@ SPEC = Spec(
     kind="features",
     name="hierarchical",
     make=make,
-    config={
-        "time_clamp": None,
-        "loss_decays": list(LOSS_DECAYS),
-        "valid_decays": list(VALID_DECAYS),
-    },
     source="Metz et al. 2020, arXiv:2009.11243; google/learned_optimization, "
     "learned_optimizers/rnn_mlp_lopt.py",
 )

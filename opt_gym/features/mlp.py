@@ -17,14 +17,8 @@ from jaxtyping import PyTree
 from opt_gym.array_namespace import constant, namespace, rsqrt, zeros, zeros_over
 from opt_gym.features import _accumulators as acc
 from opt_gym.pieces import mean_squares
-from opt_gym.records import (
-    Features,
-    Memory,
-    Observation,
-    Signal,
-    Spec,
-    TensorObservation,
-)
+from opt_gym.plugins import Spec
+from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 
 DECAYS = (0.5, 0.9, 0.99, 0.999, 0.9999)
 TIME_SCALES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0, 300000.0)
@@ -58,8 +52,6 @@ def make(rms: bool = True, time_clamp: int | None = None) -> Features:
         return Observation(tensors, times(signal, TIME_SCALES, time_clamp))
 
     return Features(
-        name="mlp",
-        config={"rms": rms, "time_clamp": time_clamp},
         row_names=_row_names(),
         tensor_names=(),
         shared_names=tuple(f"time_{scale:g}" for scale in TIME_SCALES),
@@ -134,6 +126,5 @@ SPEC = Spec(
     kind="features",
     name="mlp",
     make=make,
-    config={"rms": True, "time_clamp": None},
     source="Metz et al. 2019, arXiv:1810.10180, and its released fast_rolling_mlp.py",
 )

@@ -14,14 +14,8 @@ from opt_gym.array_namespace import rsqrt, zeros, zeros_over
 from opt_gym.features import _accumulators as acc
 from opt_gym.features.mlp import times
 from opt_gym.pieces import mean_squares
-from opt_gym.records import (
-    Features,
-    Memory,
-    Observation,
-    Signal,
-    Spec,
-    TensorObservation,
-)
+from opt_gym.plugins import Spec
+from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 
 DECAYS = (0.1, 0.5, 0.9, 0.99, 0.999, 0.9999)
 TIME_SCALES = tuple(float(f"{digit}e{power}") for power in range(5) for digit in (1, 3))
@@ -52,8 +46,6 @@ def make(time_clamp: int | None = None) -> Features:
         return Observation(tensors, times(signal, TIME_SCALES, time_clamp))
 
     return Features(
-        name="momenta",
-        config={"time_clamp": time_clamp},
         row_names=("gradient", "parameter", *(f"momentum_{beta:g}" for beta in DECAYS)),
         tensor_names=(),
         shared_names=tuple(f"time_{scale:g}" for scale in TIME_SCALES),
@@ -78,6 +70,5 @@ SPEC = Spec(
     kind="features",
     name="momenta",
     make=make,
-    config={"time_clamp": None},
     source="google/learned_optimization, learned_optimizers/mlp_lopt.py",
 )

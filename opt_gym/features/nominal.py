@@ -29,14 +29,8 @@ from opt_gym.array_namespace import (
 )
 from opt_gym.features import _accumulators as acc
 from opt_gym.features.mlp import times
-from opt_gym.records import (
-    Features,
-    Memory,
-    Observation,
-    Signal,
-    Spec,
-    TensorObservation,
-)
+from opt_gym.plugins import Spec
+from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 
 MOMENTUM_DECAYS = (0.5, 0.9, 0.99)
 MOMENT_DECAYS = (0.95, 0.999)
@@ -132,8 +126,6 @@ def make(time_clamp: int | None = None) -> Features:
         return Observation(tensors, _shared(f.shared, signal, time_clamp))
 
     return Features(
-        name="nominal",
-        config={"time_clamp": time_clamp},
         row_names=(*ROW_NAMES, "adam_direction"),
         tensor_names=TENSOR_NAMES,
         shared_names=(
@@ -223,6 +215,5 @@ SPEC = Spec(
     kind="features",
     name="nominal",
     make=make,
-    config={"time_clamp": None},
     source="ours, after Harrison et al. 2022 (arXiv:2209.11208) and Kingma & Ba 2014",
 )

@@ -6,14 +6,8 @@ from jaxtyping import PyTree
 
 from opt_gym.array_namespace import zeros
 from opt_gym.features._accumulators import leaves
-from opt_gym.records import (
-    Features,
-    Memory,
-    Observation,
-    Signal,
-    Spec,
-    TensorObservation,
-)
+from opt_gym.plugins import Spec
+from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 
 
 def make() -> Features:
@@ -28,7 +22,7 @@ def make() -> Features:
     def observe(f: Memory, signal: Signal) -> Observation:
         return nothing(signal, zeros((0,), signal.loss))
 
-    return Features("none", {}, (), (), (), (), init, update, observe)
+    return Features((), (), (), (), init, update, observe)
 
 
 def nothing(signal: Signal, numbers: Any) -> Observation:
@@ -46,6 +40,5 @@ SPEC = Spec(
     kind="features",
     name="none",
     make=make,
-    config={},
     source="ours: the neutral element",
 )

@@ -15,7 +15,8 @@ from jaxtyping import PyTree
 from opt_gym.array_namespace import namespace, zeros
 from opt_gym.features import _accumulators as acc
 from opt_gym.features.none import nothing
-from opt_gym.records import Features, Memory, Observation, Signal, Spec
+from opt_gym.plugins import Spec
+from opt_gym.records import Features, Memory, Observation, Signal
 
 LOSS_DECAYS = (0.8, 0.98)
 CLIP = 10.0
@@ -112,8 +113,6 @@ def make() -> Features:
         return nothing(signal, xp.clip(xp.stack(values), -CLIP, CLIP))
 
     return Features(
-        name="summary",
-        config={},
         row_names=(),
         tensor_names=(),
         shared_names=NAMES,
@@ -137,6 +136,5 @@ SPEC = Spec(
     kind="features",
     name="summary",
     make=make,
-    config={},
     source="ours; the quantities of Xu et al. 2019 (arXiv:1909.09712) and DACBench",
 )

@@ -46,14 +46,8 @@ from opt_gym.array_namespace import constant, mean_square, namespace, rsqrt, zer
 from opt_gym.features import _accumulators as acc
 from opt_gym.features import adafactor
 from opt_gym.pieces import mean_squares
-from opt_gym.records import (
-    Features,
-    Memory,
-    Observation,
-    Signal,
-    Spec,
-    TensorObservation,
-)
+from opt_gym.plugins import Spec
+from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 
 GRADIENT_LIMIT = 1000.0
 CLIP = 0.1
@@ -131,11 +125,6 @@ def make(tensor_numbers: bool = True, bugged_loss_features: bool = False) -> Fea
         )
 
     return Features(
-        name="velo",
-        config={
-            "tensor_numbers": tensor_numbers,
-            "bugged_loss_features": bugged_loss_features,
-        },
         row_names=ROW_NAMES,
         tensor_names=names,
         shared_names=SHARED_NAMES,
@@ -339,7 +328,6 @@ SPEC = Spec(
     kind="features",
     name="velo",
     make=make,
-    config={"tensor_numbers": True, "bugged_loss_features": False},
     source="Metz et al. 2022, arXiv:2211.09760; google/learned_optimization, "
     "research/general_lopt/hyper_v2.py",
 )

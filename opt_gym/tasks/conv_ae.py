@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from opt_gym.records import Batch, Config, Spec, Task
+from opt_gym.plugins import Spec
+from opt_gym.records import Batch, Config, Task
 from opt_gym.tasks import _conv_autoencoder, _convnet
 from opt_gym.tasks._model import Design, Loss, Model, Params, build_task
 
@@ -55,7 +56,7 @@ SPEC = Spec(
     kind="task",
     name=FAMILY,
     make=build,
-    config=sample_config,
+    sample_config=sample_config,
     source="ours; networks and loss of TaskSet's fixed conv AEs, Metz et al. 2020, "
     "arXiv 2002.11887",
 )

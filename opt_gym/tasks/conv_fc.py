@@ -6,7 +6,8 @@ import math
 from jaxtyping import Array
 from numpy.random import RandomState
 
-from opt_gym.records import Config, Spec, Task
+from opt_gym.plugins import Spec
+from opt_gym.records import Config, Task
 from opt_gym.tasks import _config, _convnet, _images, _layers, _samplers
 from opt_gym.tasks._activations import ACTIVATIONS
 from opt_gym.tasks._model import Design, Model, Params, Tensor, bias, build_task
@@ -105,6 +106,6 @@ SPEC = Spec(
     kind="task",
     name=FAMILY,
     make=build,
-    config=sample_config,
+    sample_config=sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, conv_fc_family (google-research)",
 )

@@ -5,7 +5,8 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from opt_gym.records import Batch, Config, Spec, Task
+from opt_gym.plugins import Spec
+from opt_gym.records import Batch, Config, Task
 from opt_gym.tasks import _conv_autoencoder, _convnet, _images, _variational
 from opt_gym.tasks._model import Design, Loss, Model, Params, build_task
 
@@ -72,7 +73,7 @@ SPEC = Spec(
     kind="task",
     name=FAMILY,
     make=build,
-    config=sample_config,
+    sample_config=sample_config,
     source="ours; networks and loss of TaskSet's fixed conv VAEs, Metz et al. 2020, "
     "arXiv 2002.11887",
 )

@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from numpy.random import RandomState
 
-from opt_gym.records import SPLITS, Batch, Config, Data, Spec, Task
+from opt_gym.plugins import Spec
+from opt_gym.records import SPLITS, Batch, Config, Data, Task
 from opt_gym.tasks import _config, _losg_data, _losg_gradient, _samplers
 from opt_gym.tasks._losg_problems import Problem, make_problem
 from opt_gym.tasks._losg_settings import KINDS, check_settings, sample_settings
@@ -140,6 +141,6 @@ SPEC = Spec(
     kind="task",
     name=FAMILY,
     make=build,
-    config=sample_config,
+    sample_config=sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, losg_tasks_family (google-research)",
 )

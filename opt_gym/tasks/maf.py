@@ -7,7 +7,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from opt_gym.records import Batch, Config, Data, Spec, Task
+from opt_gym.plugins import Spec
+from opt_gym.records import Batch, Config, Data, Task
 from opt_gym.tasks import _config, _flows, _images, _layers
 from opt_gym.tasks._activations import ACTIVATIONS
 from opt_gym.tasks._model import Design, Loss, Model, Params, build_task
@@ -158,7 +159,7 @@ SPEC = Spec(
     kind="task",
     name=FAMILY,
     make=build,
-    config=sample_config,
+    sample_config=sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, maf_family; Papamakarios et al. 2017, "
     "arXiv 1705.07057",
 )

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from jaxtyping import Array
 from numpy.random import RandomState
 
-from opt_gym.records import Batch, Config, Spec, Task
+from opt_gym.plugins import Spec
+from opt_gym.records import Batch, Config, Task
 from opt_gym.tasks import _config, _images, _layers, _samplers
 from opt_gym.tasks._activations import ACTIVATIONS
 from opt_gym.tasks._model import (
@@ -125,6 +126,6 @@ SPEC = Spec(
     kind="task",
     name=FAMILY,
     make=build,
-    config=sample_config,
+    sample_config=sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, mlp_ae_family (google-research/task_set)",
 )

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 from numpy.random import RandomState
 
-from opt_gym.records import Batch, Config, Spec, Task
+from opt_gym.plugins import Spec
+from opt_gym.records import Batch, Config, Task
 from opt_gym.tasks import _config, _images, _layers, _samplers, _variational
 from opt_gym.tasks._activations import ACTIVATIONS
 from opt_gym.tasks._model import (
@@ -118,6 +119,6 @@ SPEC = Spec(
     kind="task",
     name=FAMILY,
     make=build,
-    config=sample_config,
+    sample_config=sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, mlp_vae_family (google-research)",
 )

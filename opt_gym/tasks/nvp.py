@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpy.random import RandomState
 
-from opt_gym.records import Batch, Config, Spec, Task
+from opt_gym.plugins import Spec
+from opt_gym.records import Batch, Config, Task
 from opt_gym.tasks import _config, _flows, _images, _layers
 from opt_gym.tasks._activations import ACTIVATIONS
 from opt_gym.tasks._model import Design, Loss, Model, Params, build_task
@@ -84,6 +85,6 @@ SPEC = Spec(
     kind="task",
     name=FAMILY,
     make=build,
-    config=sample_config,
+    sample_config=sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, nvp_family; Dinh et al. 2016, 1605.08803",
 )

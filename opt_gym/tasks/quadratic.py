@@ -10,7 +10,8 @@ import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.random import RandomState
 
-from opt_gym.records import SPLITS, Batch, Config, Data, Spec, Task
+from opt_gym.plugins import Spec
+from opt_gym.records import SPLITS, Batch, Config, Data, Task
 from opt_gym.tasks import _config, _samplers
 from opt_gym.tasks._initializers import qr
 
@@ -236,6 +237,6 @@ SPEC = Spec(
     kind="task",
     name=FAMILY,
     make=build,
-    config=sample_config,
+    sample_config=sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, quadratic_family (google-research)",
 )

@@ -8,7 +8,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpy.random import RandomState
 
-from opt_gym.records import Config, Spec, Task
+from opt_gym.plugins import Spec
+from opt_gym.records import Config, Task
 from opt_gym.tasks import _config, _convnet, _convolution, _images, _layers, _samplers
 from opt_gym.tasks._activations import ACTIVATIONS
 from opt_gym.tasks._initializers import Initializer
@@ -223,7 +224,7 @@ SPEC = Spec(
     kind="task",
     name=FAMILY,
     make=build,
-    config=sample_config,
+    sample_config=sample_config,
     source="ours; He et al. 2016, arXiv 1512.03385, with group norm, Wu & He 2018, "
     "arXiv 1803.08494",
 )

@@ -8,7 +8,8 @@ from jaxtyping import Array, Float
 from numpy.random import RandomState
 
 from opt_gym.data import catalog
-from opt_gym.records import Batch, Config, Spec, Task
+from opt_gym.plugins import Spec
+from opt_gym.records import Batch, Config, Task
 from opt_gym.tasks import _config, _layers, _samplers, _text
 from opt_gym.tasks._model import Design, Loss, Model, Params, Tensor, bias, build_task
 from opt_gym.tasks._recurrent import make_encoder
@@ -98,6 +99,6 @@ SPEC = Spec(
     kind="task",
     name=FAMILY,
     make=build,
-    config=sample_config,
+    sample_config=sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, rnn_text_classification_family",
 )

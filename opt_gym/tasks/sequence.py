@@ -9,7 +9,8 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from numpy.random import RandomState
 
-from opt_gym.records import SPLITS, Batch, Config, Data, Spec, Task
+from opt_gym.plugins import Spec
+from opt_gym.records import SPLITS, Batch, Config, Data, Task
 from opt_gym.tasks import _config, _layers, _samplers
 from opt_gym.tasks._model import (
     Design,
@@ -170,7 +171,7 @@ SPEC = Spec(
     kind="task",
     name=FAMILY,
     make=build,
-    config=sample_config,
+    sample_config=sample_config,
     source="ours; its two kinds are the fixed Associative_ and Copy_ tasks of Metz et al. "
     "2020, arXiv 2002.11887 (google-research/task_set)",
 )

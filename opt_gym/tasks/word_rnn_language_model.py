@@ -2,7 +2,8 @@
 
 from numpy.random import RandomState
 
-from opt_gym.records import Config, Spec, Task
+from opt_gym.plugins import Spec
+from opt_gym.records import Config, Task
 from opt_gym.tasks import _samplers, _text
 from opt_gym.tasks._model import Design, build_task
 
@@ -45,6 +46,6 @@ SPEC = Spec(
     kind="task",
     name=FAMILY,
     make=build,
-    config=sample_config,
+    sample_config=sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, word_rnn_language_model_family",
 )

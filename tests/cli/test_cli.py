@@ -11,7 +11,6 @@ import learned
 from envs_registry import names
 from opt_gym import normalize, plugins
 from opt_gym.cli import main
-from opt_gym.records import Spec
 from tests.evaluation.made_up import TINY, parabola
 
 PARABOLA = {"family": "parabola", "number": 3}
@@ -24,7 +23,9 @@ def parabola_family(monkeypatch, tmp_path):
     def build(config):
         return parabola(config["number"])._replace(config=config)
 
-    spec = Spec("task", "parabola", build, lambda seed: {"number": seed}, "tests")
+    spec = plugins.Spec(
+        "task", "parabola", build, "tests", lambda seed: {"number": seed}
+    )
     monkeypatch.setitem(plugins._registered, ("task", "parabola"), spec)
     monkeypatch.setenv("OPT_GYM_CACHE", str(tmp_path / "cache"))
     return tmp_path

@@ -4,7 +4,6 @@ import pytest
 
 from opt_gym import plugins
 from opt_gym.cli import main
-from opt_gym.records import Spec
 from tests.evaluation.made_up import parabola
 
 
@@ -15,7 +14,9 @@ def command(monkeypatch, tmp_path):
     def build(config):
         return parabola(config["number"])._replace(config=config)
 
-    spec = Spec("task", "parabola", build, lambda seed: {"number": seed}, "tests")
+    spec = plugins.Spec(
+        "task", "parabola", build, "tests", lambda seed: {"number": seed}
+    )
     monkeypatch.setitem(plugins._registered, ("task", "parabola"), spec)
     monkeypatch.setenv("OPT_GYM_CACHE", str(tmp_path / "cache"))
     tasks = ["--tasks", "parabola", "--training-tasks", "parabola_family_seed1"]

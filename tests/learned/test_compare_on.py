@@ -46,7 +46,9 @@ def test_a_loss_function(tmp_path):
     assert contest.entries[0].final_loss < 0.2
     assert all(len(entry.losses) == contest.num_steps for entry in contest.entries)
     assert jnp.all(params["w"] == 0)
-    assert "learned" in contest.table()
+    assert [e.name for e in contest.entries if e.is_learned] == ["learned"]
+    assert contest.entries[0].mean_loss == np.mean(contest.entries[0].losses)
+    assert "mean loss" in contest.table()
     picture = contest.plot(tmp_path / "contest.png")
     assert picture.stat().st_size > 10_000
 

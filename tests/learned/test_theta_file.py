@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 
 import learned
+import opt_gym
 from learned import theta_file
 
 
@@ -196,8 +197,43 @@ def test_theta_of_another_shape_is_not_saved(nominal, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_bundled_thetas_load():
-    for name in theta_file.bundled_names():
-        optimizer, theta = learned.load(name)
-        assert optimizer.trained_horizon
-        assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(theta))
+def test_every_learned_architecture_has_a_bundled_theta():
+    hand_designed = {
+        name
+        for name in learned.names()
+        # Their θ are the settings that they were made with.
+        if set(learned.make(name).init_theta(jax.random.key(0)))
+        <= set(learned.make(name).config)
+    }
+    trained = {learned.load(name)[0].name for name in theta_file.bundled_names()}
+    assert trained == set(learned.names()) - hand_designed
+
+
+@pytest.mark.parametrize("name", theta_file.bundled_names())
+def test_bundled_thetas_load_and_tell_where_they_come_from(name):
+    optimizer, theta = learned.load(name)
+    assert optimizer.trained_horizon
+    assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(theta))
+    fresh = jax.eval_shape(optimizer.init_theta, jax.random.key(0))
+    assert jax.tree.map(np.shape, theta) == jax.tree.map(np.shape, fresh)
+    card = theta_file._BUNDLED / f"{name}.md"
+    text = card.read_text()
+    assert text.startswith(f"# {name}\n")
+    for told in ("PES", "outer seed", "held-out", "small networks"):
+        assert told in text, f"{card.name} does not tell of {told!r}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", theta_file.bundled_names())
+def test_bundled_thetas_train_what_they_have_not_seen(name):
+    optimizer, theta = learned.load(name)
+    task = "small_mlp_family_seed201"
+    untrained = jax.jit(optimizer.init_theta)(jax.random.key(0))
+    cost = {
+        label: opt_gym.evaluate(
+            optimizer, [task], weights, horizon=300, num_seeds=2, data="embedded"
+        )[0].mean_cost.mean()
+        for label, weights in (("trained", theta), ("untrained", untrained))
+    }
+    assert cost["trained"] < cost["untrained"]
+    assert cost["trained"] < 0.5

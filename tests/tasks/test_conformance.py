@@ -97,7 +97,7 @@ def train_loss(task, key, data):
 @pytest.fixture(scope="module", params=cases(FAST_SEEDS, SLOW_SEEDS))
 def case(request):
     family, seed = request.param
-    config = plugins.spec("task", family).config(seed)
+    config = plugins.spec("task", family).sample_config(seed)
     task = opt_gym.make_task({"family": family, **config})
     data = task.load_data("embedded")
     placed = jax.device_put(data)

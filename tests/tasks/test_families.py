@@ -129,7 +129,7 @@ def test_conv_weights_come_in_creation_order():
 
 
 def test_augmentation_makes_the_input_smaller():
-    config = plugins.spec("task", "mlp").config(3)
+    config = plugins.spec("task", "mlp").sample_config(3)
     assert config["dataset"][2]["crop_amount"] == 2
     task = build("mlp", config)
     params, _, batch = start(task)
@@ -329,7 +329,7 @@ def test_infeasible_convolutions_are_refused_by_layer():
     refused = []
     for seed in range(100):
         try:
-            family.make(family.config(seed))
+            family.make(family.sample_config(seed))
         except ValueError as error:
             assert "layer" in str(error)  # noqa: PT017 — most seeds raise nothing
             refused.append(seed)

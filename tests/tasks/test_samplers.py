@@ -51,7 +51,7 @@ def rounded(value):
 
 @pytest.mark.parametrize("family", DIGESTS)
 def test_configs_have_the_recorded_digest(family):
-    sample_config = plugins.spec("task", family).config
+    sample_config = plugins.spec("task", family).sample_config
     configs = [rounded(sample_config(seed)) for seed in range(1000)]
     text = json.dumps(configs, sort_keys=True, separators=(",", ":"))
     assert hashlib.sha256(text.encode()).hexdigest() == DIGESTS[family]
@@ -59,7 +59,7 @@ def test_configs_have_the_recorded_digest(family):
 
 @pytest.mark.parametrize("family", DIGESTS)
 def test_configs_are_plain_json(family):
-    config = plugins.spec("task", family).config(7)
+    config = plugins.spec("task", family).sample_config(7)
     assert json.loads(json.dumps(config)) == config
     assert "family" not in config
 
