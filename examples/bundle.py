@@ -164,23 +164,23 @@ def describe(
     settings = ", ".join(f"{key} {value}" for key, value in changed.items())
     sigma = training["trainer"][1]["sigma"]
     steps = training["outer_steps"]
-    mean = summary.mean_cost
+    t, s, mean = training, summary, summary.mean_cost
     return f"""# {optimizer.name}_small
 
 The architecture `{optimizer.name}`, {settings or "as published"}, from a random θ.
 
-- Trained by `python examples/bundle.py {optimizer.name}`: PES on `{training["tasks"][0]}` …
-  `{training["tasks"][-1]}`, horizons log-uniform 50–{HORIZON:,}, {steps:,} outer steps of 16
+- Trained by `python examples/bundle.py {optimizer.name}`: PES on `{t["tasks"][0]}` …
+  `{t["tasks"][-1]}`, horizons log-uniform 50–{HORIZON:,}, {steps:,} outer steps of 16
   unrolls x 50 inner steps ({steps * 800:,} inner steps), σ {sigma:g}, outer rate
-  {training["learning_rate"]:g}, outer seed {training["seed"]}; {training["core_seconds"]} seconds
-  on one shared core, compilation included. Objective: mean normalized training loss.
-- On the {summary.num_tasks} held-out small MLPs, {HORIZON:,} steps, {NUM_SEEDS} seeds: mean
-  normalized loss {mean.value:.4f} [{mean.low:.4f}, {mean.high:.4f}], final {summary.final_cost:.4f},
-  validation loss {summary.valid_loss:.3f}, test loss {summary.test_loss:.3f};
-  {summary.num_diverged} of {summary.num_runs} runs diverged. For comparison: one Adam rate for
-  all reaches .0229, the best of 14 rates of every task .0186.
-- A small demonstration, minutes of training on four small networks that see 8x8 digits:
-  do not expect it to work far from them, nor beyond {HORIZON:,} steps, where its clock stands still.
+  {t["learning_rate"]:g}, outer seed {t["seed"]}; {t["core_seconds"]}
+  seconds on one core, compilation included. Objective: mean normalized training loss.
+- On {s.num_tasks} held-out small MLPs, {HORIZON:,} steps, {NUM_SEEDS} seeds: mean normalized
+  loss {mean.value:.4f} [{mean.low:.4f}, {mean.high:.4f}] (interquartile mean
+  {s.iqm_cost.value:.4f}), final {s.final_cost:.4f}, validation loss {s.valid_loss:.3f},
+  test loss {s.test_loss:.3f}; {s.num_diverged} of {s.num_runs} runs diverged.
+  One Adam rate for all tasks reaches .0229, the best of 14 rates of every task .0186.
+- A demonstration: minutes of training on four small networks that see 8x8 digits. Do not
+  expect it to work far from them, or beyond {HORIZON:,} steps, where its clock stands still.
 """
 
 
