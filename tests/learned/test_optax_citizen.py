@@ -85,7 +85,16 @@ def test_a_state_can_be_mapped(name):
     jax.tree.map(np.testing.assert_array_equal, mapped, state)
 
 
-@pytest.mark.parametrize("name", ["adafactor_mlp", "mlp", "adam"])
+SLOW_TO_COMPILE = ("velo_like", "hierarchical", "hierarchical_rnn", "lstm", "nominal")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] if name in SLOW_TO_COMPILE else [])
+        for name in learned.names()
+    ],
+)
 def test_updates_keep_the_sharding_of_parameters(name):
     devices = jax.devices()
     if len(devices) < 2:
@@ -96,8 +105,9 @@ def test_updates_keep_the_sharding_of_parameters(name):
     sharding = NamedSharding(mesh, PartitionSpec("x"))
     params = {"w": jax.device_put(jnp.ones((8, 4)), sharding)}
     grads = {"w": jax.device_put(jnp.ones((8, 4)), sharding)}
-    state = jax.jit(tx.init)(params)
-    updates, _ = jax.jit(tx.update)(grads, state, params, value=1.0)
+    state = jax.jit(tx.init, compiler_options=QUICK)(params)
+    step: Any = jax.jit(tx.update, compiler_options=QUICK)
+    updates, _ = step(grads, state, params, value=1.0)
     assert updates["w"].sharding.is_equivalent_to(sharding, 2)
 
 
