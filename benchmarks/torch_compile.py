@@ -1,0 +1,101 @@
+"""One step of `adafactor_mlp` on a million weights through torch.compile (it needs g++).
+
+The step is traced once to a plain graph, without pieces and with the narrow layers as sums
+over features, as JAX has them: inductor then fuses what makes a feature with the layer that
+reads it. Not a mode of `LearnedOptim`: a minute of compilation pays on long runs only.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+from unittest import mock
+
+from benchmarks.deployment import THREADS, _interleaved, _torch_params
+
+LIMIT = 1e-4
+"""Largest difference from the eager step, relative to the largest number of an array."""
+
+
+def alone() -> dict[str, Any]:
+    """Ours; AdamW is cheap and stays in."""
+    return run()
+
+
+def run() -> dict[str, Any]:
+    """Milliseconds compiled and eager, ratios to AdamW (foreach), seconds to compile."""
+    import torch
+
+    torch.set_num_threads(THREADS)
+    eager, compiled = _optimizer(), _optimizer()
+    adamw = torch.optim.AdamW(_torch_params(), lr=1e-3, foreach=True)
+    began = time.perf_counter()
+    step = _compiled_step(compiled)
+    step()
+    seconds = time.perf_counter() - began
+    eager.step(loss=1.0)
+    worst = _difference(eager, compiled)
+    if worst > LIMIT:
+        raise RuntimeError(f"compiled and eager weights differ by {worst:.2g}")
+    adamw.step()
+    ours, theirs = _interleaved(step, adamw.step)
+    by_hand, beside = _interleaved(lambda: eager.step(loss=1.0), adamw.step)
+    row = {
+        "compile_seconds": seconds,
+        "ms": 1e3 * ours,
+        "eager_ms": 1e3 * by_hand,
+        "adamw_ms": 1e3 * theirs,
+        "ratio": ours / theirs,
+        "eager_ratio": by_hand / beside,
+    }
+    return {key: float(f"{value:.3g}") for key, value in row.items()}
+
+
+def _optimizer() -> Any:
+    import jax
+
+    import learned
+    from learned.torch import LearnedOptim
+
+    lopt = learned.make("adafactor_mlp")
+    theta = jax.jit(lopt.init_theta)(jax.random.key(0))
+    return LearnedOptim(_torch_params(), (lopt, theta))
+
+
+def _compiled_step(optimizer: Any) -> Callable[[], Any]:
+    """`optimizer.step`, with the maths of `policy.advance` as one compiled program."""
+    import jax
+    import torch
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    from learned.architectures import _networks
+    from learned.torch import optimizer as module
+    from opt_gym import pieces, policy
+
+    plain, programs = policy.advance, {}
+
+    def advance(lopt: Any, theta: Any, memories: Any, signal: Any) -> Any:
+        flat, structure = jax.tree.flatten((theta, memories, signal))
+        if not programs:
+
+            def on_leaves(*leaves: Any) -> Any:
+                out = plain(lopt, *jax.tree.unflatten(structure, leaves))
+                outputs, programs["structure"] = jax.tree.flatten(out)
+                return outputs
+
+            whole = mock.patch.object(pieces, "SIZE", 1 << 62)
+            sums = mock.patch.object(_networks, "is_torch", return_value=False)
+            with whole, sums:
+                graph = make_fx(on_leaves)(*flat)
+            programs["run"] = torch.compile(graph, dynamic=False)
+        return jax.tree.unflatten(programs["structure"], programs["run"](*flat))
+
+    def step() -> None:
+        with mock.patch.object(module.policy, "advance", advance):
+            optimizer.step(loss=1.0)
+
+    return step
+
+
+def _difference(a: Any, b: Any) -> float:
+    pairs = zip(a.param_groups[0]["params"], b.param_groups[0]["params"], strict=True)
+    return max(float((x - y).abs().max() / x.abs().max()) for x, y in pairs)
