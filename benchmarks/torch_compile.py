@@ -97,5 +97,6 @@ def _compiled_step(optimizer: Any) -> Callable[[], Any]:
 
 
 def _difference(a: Any, b: Any) -> float:
-    pairs = zip(a.param_groups[0]["params"], b.param_groups[0]["params"], strict=True)
+    params = (one.param_groups[0]["params"] for one in (a, b))
+    pairs = ((x.detach(), y.detach()) for x, y in zip(*params, strict=True))
     return max(float((x - y).abs().max() / x.abs().max()) for x, y in pairs)

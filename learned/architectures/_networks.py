@@ -214,4 +214,7 @@ def _shape(blocks: Sequence[Any]) -> tuple[int, ...]:
 
 
 def _array(h: Any) -> Any:
-    return jnp.stack(jnp.broadcast_arrays(*h)) if isinstance(h, list) else h
+    if not isinstance(h, list):
+        return h
+    xp = namespace(h[0])
+    return xp.stack(xp.broadcast_arrays(*h))
