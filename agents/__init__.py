@@ -38,7 +38,7 @@ def make(
         ValueError: unknown name or setting (near matches are named), a bad value, no envs.
     """
     found = plugins.spec("trainer", name)
-    config = plugins.checked(found, config)
+    config = plugins.with_defaults(found, config)
     if not envs:
         raise ValueError("an outer-trainer needs at least one env, got none")
     return found.make(

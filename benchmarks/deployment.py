@@ -67,7 +67,7 @@ def measure_jax(name: str) -> dict[str, float]:
     compile_seconds = time.perf_counter() - began
     adamw_step, _ = _jax_step(optax.with_extra_args_support(optax.adamw(1e-3)))
     adamw_step()
-    seconds = _interleaved(ours_step, adamw_step)
+    seconds = interleaved(ours_step, adamw_step)
     return _row(*seconds, temporary / 4 / NUM_WEIGHTS, compile=compile_seconds)
 
 
@@ -105,16 +105,17 @@ def measure_torch(name: str) -> dict[str, float]:
     architecture, config = ARCHITECTURES[name]
     lopt = learned.make(architecture, **config)
     theta = lopt.init_theta(jax.random.key(0))
-    ours = LearnedOptim(_torch_params(), (lopt, theta), horizon=1000)
-    adamw = torch.optim.AdamW(_torch_params(), lr=1e-3, foreach=True)
+    ours = LearnedOptim(torch_params(), (lopt, theta), horizon=1000)
+    adamw = torch.optim.AdamW(torch_params(), lr=1e-3, foreach=True)
     ours.step(loss=1.0)
     adamw.step()
     extra = _peak_bytes(lambda: ours.step(loss=1.0))
-    seconds = _interleaved(lambda: ours.step(loss=1.0), adamw.step)
+    seconds = interleaved(lambda: ours.step(loss=1.0), adamw.step)
     return _row(*seconds, extra / 4 / NUM_WEIGHTS)
 
 
-def _torch_params() -> list[Any]:
+def torch_params() -> list[Any]:
+    """The million weights as torch parameters with gradients, kernels [out, in]."""
     import torch
 
     params = []
@@ -132,7 +133,7 @@ def _arrays(seed: int) -> list[Any]:
     return [0.05 * random.standard_normal(s).astype(np.float32) for s in shapes]
 
 
-def _interleaved(
+def interleaved(
     ours: Callable[[], Any], theirs: Callable[[], Any]
 ) -> tuple[float, float]:
     """Median seconds of one call each, both measured in every round."""

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 from unittest import mock
 
-from benchmarks.deployment import THREADS, _interleaved, _torch_params
+from benchmarks.deployment import THREADS, interleaved, torch_params
 
 LIMIT = 1e-4
 """Largest difference from the eager step, relative to the largest number of an array."""
@@ -27,7 +27,7 @@ def run() -> dict[str, Any]:
 
     torch.set_num_threads(THREADS)
     eager, compiled = _optimizer(), _optimizer()
-    adamw = torch.optim.AdamW(_torch_params(), lr=1e-3, foreach=True)
+    adamw = torch.optim.AdamW(torch_params(), lr=1e-3, foreach=True)
     began = time.perf_counter()
     step = _compiled_step(compiled)
     step()
@@ -37,8 +37,8 @@ def run() -> dict[str, Any]:
     if worst > LIMIT:
         raise RuntimeError(f"compiled and eager weights differ by {worst:.2g}")
     adamw.step()
-    ours, theirs = _interleaved(step, adamw.step)
-    by_hand, beside = _interleaved(lambda: eager.step(loss=1.0), adamw.step)
+    ours, theirs = interleaved(step, adamw.step)
+    by_hand, beside = interleaved(lambda: eager.step(loss=1.0), adamw.step)
     row = {
         "compile_seconds": seconds,
         "ms": 1e3 * ours,
@@ -58,7 +58,7 @@ def _optimizer() -> Any:
 
     lopt = learned.make("adafactor_mlp")
     theta = jax.jit(lopt.init_theta)(jax.random.key(0))
-    return LearnedOptim(_torch_params(), (lopt, theta))
+    return LearnedOptim(torch_params(), (lopt, theta))
 
 
 def _compiled_step(optimizer: Any) -> Callable[[], Any]:

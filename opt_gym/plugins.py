@@ -99,21 +99,22 @@ def build(kind: str, name: str, config: dict[str, Any] | None = None) -> Any:
         ValueError: unknown kind, name, or a key of `config` that the plug-in does not have.
     """
     found = spec(kind, name)
-    config = checked(found, config or {})
-    defaults = found.settings
-    record = found.make(**config)
-    return record._replace(name=name, config=_as_json({**defaults, **config}))
+    whole = with_defaults(found, config or {})
+    return found.make(**whole)._replace(name=name, config=_as_json(whole))
 
 
-def checked(spec: Spec, config: Mapping[str, Any]) -> dict[str, Any]:
-    """A plug-in's config, or a ValueError that names the setting it does not have."""
-    known = list(spec.settings)
+def with_defaults(spec: Spec, config: Mapping[str, Any]) -> dict[str, Any]:
+    """All settings of a plug-in.
+
+    Raises:
+        ValueError: a key of `config` that the plug-in does not have.
+    """
+    defaults = spec.settings
     for key in config:
-        if key not in known:
-            raise ValueError(
-                unknown(f"option of {spec.kind} {spec.name!r}", key, known)
-            )
-    return dict(config)
+        if key not in defaults:
+            what = f"option of {spec.kind} {spec.name!r}"
+            raise ValueError(unknown(what, key, list(defaults)))
+    return {**defaults, **config}
 
 
 def unknown(what: str, value: object, known: list[str]) -> str:

@@ -48,6 +48,7 @@ def test_a_loss_function(tmp_path):
     assert jnp.all(params["w"] == 0)
     assert [e.name for e in contest.entries if e.is_learned] == ["learned"]
     assert contest.entries[0].mean_loss == np.mean(contest.entries[0].losses)
+    assert "learned" in contest.table()
     assert "mean loss" in contest.table()
     picture = contest.plot(tmp_path / "contest.png")
     assert picture.stat().st_size > 10_000
