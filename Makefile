@@ -13,7 +13,7 @@ install: .venv/.dev
 	touch $@
 
 .venv/.dev: .venv/.core
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[rl,tfds,dev]'
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
 	touch $@
 
 demo: .venv/.core

@@ -1,5 +1,6 @@
 """Outer-training: one file a method, one loop around them all."""
 
+import inspect
 from collections.abc import Sequence
 from typing import Any
 
@@ -22,7 +23,7 @@ def make(
     *,
     envs: Sequence[Env],
     learned_optimizer: LearnedOptimizer,
-    outer_optimizer: optax.GradientTransformation,
+    outer_optimizer: optax.GradientTransformation | None = None,
     **config: Any,
 ) -> OuterTrainer:
     """The outer-trainer of a name.
@@ -31,19 +32,25 @@ def make(
         name: one of `names()`.
         envs: the tasks, in turn, one an outer step.
         learned_optimizer: whose θ is trained.
-        outer_optimizer: any optax transformation.
+        outer_optimizer: any optax transformation; for the trainers that follow gradients.
         config: the trainer's own settings (`num_pairs`, `trunc_length`, `sigma`, ...).
 
     Raises:
-        ValueError: unknown name or setting (near matches are named), a bad value, no envs.
+        ValueError: unknown name or setting (near matches are named), a bad value, no envs,
+            an outer optimizer that is missing or has no use.
     """
     found = plugins.spec("trainer", name)
     config = plugins.with_defaults(found, config)
     if not envs:
         raise ValueError("an outer-trainer needs at least one env, got none")
+    takes_one = "outer_optimizer" in inspect.signature(found.make).parameters
+    if takes_one and outer_optimizer is None:
+        raise ValueError(f"the outer-trainer {name!r} needs an outer_optimizer")
+    if outer_optimizer is not None and not takes_one:
+        raise ValueError(
+            f"the outer-trainer {name!r} has no use for an outer_optimizer"
+        )
+    optional = {"outer_optimizer": outer_optimizer} if takes_one else {}
     return found.make(
-        envs=envs,
-        learned_optimizer=learned_optimizer,
-        outer_optimizer=outer_optimizer,
-        **config,
+        envs=envs, learned_optimizer=learned_optimizer, **optional, **config
     )
