@@ -7,10 +7,11 @@ from typing import Any
 import optax
 
 from agents.loop import TrainResult, train
+from agents.task_mix import TaskMix, task_mix
 from opt_gym import plugins
 from opt_gym.records import Env, LearnedOptimizer, OuterTrainer
 
-__all__ = ["TrainResult", "make", "names", "train"]
+__all__ = ["TaskMix", "TrainResult", "make", "names", "task_mix", "train"]
 
 
 def names() -> list[str]:
@@ -21,7 +22,7 @@ def names() -> list[str]:
 def make(
     name: str,
     *,
-    envs: Sequence[Env],
+    envs: Sequence[Env] | TaskMix,
     learned_optimizer: LearnedOptimizer,
     outer_optimizer: optax.GradientTransformation | None = None,
     **config: Any,
@@ -30,7 +31,7 @@ def make(
 
     Args:
         name: one of `names()`.
-        envs: the tasks, in turn, one an outer step.
+        envs: the tasks, in turn, one an outer step; or a `task_mix`.
         learned_optimizer: whose θ is trained.
         outer_optimizer: any optax transformation; for the trainers that follow gradients.
         config: the trainer's own settings (`num_pairs`, `trunc_length`, `sigma`, ...).
@@ -41,8 +42,6 @@ def make(
     """
     found = plugins.spec("trainer", name)
     config = plugins.with_defaults(found, config)
-    if not envs:
-        raise ValueError("an outer-trainer needs at least one env, got none")
     takes_one = "outer_optimizer" in inspect.signature(found.make).parameters
     if takes_one and outer_optimizer is None:
         raise ValueError(f"the outer-trainer {name!r} needs an outer_optimizer")
@@ -51,6 +50,7 @@ def make(
             f"the outer-trainer {name!r} has no use for an outer_optimizer"
         )
     optional = {"outer_optimizer": outer_optimizer} if takes_one else {}
+    mix = envs if isinstance(envs, TaskMix) else task_mix(envs)
     return found.make(
-        envs=envs, learned_optimizer=learned_optimizer, **optional, **config
+        mix=mix, learned_optimizer=learned_optimizer, **optional, **config
     )

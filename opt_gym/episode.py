@@ -42,8 +42,16 @@ def unroll(
     data: Data,
     state: UnrollState,
     num_steps: int,
+    *,
+    remat: bool = False,
 ) -> tuple[UnrollState, StepOut]:
     """num_steps inner steps.
+
+    Args:
+        env, learned_optimizer, theta, data, state: what `start` was given and gave.
+        num_steps: how many.
+        remat: for who takes gradients: keep only the state of every step, and compute the
+            rest again on the way back (on CPU this is faster, too).
 
     Returns:
         The state after them, and a StepOut whose fields have a leading axis [num_steps].
@@ -62,6 +70,7 @@ def unroll(
         env_state, out = env.step(data, state.env, action)
         return UnrollState(env_state, carry), out
 
+    body = jax.checkpoint(body, prevent_cse=False) if remat else body
     return jax.lax.scan(body, state, None, length=num_steps)
 
 

@@ -344,22 +344,31 @@ class Estimate(NamedTuple):
 
 
 class GradientEstimator(NamedTuple):
-    """init(key, data, θ) -> s; step(key, data, θ, s) -> (s, Estimate)."""
+    """A gradient of one environment's outer-loss.
 
-    name: str
-    config: Config
-    init: Callable[[PRNGKeyArray, tuple[Data, ...], PyTree], Any]
-    step: Callable[[PRNGKeyArray, tuple[Data, ...], PyTree, Any], tuple[Any, Estimate]]
+    Attributes:
+        init: (key, data, θ) -> s, a pytree of arrays.
+        step: (key, data, θ, s, outer_step) -> (s, Estimate); outer_step is a Python int.
+    """
+
+    init: Callable[[PRNGKeyArray, Data, PyTree], Any]
+    step: Callable[[PRNGKeyArray, Data, PyTree, Any, int], tuple[Any, Estimate]]
 
 
 class Report(NamedTuple):
-    """What one outer step tells the loop: scalars, on the host or on the device."""
+    """What one outer step tells the loop: scalars, on the host or on the device.
+
+    outer_loss, variance, dropped, inner_steps: as those of `Estimate`; grad_norm: of what
+    the outer optimizer was given; skipped: tasks whose gradient was not finite and was left
+    out.
+    """
 
     outer_loss: Any
     grad_norm: Any
     variance: Any
     dropped: Any
     inner_steps: Any
+    skipped: Any = 0.0
 
 
 class OuterTrainer(NamedTuple):

@@ -1,6 +1,7 @@
 """A gradient estimator and an optax transformation make an outer-trainer."""
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -8,7 +9,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from agents.checkpoint import digest
+from agents.task_mix import TaskMix
 from opt_gym.records import (
+    Config,
     Data,
     Env,
     Estimate,
@@ -20,31 +24,36 @@ from opt_gym.records import (
 
 
 class GradientTrainerState(NamedTuple):
-    """θ, its running average (unbiased when read), the optax state, the estimator's."""
+    """θ, its running average (unbiased when read), the optax state, one estimator's a task."""
 
     theta: PyTree
     average: PyTree
     count: Int[Array, ""]
     optimizer: PyTree
-    estimator: Any
+    estimators: tuple[Any, ...]
 
 
 def gradient_trainer(
-    estimator: GradientEstimator,
-    envs: Sequence[Env],
+    name: str,
+    config: Config,
+    estimator: Callable[[Env], GradientEstimator],
+    mix: TaskMix,
     learned_optimizer: LearnedOptimizer,
     outer_optimizer: optax.GradientTransformation,
     theta_average: float = 0.0,
 ) -> OuterTrainer:
     """The outer-trainer that follows an estimator's gradients.
 
-    A gradient that is not finite never reaches θ: that step changes nothing but the
-    estimator's state, and its report says a norm that is not finite.
+    A gradient that is not finite never reaches θ: that task is left out of the step's mean
+    and counted in the report, and where all of them are, θ stays.
 
     Args:
-        estimator: gives the gradients.
-        envs, learned_optimizer: what it was made for.
-        outer_optimizer: any optax transformation.
+        name, config: of the estimator.
+        estimator: env -> its estimator; called again for a task whose programs were freed.
+        mix: the tasks.
+        learned_optimizer: whose θ.
+        outer_optimizer: any optax transformation; one that takes `value` (a learned
+            optimizer does) is given the outer-loss.
         theta_average: decay of the average of θ that `theta` returns; 0 for the last θ.
 
     Raises:
@@ -52,30 +61,36 @@ def gradient_trainer(
     """
     if not 0.0 <= theta_average < 1.0:
         raise ValueError(f"theta_average must be in [0, 1), got {theta_average}")
+    optimizer = optax.with_extra_args_support(outer_optimizer)
+    estimators = _Estimators(estimator, mix)
 
     def init(
         key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree
     ) -> GradientTrainerState:
+        keys = jax.random.split(key, len(data))
         return GradientTrainerState(
             theta=theta,
             average=jax.tree.map(jnp.zeros_like, theta),
             count=jnp.zeros((), jnp.int32),
-            optimizer=outer_optimizer.init(theta),
-            estimator=estimator.init(key, data, theta),
+            optimizer=optimizer.init(theta),
+            estimators=tuple(
+                estimator(env).init(k, task_data, theta)
+                for env, k, task_data in zip(mix.envs, keys, data, strict=True)
+            ),
         )
 
     @jax.jit
     def apply(
-        state: GradientTrainerState, estimate: Estimate
-    ) -> tuple[PyTree, PyTree, PyTree, Float[Array, ""]]:
-        norm = optax.tree.norm(estimate.grad)
-        finite = jnp.isfinite(norm)
-        grad = jax.tree.map(lambda g: jnp.where(finite, g, 0.0), estimate.grad)
-        updates, optimizer = outer_optimizer.update(grad, state.optimizer, state.theta)
-        theta = optax.apply_updates(state.theta, updates)
-        moved = (theta, optimizer)
-        theta, optimizer = jax.tree.map(
-            lambda new, old: jnp.where(finite, new, old),
+        state: GradientTrainerState, estimates: list[Estimate]
+    ) -> tuple[GradientTrainerState, Report]:
+        grad, report = _averaged(estimates)
+        updates, moved = optimizer.update(
+            grad, state.optimizer, state.theta, value=report.outer_loss
+        )
+        moved = (optax.apply_updates(state.theta, updates), moved)
+        some = report.skipped < len(estimates)
+        theta, optimizer_state = jax.tree.map(
+            lambda new, old: jnp.where(some, new, old),
             moved,
             (state.theta, state.optimizer),
         )
@@ -84,26 +99,25 @@ def gradient_trainer(
             state.average,
             theta,
         )
-        return theta, average, optimizer, norm
+        count = state.count + 1
+        return GradientTrainerState(theta, average, count, optimizer_state, ()), report
 
     def step(
         key: PRNGKeyArray, data: tuple[Data, ...], state: GradientTrainerState
     ) -> tuple[GradientTrainerState, Report]:
-        estimator_state, estimate = estimator.step(
-            key, data, state.theta, state.estimator
-        )
-        theta, average, optimizer, norm = apply(state._replace(estimator=()), estimate)
-        report = Report(
-            outer_loss=estimate.outer_loss,
-            grad_norm=norm,
-            variance=estimate.variance,
-            dropped=estimate.dropped,
-            inner_steps=estimate.inner_steps,
-        )
-        state = GradientTrainerState(
-            theta, average, state.count + 1, optimizer, estimator_state
-        )
-        return state, report
+        outer_step, states = int(state.count), list(state.estimators)
+        estimates = []
+        for task in mix.pick(outer_step):
+            states[task], estimate = estimators.of(task, outer_step).step(
+                jax.random.fold_in(key, task),
+                data[task],
+                state.theta,
+                states[task],
+                outer_step,
+            )
+            estimates.append(estimate)
+        state, report = apply(state._replace(estimators=()), estimates)
+        return state._replace(estimators=tuple(states)), report
 
     def theta(state: GradientTrainerState) -> PyTree:
         if theta_average == 0.0 or int(state.count) == 0:
@@ -112,16 +126,72 @@ def gradient_trainer(
         return jax.tree.map(lambda leaf: leaf / unbias, state.average)
 
     return OuterTrainer(
-        name=estimator.name,
+        name=name,
         config={
-            "estimator": estimator.config,
+            "estimator": {"name": name, **config},
             "theta_average": theta_average,
             "learned_optimizer": [learned_optimizer.name, learned_optimizer.config],
-            "envs": [env.config for env in envs],
+            "mix": mix.config,
         },
-        envs=tuple(envs),
+        envs=mix.envs,
         learned_optimizer=learned_optimizer,
         init=init,
         step=step,
         theta=theta,
     )
+
+
+class _Estimators:
+    """The estimators of the live tasks, each with its compiled programs.
+
+    Tasks of one config share an estimator, for they compile alike.
+    """
+
+    def __init__(
+        self, estimator: Callable[[Env], GradientEstimator], mix: TaskMix
+    ) -> None:
+        self._estimator, self._mix = estimator, mix
+        self._kinds = [
+            # A Task made by hand may share its config with another one.
+            digest(env.config) if "family" in env.task.config else str(place)
+            for place, env in enumerate(mix.envs)
+        ]
+        self._built: OrderedDict[str, GradientEstimator] = OrderedDict()
+
+    def of(self, task: int, outer_step: int) -> GradientEstimator:
+        """The estimator of a task; those of tasks no longer live are freed."""
+        kind = self._kinds[task]
+        if kind not in self._built:
+            live = self._mix.live(outer_step)
+            kept = {self._kinds[place % len(self._kinds)] for place in live}
+            for other in [other for other in self._built if other not in kept]:
+                del self._built[other]
+            self._built[kind] = self._estimator(self._mix.envs[task])
+        return self._built[kind]
+
+
+def _averaged(estimates: Sequence[Estimate]) -> tuple[PyTree, Report]:
+    """The mean of the gradients that are finite, and what to tell of all of them."""
+    norms = jnp.stack([optax.tree.norm(one.grad) for one in estimates])
+    finite = jnp.isfinite(norms)
+    weights = jnp.where(finite, 1.0, 0.0) / jnp.maximum(jnp.sum(finite), 1)
+
+    def mean(*leaves: Float[Array, "..."]) -> Float[Array, "..."]:
+        return sum(
+            (
+                w * jnp.where(ok, leaf, 0.0)
+                for w, ok, leaf in zip(weights, finite, leaves, strict=True)
+            ),
+            jnp.zeros_like(leaves[0]),
+        )
+
+    grad = jax.tree.map(mean, *(one.grad for one in estimates))
+    told = Report(
+        outer_loss=jnp.nanmean(jnp.stack([one.outer_loss for one in estimates])),
+        grad_norm=optax.tree.norm(grad),
+        variance=jnp.mean(jnp.stack([one.variance for one in estimates])),
+        dropped=sum(one.dropped for one in estimates),
+        inner_steps=sum(one.inner_steps for one in estimates),
+        skipped=jnp.sum(~finite),
+    )
+    return grad, told

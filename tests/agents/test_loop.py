@@ -17,6 +17,8 @@ import pytest
 import agents
 from agents import checkpoint
 from agents.callbacks import CsvLog, ProgressBar
+from agents.trainers._gradient_trainer import gradient_trainer
+from opt_gym.records import Estimate, GradientEstimator
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -115,19 +117,31 @@ def test_ctrl_c_ends_after_the_step_under_way(tmp_path):
 
 
 def test_a_gradient_that_is_not_finite_does_not_reach_theta():
-    from agents.trainers._gradient_trainer import gradient_trainer
-    from opt_gym.records import Estimate, GradientEstimator
-
-    def step(key, data, theta, state):
-        grad = jax.tree.map(lambda x: x * np.nan, theta)
-        return state, Estimate(grad, *(jax.numpy.zeros(()) for _ in range(4)))
-
-    bad = GradientEstimator("bad", {}, lambda *_: (), step)
-    env, optimizer, theta = toy.sgd_env(toy.quadratic())
-    trainer = gradient_trainer(bad, [env], optimizer, optax.adam(0.1))
-    result = agents.train(trainer, [{}], outer_steps=2, theta=theta)
+    theta = {"learning_rate": np.float32(0.1)}
+    result = agents.train(made_up(np.nan), [{}], outer_steps=2, theta=theta)
     same(result.theta, theta)
-    assert not np.isfinite(result.reports[0].grad_norm)
+    assert [report.skipped for report in result.reports] == [1.0, 1.0]
+    # One task of two: the other's gradient counts in full.
+    trainer = made_up(np.nan, 3.0, per_step=2)
+    result = agents.train(trainer, [{}, {}], outer_steps=1, theta=theta)
+    np.testing.assert_allclose(result.theta["learning_rate"], 0.1 - 3.0, rtol=1e-6)
+    assert result.reports[0][1:] == (3.0, 0.0, 0.0, 0.0, 1.0)
+
+
+def made_up(*gradients, **mix):
+    """A trainer with one task for each of these gradients, outer optimizer SGD of rate 1."""
+    env, optimizer, _ = toy.sgd_env(toy.quadratic())
+    envs = [env._replace(config={"gradient": grad}) for grad in gradients]
+
+    def of_env(env):
+        def step(key, data, theta, state, outer_step):
+            grad = jax.tree.map(lambda x: 0 * x + env.config["gradient"], theta)
+            return state, Estimate(grad, *(jax.numpy.zeros(()) for _ in range(4)))
+
+        return GradientEstimator(lambda *_: (), step)
+
+    mixed = agents.task_mix(envs, **mix)
+    return gradient_trainer("made up", {}, of_env, mixed, optimizer, optax.sgd(1.0))
 
 
 def test_the_running_average_of_theta_is_unbiased():

@@ -1,0 +1,97 @@
+"""Which tasks an outer step takes: in turn, or at random with weights, a few at a time."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from opt_gym.records import Config, Env
+
+
+class TaskMix(NamedTuple):
+    """A list of tasks and how outer steps go through it.
+
+    A function of the outer step alone, so that a resumed run takes the same tasks.
+
+    Attributes:
+        envs: the tasks.
+        weights: how often each is taken, relative to the others; () for all in turn.
+        per_step: tasks an outer step takes, their gradients averaged.
+        max_programs: how many tasks are live, with their programs compiled; 0 for all. The
+            others wait: every `refresh_every` outer steps the oldest of the live ones gives
+            way to the next (its programs are freed, its unrolls wait).
+        refresh_every: see there.
+        seed: of the draws.
+    """
+
+    envs: tuple[Env, ...]
+    weights: tuple[float, ...] = ()
+    per_step: int = 1
+    max_programs: int = 0
+    refresh_every: int = 50
+    seed: int = 0
+
+    @property
+    def config(self) -> Config:
+        """JSON that identifies the mix."""
+        return {
+            **self._asdict(),
+            "envs": [env.config for env in self.envs],
+            "weights": list(self.weights),
+        }
+
+    def live(self, outer_step: int) -> range:
+        """Positions of the live tasks, modulo their number."""
+        count = len(self.envs)
+        if not 0 < self.max_programs < count:
+            return range(count)
+        first = outer_step // self.refresh_every
+        return range(first, first + self.max_programs)
+
+    def pick(self, outer_step: int) -> tuple[int, ...]:
+        """The tasks of an outer step, all different."""
+        count, live = len(self.envs), self.live(outer_step)
+        if not self.weights:
+            first = outer_step * self.per_step
+            places = [(first + i) % len(live) for i in range(self.per_step)]
+            return tuple(live[place] % count for place in places)
+        shares = np.array([self.weights[place % count] for place in live])
+        draw = np.random.default_rng((self.seed, outer_step))
+        places = draw.choice(
+            len(live), self.per_step, replace=False, p=shares / shares.sum()
+        )
+        return tuple(live[int(place)] % count for place in places)
+
+
+def task_mix(
+    envs: Sequence[Env],
+    weights: Sequence[float] = (),
+    *,
+    per_step: int = 1,
+    max_programs: int = 0,
+    refresh_every: int = 50,
+    seed: int = 0,
+) -> TaskMix:
+    """A checked `TaskMix`; arguments as its attributes.
+
+    Raises:
+        ValueError: no envs; weights of another number or not above 0; per_step that is not
+            in 1 ... the number of (live) tasks; max_programs < 0; refresh_every < 1.
+    """
+    if not envs:
+        raise ValueError("an outer-trainer needs at least one env, got none")
+    if weights and (len(weights) != len(envs) or not all(w > 0 for w in weights)):
+        raise ValueError(
+            f"{len(envs)} envs need as many weights, all > 0, got {list(weights)}"
+        )
+    if max_programs < 0 or refresh_every < 1:
+        raise ValueError(
+            "max_programs must be >= 0 and refresh_every >= 1, got "
+            f"{max_programs} and {refresh_every}"
+        )
+    most = min(max_programs or len(envs), len(envs))
+    if not 1 <= per_step <= most:
+        raise ValueError(f"per_step must be in 1 ... {most}, got {per_step}")
+    return TaskMix(
+        tuple(envs), tuple(weights), per_step, max_programs, refresh_every, seed
+    )

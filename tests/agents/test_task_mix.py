@@ -1,0 +1,64 @@
+"""Which tasks an outer step takes."""
+
+from collections import Counter
+
+import pytest
+
+import agents
+from tests import toy
+
+
+def envs(count):
+    env, _, _ = toy.sgd_env(toy.quadratic())
+    return [env._replace(config={"number": i}) for i in range(count)]
+
+
+def picks(mix, steps):
+    return [mix.pick(step) for step in range(steps)]
+
+
+def test_in_turn_by_default():
+    assert picks(agents.task_mix(envs(3)), 4) == [(0,), (1,), (2,), (0,)]
+    several = agents.task_mix(envs(5), per_step=2)
+    assert picks(several, 4) == [(0, 1), (2, 3), (4, 0), (1, 2)]
+
+
+def test_weights_are_how_often_and_a_step_takes_no_task_twice():
+    mix = agents.task_mix(envs(3), [1.0, 2.0, 5.0])
+    counts = Counter(task for pick in picks(mix, 4000) for task in pick)
+    for task, share in enumerate([1 / 8, 2 / 8, 5 / 8]):
+        assert abs(counts[task] / 4000 - share) < 0.03
+    pairs = picks(agents.task_mix(envs(3), [1.0, 2.0, 5.0], per_step=2), 200)
+    assert all(len(set(pair)) == 2 for pair in pairs)
+    # A function of the step alone: a resumed run takes the same tasks.
+    assert mix.pick(77) == agents.task_mix(envs(3), [1.0, 2.0, 5.0]).pick(77)
+    others = agents.task_mix(envs(3), [1.0, 2.0, 5.0], seed=1)
+    assert picks(others, 50) != picks(mix, 50)
+
+
+@pytest.mark.parametrize("weights", [(), (1.0,) * 5])
+def test_only_so_many_tasks_are_live_and_all_come_round(weights):
+    mix = agents.task_mix(envs(5), weights, max_programs=2, refresh_every=10)
+    seen = set()
+    for step in range(60):
+        live = {place % 5 for place in mix.live(step)}
+        assert len(live) == 2
+        assert set(mix.pick(step)) <= live
+        seen |= set(mix.pick(step))
+    assert seen == set(range(5))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"weights": [1.0]}, r"2 envs need as many weights, all > 0, got \[1.0\]"),
+        ({"weights": [1.0, 0.0]}, r"all > 0, got \[1.0, 0.0\]"),
+        ({"per_step": 3}, r"per_step must be in 1 ... 2, got 3"),
+        ({"per_step": 2, "max_programs": 1}, r"per_step must be in 1 ... 1, got 2"),
+        ({"max_programs": -1}, "max_programs must be >= 0"),
+        ({"refresh_every": 0}, "refresh_every >= 1, got 0 and 0"),
+    ],
+)
+def test_mistakes_are_named(settings, message):
+    with pytest.raises(ValueError, match=message):
+        agents.task_mix(envs(2), **settings)
