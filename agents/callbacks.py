@@ -1,10 +1,17 @@
-"""What may happen after an outer step: a progress bar, a CSV log."""
+"""What may happen after an outer step: a progress bar, logs, evaluations on held-out tasks.
+
+A callback is a function of a `Progress`; see `agents.loop.Callback`.
+"""
 
 import csv
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from jaxtyping import PyTree
+
+from opt_gym.files import write_atomically
 from opt_gym.records import Report
 
 if TYPE_CHECKING:
@@ -12,9 +19,10 @@ if TYPE_CHECKING:
 
 
 class ProgressBar:
-    """A bar with outer-loss, outer steps/s, inner steps/s and the time left.
+    """A bar with outer-loss, inner steps/s, what was dropped, and the time left.
 
-    The outer-loss shown is a running average over about 50 steps.
+    The outer-loss shown is a running average over about 50 steps. Dropped are particles with
+    a diverged half, and tasks whose gradient was not finite.
     """
 
     def __init__(
@@ -25,19 +33,32 @@ class ProgressBar:
         self._bar: Any = None
         self._loss: float | None = None
         self._inner_steps = 0.0
+        self._dropped = 0.0
+        self._skipped = 0.0
 
     def __call__(self, progress: "Progress") -> None:
         """Shows one outer step."""
         if self._bar is None:
             self._bar = self._open(progress)
-        loss = progress.report.outer_loss
-        self._loss = loss if self._loss is None else 0.98 * self._loss + 0.02 * loss
-        self._inner_steps += progress.report.inner_steps
-        rate = self._inner_steps / max(progress.seconds, 1e-9)
-        self._bar.set_postfix_str(
-            f"outer-loss {self._loss:.4f}, {rate:,.0f} inner steps/s", refresh=False
-        )
+        report = progress.report
+        if report.outer_loss == report.outer_loss:  # NaN: nothing ended in this step
+            last = report.outer_loss if self._loss is None else self._loss
+            self._loss = 0.98 * last + 0.02 * report.outer_loss
+        self._inner_steps += report.inner_steps
+        self._dropped += report.dropped
+        self._skipped += report.skipped
+        self._bar.set_postfix_str(self._text(progress), refresh=False)
         self._bar.update(progress.outer_step - self._bar.n)
+
+    def _text(self, progress: "Progress") -> str:
+        rate = self._inner_steps / max(progress.seconds, 1e-9)
+        loss = "-" if self._loss is None else f"{self._loss:.4f}"
+        text = f"outer-loss {loss}, {rate:,.0f} inner steps/s"
+        if self._dropped:
+            text += f", {self._dropped:.0f} diverged"
+        if self._skipped:
+            text += f", {self._skipped:.0f} gradients skipped"
+        return text
 
     def close(self) -> None:
         """Leaves the bar as it stands."""
@@ -67,11 +88,16 @@ class CsvLog:
 
     COLUMNS = ("outer_step", "seconds", *Report._fields)
 
-    def __init__(self, path: Path, keep: int = 0) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        rows = _rows(path, keep)
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._before = 0.0
+
+    def begin(self, done: int) -> None:
+        """Opens the file with the rows of the steps that are done."""
+        rows = read_rows(self._path, self.COLUMNS, done)
         self._before = float(rows[-1][1]) if rows else 0.0
-        self._file = path.open("w", newline="")
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        self._file = self._path.open("w", newline="")
         self._writer = csv.writer(self._file)
         self._writer.writerow(self.COLUMNS)
         self._writer.writerows(rows)
@@ -88,10 +114,150 @@ class CsvLog:
         self._file.close()
 
 
-def _rows(path: Path, keep: int) -> list[list[str]]:
-    """The first `keep` whole rows of a log, without its header."""
+class TensorBoardLog:
+    """The fields of `Report` as TensorBoard's events; needs the package tensorboard."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._writer: Any = None
+
+    def begin(self, done: int) -> None:
+        """Opens an event file.
+
+        Raises:
+            ValueError: tensorboard is not installed.
+        """
+        try:
+            from tensorboard.summary.writer.event_file_writer import EventFileWriter
+        except ImportError as error:
+            raise ValueError(
+                "TensorBoard logs need the package tensorboard: pip install tensorboard"
+            ) from error
+        self._writer = EventFileWriter(str(self._folder))
+
+    def __call__(self, progress: "Progress") -> None:
+        """Writes one event."""
+        from tensorboard.compat.proto import event_pb2
+
+        event: Any = event_pb2.Event(step=progress.outer_step)  # type: ignore[attr-defined]
+        for name, value in progress.report._asdict().items():
+            event.summary.value.add(tag=f"outer/{name}", simple_value=value)
+        self._writer.add_event(event)
+
+    def close(self) -> None:
+        """Closes the file."""
+        if self._writer is not None:
+            self._writer.close()
+
+
+class ScalarLog:
+    """Hands every report to any logger, as (outer step, {name: number}).
+
+    Weights & Biases, for one: `ScalarLog(lambda step, x: wandb.log(dict(x), step=step))`.
+    """
+
+    def __init__(self, log: Callable[[int, Mapping[str, float]], Any]) -> None:
+        self._log = log
+
+    def __call__(self, progress: "Progress") -> None:
+        """One call an outer step."""
+        self._log(progress.outer_step, progress.report._asdict())
+
+
+class HeldOut:
+    """Evaluates θ on named sets of tasks every so many outer steps, and marks the best.
+
+    `evaluations.csv` gets one row a set and evaluation; θ of each evaluation is kept as
+    `theta-<outer step>.safetensors`, and `best.safetensors` is the one of the lowest mean
+    cost on the first set so far.
+    """
+
+    COLUMNS = (
+        "outer_step",
+        "tasks",
+        "mean_cost",
+        "final_cost",
+        "valid_loss",
+        "test_loss",
+        "diverged",
+        "best",
+    )
+
+    def __init__(
+        self,
+        evaluators: Mapping[str, Callable[[PyTree], Any]],
+        folder: Path,
+        save: Callable[[Path, PyTree, int], Any],
+        every: int = 250,
+        told: Callable[[str], Any] | None = None,
+    ) -> None:
+        """Nothing is evaluated yet.
+
+        Args:
+            evaluators: name of a set -> (θ -> `opt_gym.evaluation.comparison.Summary`).
+            folder: where files go.
+            save: (path, θ, outer step) writes a θ file.
+            every: outer steps between evaluations; the last step has one always.
+            told: is given a line of text after each.
+        """
+        if every < 1:
+            raise ValueError(f"every must be >= 1, got {every}")
+        self._evaluators, self._folder, self._save = dict(evaluators), folder, save
+        self._every, self._told = every, told or (lambda line: None)
+        self._rows: list[list[str]] = []
+
+    @property
+    def _path(self) -> Path:
+        return self._folder / "evaluations.csv"
+
+    def begin(self, done: int) -> None:
+        """Drops evaluations after the checkpoint that a resumed run goes on from."""
+        rows = read_rows(self._path, self.COLUMNS)
+        self._rows = [row for row in rows if int(row[0]) <= done]
+
+    def __call__(self, progress: "Progress") -> None:
+        """Evaluates, if it is time to."""
+        step = progress.outer_step
+        last = step == progress.outer_steps
+        if (step % self._every and not last) or any(
+            row[0] == str(step) for row in self._rows
+        ):
+            return
+        theta = progress.trainer.theta(progress.state)
+        self._save(self._folder / f"theta-{step:08d}.safetensors", theta, step)
+        for number, (name, evaluator) in enumerate(self._evaluators.items()):
+            summary = evaluator(theta)
+            cost = summary.mean_cost.value
+            best = number == 0 and cost < min(self._costs(name), default=float("inf"))
+            if best:
+                self._save(self._folder / "best.safetensors", theta, step)
+            numbers = (summary.final_cost, summary.valid_loss, summary.test_loss)
+            self._rows.append(
+                [
+                    *(str(step), name, f"{cost:.6g}"),
+                    *(f"{number:.6g}" for number in numbers),
+                    f"{summary.num_diverged}/{summary.num_runs}",
+                    "*" if best else "",
+                ]
+            )
+            mark = ", the best so far" if best else ""
+            self._told(f"step {step:,}: {name} mean cost {cost:.4f}{mark}")
+        self._write()
+
+    def _costs(self, name: str) -> list[float]:
+        return [float(row[2]) for row in self._rows if row[1] == name]
+
+    def _write(self) -> None:
+        lines = [",".join(row) for row in (self.COLUMNS, *self._rows)]
+        write_atomically(self._path, ("\n".join(lines) + "\n").encode())
+
+
+def read_rows(
+    path: Path, columns: tuple[str, ...], count: int | None = None
+) -> list[list[str]]:
+    """The first `count` whole rows of a log (all by default), without its header."""
     if not path.exists():
         return []
     with path.open(newline="") as file:
-        rows = list(csv.reader(file))[1 : keep + 1]
-    return [row for row in rows if len(row) == len(CsvLog.COLUMNS)]
+        rows = list(csv.reader(file))[1:]
+    return [row for row in rows[:count] if len(row) == len(columns)]

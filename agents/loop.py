@@ -36,6 +36,8 @@ class Progress(NamedTuple):
 
 
 Callback = Callable[[Progress], Any]
+"""Called after every outer step. One that has a `begin` is told before the first how many
+steps a resumed run has done; one that has a `close` is closed at the end."""
 
 
 class TrainResult(NamedTuple):
@@ -78,14 +80,15 @@ def train(
         seed: of the run key and of the initial θ.
         theta: to start from, instead of `learned_optimizer.init_theta`.
         out: folder for checkpoints and `log.csv`.
-        callbacks: each called with a `Progress` after every step; one that has a `close`
-            is closed at the end.
+        callbacks: each called with a `Progress` after every step; see `Callback`.
         resume: go on from the newest checkpoint in `out`.
         checkpoint_seconds: at least so long between checkpoints.
 
     Raises:
         ValueError: outer_steps < 1, data that does not match, a checkpoint of another run, a
             folder that holds a run already (without `resume`).
+        OSError: a checkpoint or log that cannot be written (a full disk); the checkpoint
+            before stays whole, and the run can be resumed from it.
     """
     folder = None if out is None else Path(out)
     _check(trainer, data, outer_steps, folder, resume)
@@ -95,42 +98,31 @@ def train(
     data = tuple(strategy.gather(part) for part in data)
     state = trainer.init(k_init, data, theta)
     state, done = _resumed(trainer, state, folder, resume, seed)
-    logs: list[Callback] = [] if folder is None else [CsvLog(folder / "log.csv", done)]
-    callbacks = [*callbacks, *logs]
+    logs: list[Callback] = [] if folder is None else [CsvLog(folder / "log.csv")]
 
-    def save() -> None:
+    def save(state: PyTree, done: int) -> None:
         if folder is not None:
             config = trainer.config
             checkpoint.save(folder, state, outer_step=done, seed=seed, config=config)
 
     reports: list[Report] = []
     began = saved = time.monotonic()
-    try:
-        with _ctrl_c() as stop:
-            while done < outer_steps and not stop.is_set():
-                key = jax.random.fold_in(run_key, done)
-                state, report = trainer.step(key, data, state)
-                done += 1
-                if len(reports) < len(
-                    trainer.envs
-                ):  # this step compiled a task's programs
-                    strategy.trim_memory()
-                report = Report(*(float(value) for value in report))
-                reports.append(report)
-                now = time.monotonic()
-                progress = Progress(
-                    done, outer_steps, report, now - began, trainer, state
-                )
-                for callback in callbacks:
-                    callback(progress)
-                if now - saved >= checkpoint_seconds:
-                    save()
-                    saved = time.monotonic()
-            save()
-            interrupted = stop.is_set() and done < outer_steps
-    finally:
-        for callback in callbacks:
-            getattr(callback, "close", lambda: None)()
+    with _open([*callbacks, *logs], done) as call, _ctrl_c() as stop:
+        while done < outer_steps and not stop.is_set():
+            key = jax.random.fold_in(run_key, done)
+            state, report = trainer.step(key, data, state)
+            done += 1
+            if len(reports) < len(trainer.envs):  # this step compiled a task's programs
+                strategy.trim_memory()
+            report = Report(*(float(value) for value in report))
+            reports.append(report)
+            seconds = time.monotonic() - began
+            call(Progress(done, outer_steps, report, seconds, trainer, state))
+            if time.monotonic() - saved >= checkpoint_seconds:
+                save(state, done)
+                saved = time.monotonic()
+        save(state, done)
+        interrupted = stop.is_set() and done < outer_steps
     seconds = time.monotonic() - began
     return TrainResult(trainer.theta(state), state, done, reports, seconds, interrupted)
 
@@ -177,6 +169,23 @@ def _resumed(
             "resumed equal up to rounding, not bit for bit: %s", ", ".join(differs)
         )
     return found.state, found.header["outer_step"]
+
+
+@contextmanager
+def _open(callbacks: Sequence[Callback], done: int) -> Iterator[Callback]:
+    """All callbacks as one, begun before and closed after."""
+
+    def call(progress: Progress) -> None:
+        for callback in callbacks:
+            callback(progress)
+
+    try:
+        for callback in callbacks:
+            getattr(callback, "begin", lambda done: None)(done)
+        yield call
+    finally:
+        for callback in callbacks:
+            getattr(callback, "close", lambda: None)()
 
 
 @contextmanager

@@ -20,7 +20,7 @@ import learned
 import opt_gym
 from envs_registry.benchmark_sets import SMALL_MLP_HELD_OUT, SMALL_MLP_TRAIN
 from learned.theta_file import read_header
-from opt_gym.cli.train import train
+from opt_gym.cli.train import resume, train
 from opt_gym.evaluation.comparison import Summary, compare
 from opt_gym.evaluation.statistics import Interval
 from opt_gym.plugins import unknown
@@ -76,17 +76,20 @@ def main(
         raise SystemExit(unknown("recipe", architecture, list(RECIPES)))
     recipe, out = RECIPES[architecture], out / architecture
     began = time.monotonic()
-    code = train(
-        out,
-        list(TASKS),
-        architecture=architecture,
-        outer_steps=outer_steps or recipe.outer_steps,
-        seed=seed,
-        learning_rate=recipe.learning_rate,
-        options={"sigma": str(recipe.sigma), "theta_average": "0.99"},
-        architecture_options={k: str(v) for k, v in recipe.config.items()},
-        data="embedded",
-        resume=any(out.glob("checkpoint-*")),
+    code = (
+        resume(out)
+        if (out / "run.json").exists()
+        else train(
+            out,
+            list(TASKS),
+            architecture=architecture,
+            outer_steps=outer_steps or recipe.outer_steps,
+            seed=seed,
+            learning_rate=recipe.learning_rate,
+            options={"sigma": str(recipe.sigma), "theta_average": "0.99"},
+            architecture_options={k: str(v) for k, v in recipe.config.items()},
+            data="embedded",
+        )
     )
     if code:
         sys.exit(code)

@@ -14,6 +14,7 @@ A first session:
   opt-gym list --family small_mlp          the tasks of a family
   opt-gym show small_mlp_family_seed200    one task: config, parameters, data, normalizer
   opt-gym train --tasks small_mlp/train --out runs/first
+  opt-gym resume runs/first                goes on where it was interrupted
   opt-gym evaluate runs/first/theta.safetensors --tasks small_mlp/held_out --out results
   opt-gym normalize mlp_family_seed3       where its normalized loss is 0 and 1
   opt-gym stats --summary                  what the tasks of TaskSet are and cost
@@ -36,6 +37,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "list": list.list_names,
         "show": show.show,
         "train": train.train,
+        "resume": train.resume,
         "evaluate": evaluate.evaluate,
         "normalize": normalize.normalize,
         "stats": stats.stats,

@@ -1,18 +1,14 @@
-"""`opt-gym train`: outer-trains a learned optimizer."""
+"""`opt-gym train` and `opt-gym resume`: outer-trains a learned optimizer."""
 
 import json
-import sys
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Literal
 
-RECIPE: dict[str, Any] = {
-    "num_pairs": 8,
-    "trunc_length": 50,
-    "sigma": 0.1,
-    "horizon": [50, 1000],
-    "theta_average": 0.998,
-}
-"""Defaults of the trainer's options, where it has them: good for `nominal`."""
+import tyro
+
+from opt_gym.cli import _training
+from opt_gym.files import write_atomically
 
 
 def train(
@@ -22,141 +18,84 @@ def train(
     architecture: str = "nominal",
     outer_steps: int = 2400,
     seed: int = 0,
+    seeds: int = 1,
+    outer_optimizer: str = "adam",
     learning_rate: float = 1e-2,
+    clip_norm: float = 1.0,
+    clip_coordinate: float = 0.0,
     options: dict[str, str] | None = None,
     architecture_options: dict[str, str] | None = None,
     start: str | None = None,
     objective: Literal["train", "valid", "noisy"] = "train",
+    second_derivatives: bool = False,
+    tasks_per_step: int = 1,
+    task_weights: Sequence[float] = (),
+    max_programs: int = 0,
+    evaluate_on: list[str] | None = None,
+    evaluate_every: int = 250,
+    evaluate_seeds: int = 3,
+    tensorboard: bool = False,
     data: Literal["auto", "embedded", "tfds"] = "auto",
-    resume: bool = False,
 ) -> int:
-    """Outer-trains a learned optimizer on tasks, one task an outer step, in turn.
+    """Outer-trains a learned optimizer on a set of tasks.
 
-    Ctrl-C leaves a checkpoint and θ so far; the same command with --resume goes on, bit for
-    bit. Every distinct task costs seconds of compilation.
+    Ctrl-C leaves a checkpoint and θ so far; `opt-gym resume OUT` goes on, bit for bit. Every
+    distinct task costs seconds of compilation.
 
     Try:
       opt-gym train --out runs/first --tasks small_mlp_family_seed0 small_mlp_family_seed1
-      opt-gym train --out runs/first --tasks small_mlp/train --outer-steps 4000
+      opt-gym train --out runs/first --tasks small_mlp/train --tasks-per-step 4 --seeds 3
       opt-gym train --out runs/es --trainer es --options sigma 0.03 horizon 200
-      opt-gym train --out runs/small --architecture-options per_parameter false
+      opt-gym train --out runs/small --evaluate-on small_mlp/development
+      opt-gym train --out runs/learned --outer-optimizer nominal_small --learning-rate 1
 
     Args:
-        out: folder for checkpoints, log.csv and theta.safetensors.
-        tasks: names, ids, frozen lists or .json files; the first eight of small_mlp/train
-            by default.
+        out: folder for checkpoints, log.csv and theta.safetensors; with several seeds, a
+            folder in it for each.
+        tasks: names, ids, families (a seed is drawn anew for each episode), frozen lists or
+            .json files; the first eight of small_mlp/train by default.
         trainer: one of `opt-gym list trainers`.
         architecture: one of `opt-gym list architectures`.
-        outer_steps: in all, those before a resume included.
-        seed: of the run and of the initial θ.
-        learning_rate: of the outer optimizer, Adam: 20 steps of warm-up, then a cosine to a
-            twentieth, gradients clipped at norm 1.
+        outer_steps: in all.
+        seed: of the (first) run and of its initial θ.
+        seeds: runs, one after another, with seeds seed, seed + 1, ...
+        outer_optimizer: adam, adamw, rmsprop or sgd, with 20 steps of warm-up and a cosine to
+            a twentieth of the rate; or a θ file or bundled name: a learned optimizer, whose
+            updates the learning rate multiplies.
+        learning_rate: of the outer optimizer.
+        clip_norm, clip_coordinate: bounds of the gradients' norm and coordinates; 0 for none.
         options: of the trainer, with values in JSON: sigma 0.03 horizon [50,1000].
         architecture_options: the same for the architecture.
         start: a θ file or bundled name to start from, instead of a random θ; it brings its
             architecture.
         objective: whose loss counts: on training, validation or corrupted inputs.
+        second_derivatives: let backprop see how a gradient depends on the weights.
+        tasks_per_step: tasks whose gradients an outer step averages.
+        task_weights: how often each task is taken; all in turn by default.
+        max_programs: tasks that are compiled at a time, the others wait; 0 for all.
+        evaluate_on: tasks or frozen lists to evaluate θ on: evaluations.csv, best.safetensors.
+        evaluate_every: outer steps between evaluations.
+        evaluate_seeds: episodes of each of their tasks.
+        tensorboard: log for TensorBoard, too.
         data: where data sets come from.
-        resume: go on from the newest checkpoint in `out`.
     """
-    import opt_gym
-    from agents import checkpoint
-
-    header = checkpoint.newest_header(out) if resume else None
-    # A run is bit for bit the same only on as many devices as it was begun on.
-    opt_gym.use_all_cores(header["environment"]["devices"] if header else None)
-    import agents
-    import learned
-    from agents.callbacks import ProgressBar
-    from envs_registry.benchmark_sets import SMALL_MLP_TRAIN
-    from opt_gym.cli._tasks import expand
-
-    theta = None
-    if start is not None:
-        if architecture_options:
-            raise ValueError("--start brings its own architecture: no options for it")
-        optimizer, theta = learned.load(start)
-    else:
-        optimizer = learned.make(architecture, **_parsed(architecture_options))
-    settings = _trainer_options(trainer, options)
-    envs = [
-        opt_gym.make(task, learned_optimizer=optimizer, objective=objective, data=data)
-        for task in expand(tasks or SMALL_MLP_TRAIN[:8]).values()
-    ]
-    built = agents.make(
-        trainer,
-        envs=envs,
-        learned_optimizer=optimizer,
-        outer_optimizer=_outer_optimizer(learning_rate, outer_steps),
-        **settings,
-    )
-    print(
-        f"outer-training {optimizer.name!r} on {len(envs)} tasks; each compiles first"
-    )
-    result = agents.train(
-        built,
-        [opt_gym.load_data(env) for env in envs],
-        outer_steps=outer_steps,
-        seed=seed,
-        theta=theta,
-        out=out,
-        resume=resume,
-        callbacks=[ProgressBar()],
-    )
-    path = learned.save(
-        out / "theta.safetensors",
-        optimizer._replace(trained_horizon=_longest(settings)),
-        result.theta,
-        training={
-            "trainer": [trainer, settings],
-            "tasks": [env.task.config for env in envs],
-            "objective": objective,
-            "outer_steps": result.outer_step,
-            "seed": seed,
-            "learning_rate": learning_rate,
-        },
-    )
-    print(f"{path} holds θ after {result.outer_step} outer steps")
-    if result.interrupted:
-        print(f"interrupted; go on with --out {out} --resume", file=sys.stderr)
-        return 130
-    return 0
+    recipe = {key: value for key, value in locals().items() if key != "out"}
+    path = out / _training.RECIPE_FILE
+    if path.exists():
+        raise ValueError(f"{out} holds a run already: resume it, or name another")
+    _training.check(recipe)
+    content = json.dumps(recipe, indent=1, default=list) + "\n"
+    write_atomically(path, content.encode())
+    return _training.run(out, recipe)
 
 
-def _trainer_options(trainer: str, options: dict[str, str] | None) -> dict[str, Any]:
-    from opt_gym import plugins
+def resume(out: Annotated[Path, tyro.conf.Positional]) -> int:
+    """Goes on with what `opt-gym train` began, bit for bit.
 
-    known = plugins.spec("trainer", trainer).settings
-    settings = {key: value for key, value in RECIPE.items() if key in known}
-    settings.update(_parsed(options))
-    if isinstance(settings.get("horizon"), list):
-        settings["horizon"] = tuple(settings["horizon"])
-    return settings
-
-
-def _parsed(options: dict[str, str] | None) -> dict[str, Any]:
-    """Values in JSON; what is not JSON is a text."""
-
-    def value(text: str) -> Any:
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
-
-    return {key: value(text) for key, text in (options or {}).items()}
-
-
-def _outer_optimizer(learning_rate: float, outer_steps: int) -> Any:
-    import optax
-
-    warm_up = min(20, outer_steps // 2)
-    rate = optax.warmup_cosine_decay_schedule(
-        0.0, learning_rate, warm_up, max(outer_steps, warm_up + 1), learning_rate / 20
-    )
-    adam = optax.adam(rate, b1=0.9, b2=0.99)
-    return optax.chain(optax.clip_by_global_norm(1.0), adam)
-
-
-def _longest(settings: dict[str, Any]) -> int | None:
-    horizon = settings.get("horizon")
-    return max(horizon) if isinstance(horizon, tuple) else horizon
+    Args:
+        out: the folder that `opt-gym train --out` was given.
+    """
+    path = out / _training.RECIPE_FILE
+    if not path.exists():
+        raise ValueError(f"{out} holds no run: there is no {path.name} in it")
+    return _training.run(out, json.loads(path.read_text()))

@@ -8,7 +8,7 @@ in `comparison` beside this file, CSV in `curves`, pictures in `plots`, hand-des
 baselines in `baselines`.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import jax
@@ -18,7 +18,8 @@ import optax
 from jaxtyping import PyTree
 
 from opt_gym.data.corruptions import Corruption
-from opt_gym.evaluation.jobs import Job, Progress, run_jobs
+from opt_gym.evaluation.comparison import Summary, compare
+from opt_gym.evaluation.jobs import Job, Progress, repeated, run_jobs
 from opt_gym.evaluation.records import Runs, Settings, TaskLike
 from opt_gym.foreign import from_optax
 from opt_gym.records import LearnedOptimizer, Normalizer, Task
@@ -97,6 +98,30 @@ def evaluate(
     named = name_tasks(tasks)
     jobs = [Job(key, task, policy, theta, labels) for key, task in named.items()]
     return [run for runs in run_jobs(jobs, settings, cache, progress) for run in runs]
+
+
+def evaluator(
+    optimizer: LearnedOptimizer,
+    tasks: TaskLike | Sequence[TaskLike] | Mapping[str, TaskLike],
+    settings: Settings,
+) -> Callable[[PyTree], Summary]:
+    """θ -> its `Summary` on these tasks; programs compile at the first call and are kept.
+
+    Raises:
+        ValueError: an unknown task or setting.
+    """
+    theta = optimizer.init_theta(jax.random.key(0))
+    theta = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], theta)
+    jobs = [
+        Job(key, task, optimizer, theta, (optimizer.name,))
+        for key, task in name_tasks(tasks).items()
+    ]
+    run = repeated(jobs, settings)
+
+    def summary(theta: PyTree) -> Summary:
+        return compare([one for runs in run(theta) for one in runs])[0]
+
+    return summary
 
 
 def name_tasks(

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
@@ -73,6 +74,29 @@ def run_jobs(
         if progress is not None:
             progress(job.job.name, len(results), len(jobs))
     return results
+
+
+def repeated(
+    jobs: Sequence[Job], settings: Settings
+) -> Callable[[PyTree], list[list[Runs]]]:
+    """A function of θ (no leading axis) that runs all jobs with it.
+
+    Programs are compiled at its first call and kept: for who evaluates one optimizer again
+    and again.
+    """
+    check_settings(settings)
+    ready: list[_Prepared] = []
+
+    def run(theta: PyTree) -> list[list[Runs]]:
+        if not ready:
+            ready.extend(prepare_jobs(jobs, lambda job: _prepare(job, settings, None)))
+        thetas = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], theta)
+        return [
+            _run(one._replace(job=one.job._replace(theta=thetas)), settings, None)
+            for one in ready
+        ]
+
+    return run
 
 
 def prepare_jobs(

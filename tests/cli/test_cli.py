@@ -2,6 +2,8 @@
 
 import csv
 import json
+import os
+import signal
 import subprocess
 import sys
 
@@ -55,11 +57,13 @@ assert not {"jax", "torch", "matplotlib", "sklearn"} & set(sys.modules)
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("OptTask-quadratic-v0\n")
-    for command in ("list", "show", "train", "evaluate", "normalize"):
+    for command in ("list", "show", "train", "resume", "evaluate", "normalize"):
         assert command in done.stdout
 
 
-@pytest.mark.parametrize("command", ["list", "show", "train", "evaluate", "normalize"])
+@pytest.mark.parametrize(
+    "command", ["list", "show", "train", "resume", "evaluate", "normalize"]
+)
 def test_every_command_teaches_by_examples(command, capsys):
     with pytest.raises(SystemExit) as done:
         main([command, "--help"])
@@ -125,24 +129,25 @@ def test_normalize_goes_on_after_a_task_that_cannot_be(
     assert errors == [f"opt-gym: {name}: cannot be {name}" for name in measured]
 
 
-def test_train_resume_and_evaluate(parabola_family, capsys):
+def test_train_resume_and_evaluate(parabola_family, capsys, monkeypatch):
     folder = parabola_family / "run"
     command = ["train", "--out", str(folder), "--tasks", "parabola"]
-    command += [
-        "--architecture",
-        "sgd",
-        "--architecture-options",
-        "learning_rate",
-        "0.5",
-    ]
+    command += ["--architecture", "sgd"]
+    command += ["--architecture-options", "learning_rate", "0.5"]
     command += ["--options", "num_pairs", "2", "trunc_length", "5", "horizon", "[5,10]"]
-    command += ["--outer-steps"]
-    assert main([*command, "2"]) == 0
+    command += ["--outer-steps", "3", "--evaluate-on", "parabola", "--tensorboard"]
+    command += ["--evaluate-every", "2", "--evaluate-seeds", "1"]
+    assert "holds no run" in failed(capsys, "resume", str(folder))
+    with monkeypatch.context() as patched:
+        interrupt_after(2, patched)
+        assert main(command) == 130
     assert "after 2 outer steps" in capsys.readouterr().out
-    assert main([*command, "3"]) == 2
-    assert "holds a run already" in capsys.readouterr().err
-    assert main([*command, "3", "--resume"]) == 0
+    assert "holds a run already" in failed(capsys, *command)
+    assert main(["resume", str(folder)]) == 0
     assert "after 3 outer steps" in capsys.readouterr().out
+    assert main(["resume", str(folder)]) == 0
+    assert "is done" in capsys.readouterr().out
+    check_evaluations(folder)
     optimizer, theta = learned.load(folder / "theta.safetensors")
     assert optimizer.trained_horizon == 10
     assert optimizer.config == {"learning_rate": 0.5}
@@ -177,6 +182,42 @@ def test_train_resume_and_evaluate(parabola_family, capsys):
     # What was computed is found again, and says the same.
     assert main(command) == 0
     assert capsys.readouterr().out == captured.out
+
+
+def check_evaluations(folder):
+    with (folder / "evaluations.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["outer_step"] for row in rows] == ["2", "3"]
+    best = min(rows, key=lambda row: float(row["mean_cost"]))
+    _, of_best = learned.load(folder / "best.safetensors")
+    _, kept = learned.load(folder / f"theta-0000000{best['outer_step']}.safetensors")
+    assert of_best == kept
+    assert len(list((folder / "tensorboard").glob("events*"))) == 2
+
+
+def interrupt_after(outer_step, monkeypatch):
+    """As if Ctrl-C were pressed in that outer step."""
+    from agents.callbacks import CsvLog
+
+    write = CsvLog.__call__
+
+    def and_interrupt(self, progress):
+        write(self, progress)
+        if progress.outer_step == outer_step:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    monkeypatch.setattr(CsvLog, "__call__", and_interrupt)
+
+
+def test_several_seeds_in_one_command(parabola_family, capsys):
+    folder = parabola_family / "run"
+    command = ["train", "--out", str(folder), "--tasks", "parabola", "--seeds", "2"]
+    command += ["--architecture", "sgd", "--seed", "4", "--outer-steps", "1"]
+    command += ["--options", "num_pairs", "2", "trunc_length", "5", "horizon", "5"]
+    assert main(command) == 0
+    logs = [(folder / f"seed{i}" / "log.csv").read_text() for i in (4, 5)]
+    assert logs[0] != logs[1]
+    assert learned.load(folder / "seed5" / "theta.safetensors")
 
 
 def test_errors_are_one_line(capsys, tmp_path):

@@ -1,0 +1,217 @@
+"""What `opt-gym train` writes down, and how a run is made of it."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+RECIPE_FILE = "run.json"
+
+DEFAULTS: dict[str, Any] = {
+    "num_pairs": 8,
+    "trunc_length": 50,
+    "sigma": 0.1,
+    "horizon": [50, 1000],
+    "theta_average": 0.998,
+}
+"""Defaults of `pes` and its relatives, good for `nominal`; other trainers have their own."""
+
+RELATIVES = ("es", "es_single", "pes", "truncated_es")
+
+
+def check(recipe: dict[str, Any]) -> None:
+    """Raises ValueError for what can be seen to be wrong before anything is written."""
+    if recipe["start"] is not None and recipe["architecture_options"]:
+        raise ValueError("--start brings its own architecture: no options for it")
+    if recipe["seeds"] < 1:
+        raise ValueError(f"--seeds must be >= 1, got {recipe['seeds']}")
+    trainer_settings(recipe)
+    _optimizer(recipe)
+
+
+def run(out: Path, recipe: dict[str, Any]) -> int:
+    """Runs all seeds of a recipe, each from its newest checkpoint, if there is one."""
+    import opt_gym
+    from agents import checkpoint
+
+    seeds = range(recipe["seed"], recipe["seed"] + recipe["seeds"])
+    folders = [out] if len(seeds) == 1 else [out / f"seed{seed}" for seed in seeds]
+    headers = [checkpoint.newest_header(folder) for folder in folders]
+    found = next((header for header in headers if header), None)
+    # A run is bit for bit the same only on as many devices as it was begun on.
+    opt_gym.use_all_cores(found["environment"]["devices"] if found else None)
+    for seed, folder, header in zip(seeds, folders, headers, strict=True):
+        if header and header["outer_step"] >= recipe["outer_steps"]:
+            print(f"{folder} is done")
+        elif not _one_seed(folder, recipe, seed, resume=header is not None):
+            print(f"interrupted; go on with opt-gym resume {out}", file=sys.stderr)
+            return 130
+    return 0
+
+
+def trainer_settings(recipe: dict[str, Any]) -> dict[str, Any]:
+    """All settings of the trainer that a recipe gives."""
+    from opt_gym import plugins
+
+    known = plugins.spec("trainer", recipe["trainer"])
+    defaults = DEFAULTS if recipe["trainer"] in RELATIVES else {}
+    settings = {**defaults, **_parsed(recipe["options"])}
+    plugins.with_defaults(known, settings)
+    if isinstance(settings.get("horizon"), list):
+        settings["horizon"] = tuple(settings["horizon"])
+    return settings
+
+
+def _one_seed(folder: Path, recipe: dict[str, Any], seed: int, resume: bool) -> bool:
+    """Runs one seed and writes its θ; whether it came to its end."""
+    import agents
+    import learned
+    import opt_gym
+
+    optimizer, theta = _optimizer(recipe)
+    trainer = _trainer(recipe, optimizer)
+    settings = trainer_settings(recipe)
+    optimizer = optimizer._replace(trained_horizon=_longest(settings))
+    training = {
+        "trainer": [recipe["trainer"], settings],
+        "tasks": [env.task.config for env in trainer.envs],
+        "seed": seed,
+        **{key: recipe[key] for key in ("objective", "learning_rate")},
+    }
+
+    def save(path: Path, theta: Any, outer_step: int) -> Path:
+        told = {**training, "outer_steps": outer_step}
+        return learned.save(path, optimizer, theta, training=told)
+
+    print(
+        f"outer-training {optimizer.name!r} on {len(trainer.envs)} tasks, seed {seed}; "
+        "each compiles first"
+    )
+    result = agents.train(
+        trainer,
+        [opt_gym.load_data(env) for env in trainer.envs],
+        outer_steps=recipe["outer_steps"],
+        seed=seed,
+        theta=theta,
+        out=folder,
+        resume=resume,
+        callbacks=_callbacks(recipe, optimizer, folder, save),
+    )
+    path = save(folder / "theta.safetensors", result.theta, result.outer_step)
+    print(f"{path} holds θ after {result.outer_step} outer steps")
+    return not result.interrupted
+
+
+def _optimizer(recipe: dict[str, Any]) -> tuple[Any, Any]:
+    """(learned optimizer, θ to start from, or None for a random one)."""
+    import learned
+
+    if recipe["start"] is not None:
+        return learned.load(recipe["start"])
+    options = _parsed(recipe["architecture_options"])
+    return learned.make(recipe["architecture"], **options), None
+
+
+def _trainer(recipe: dict[str, Any], optimizer: Any) -> Any:
+    import inspect
+
+    import agents
+    import opt_gym
+    from envs_registry.benchmark_sets import SMALL_MLP_TRAIN
+    from opt_gym import plugins
+    from opt_gym.cli._tasks import expand
+
+    envs = [
+        opt_gym.make(
+            task,
+            learned_optimizer=optimizer,
+            objective=recipe["objective"],
+            second_derivatives=recipe["second_derivatives"],
+            data=recipe["data"],
+        )
+        for task in expand(recipe["tasks"] or SMALL_MLP_TRAIN[:8]).values()
+    ]
+    mix = agents.task_mix(
+        envs,
+        recipe["task_weights"],
+        per_step=recipe["tasks_per_step"],
+        max_programs=recipe["max_programs"],
+    )
+    make = plugins.spec("trainer", recipe["trainer"]).make
+    takes_one = "outer_optimizer" in inspect.signature(make).parameters
+    return agents.make(
+        recipe["trainer"],
+        envs=mix,
+        learned_optimizer=optimizer,
+        outer_optimizer=_outer_optimizer(recipe) if takes_one else None,
+        **trainer_settings(recipe),
+    )
+
+
+def _outer_optimizer(recipe: dict[str, Any]) -> Any:
+    import optax
+
+    import learned
+    from agents.outer_optimizers import USUAL, clipped, outer_optimizer
+
+    name, rate, steps = (
+        recipe[key] for key in ("outer_optimizer", "learning_rate", "outer_steps")
+    )
+    if name in USUAL:
+        optimizer = outer_optimizer(name, rate, steps)
+    else:
+        tx = learned.to_optax(*learned.load(name), horizon=steps)
+        optimizer = optax.chain(tx, optax.scale(rate))
+    return clipped(
+        optimizer, norm=recipe["clip_norm"], coordinate=recipe["clip_coordinate"]
+    )
+
+
+def _callbacks(recipe: dict[str, Any], optimizer: Any, folder: Path, save: Any) -> list:
+    from agents.callbacks import HeldOut, ProgressBar, TensorBoardLog
+    from opt_gym.cli._tasks import expand
+    from opt_gym.evaluation.evaluate import evaluator
+    from opt_gym.evaluation.records import Settings
+
+    found: list[Any] = [ProgressBar()]
+    if recipe["tensorboard"]:
+        found.append(TensorBoardLog(folder / "tensorboard"))
+    if recipe["evaluate_on"]:
+        settings = Settings(
+            optimizer.trained_horizon or 1000,
+            recipe["evaluate_seeds"],
+            objective=recipe["objective"],
+            data=recipe["data"],
+        )
+        evaluators = {
+            name: evaluator(optimizer, expand([name]), settings)
+            for name in recipe["evaluate_on"]
+        }
+        held_out = HeldOut(
+            evaluators, folder, save, recipe["evaluate_every"], told=_tell
+        )
+        found.append(held_out)
+    return found
+
+
+def _tell(line: str) -> None:
+    from tqdm import tqdm
+
+    tqdm.write(line)
+
+
+def _parsed(options: dict[str, str] | None) -> dict[str, Any]:
+    """Values in JSON; what is not JSON is a text."""
+
+    def value(text: str) -> Any:
+        try:
+            return json.loads(text)
+        except ValueError:
+            return text
+
+    return {key: value(text) for key, text in (options or {}).items()}
+
+
+def _longest(settings: dict[str, Any]) -> int | None:
+    horizon = settings.get("horizon")
+    return max(horizon) if isinstance(horizon, tuple) else horizon
