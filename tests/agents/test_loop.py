@@ -103,6 +103,84 @@ def test_a_killed_run_goes_on_bit_for_bit(tmp_path, how):
     same(resumed.theta, run(outer_steps=steps).theta)
 
 
+FULL = """
+import resource, sys
+import opt_gym
+opt_gym.use_all_cores(2)
+from tests.agents.test_loop import run
+
+def fill(progress):
+    if progress.outer_step == 5:  # no file may grow beyond what a checkpoint needs
+        resource.setrlimit(resource.RLIMIT_FSIZE, (64, 64))
+
+run(sys.argv[1], outer_steps=100, checkpoint_seconds=0.0, callbacks=[fill])
+"""
+
+
+def test_a_full_disk_loses_only_the_steps_since_the_last_checkpoint(tmp_path):
+    child = subprocess.run(
+        [sys.executable, "-c", FULL, str(tmp_path)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode != 0
+    assert "OSError: [Errno 27] File too large" in child.stderr
+    left = sorted(path.name for path in tmp_path.iterdir())
+    assert left == [
+        "checkpoint-00000003.safetensors",
+        "checkpoint-00000004.safetensors",
+        "log.csv",
+    ]
+    resumed = run(tmp_path, resume=True)
+    assert len(resumed.reports) == 8 - 4
+    same(resumed.theta, run().theta)
+
+
+@pytest.mark.slow  # 15 minutes
+def test_a_run_killed_at_a_hundred_random_instants_is_the_unbroken_run(tmp_path):
+    instants, steps = np.random.default_rng(0), 3000
+    for _ in range(100):
+        child = subprocess.Popen(
+            [sys.executable, "-c", KILLED_AND_RESUMED, str(tmp_path), str(steps)],
+            cwd=ROOT,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        deadline = time.monotonic() + 120
+        before = newest(tmp_path)
+        while newest(tmp_path) == before and time.monotonic() < deadline:
+            time.sleep(0.01)  # it is under way
+        time.sleep(float(instants.uniform(0.0, 0.3)))
+        child.kill()
+        child.wait()
+    header = checkpoint.newest_header(tmp_path)
+    assert header is not None
+    assert 100 <= header["outer_step"] < steps
+    end = header["outer_step"] + 2
+    resumed = run(tmp_path, outer_steps=end, resume=True)
+    same(resumed.theta, run(outer_steps=end).theta)
+    rows = (tmp_path / "log.csv").read_text().splitlines()[1:]
+    assert [row.split(",")[0] for row in rows] == [str(i + 1) for i in range(end)]
+
+
+KILLED_AND_RESUMED = """
+import sys
+from pathlib import Path
+import opt_gym
+opt_gym.use_all_cores(2)
+from tests.agents.test_loop import run
+out = Path(sys.argv[1])
+begun = any(out.glob("checkpoint-*"))
+run(out, outer_steps=int(sys.argv[2]), checkpoint_seconds=0.0, resume=begun)
+"""
+
+
+def newest(folder):
+    return max((path.name for path in folder.glob("checkpoint-*")), default="")
+
+
 def test_ctrl_c_ends_after_the_step_under_way(tmp_path):
     def interrupt(progress):
         if progress.outer_step == 3:

@@ -217,7 +217,7 @@ def test_several_seeds_in_one_command(parabola_family, capsys):
     assert main(command) == 0
     logs = [(folder / f"seed{i}" / "log.csv").read_text() for i in (4, 5)]
     assert logs[0] != logs[1]
-    assert learned.load(folder / "seed5" / "theta.safetensors")
+    assert (folder / "seed5" / "theta.safetensors").exists()
 
 
 def test_errors_are_one_line(capsys, tmp_path):
