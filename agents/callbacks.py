@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+import jax
 from jaxtyping import PyTree
 
 from opt_gym.files import write_atomically
@@ -224,13 +225,13 @@ class HeldOut:
         ):
             return
         theta = progress.trainer.theta(progress.state)
-        self._save(self._folder / f"theta-{step:08d}.safetensors", theta, step)
+        self._keep(self._folder / f"theta-{step:08d}.safetensors", theta, step)
         for number, (name, evaluator) in enumerate(self._evaluators.items()):
             summary = evaluator(theta)
             cost = summary.mean_cost.value
             best = number == 0 and cost < min(self._costs(name), default=float("inf"))
             if best:
-                self._save(self._folder / "best.safetensors", theta, step)
+                self._keep(self._folder / "best.safetensors", theta, step)
             numbers = (summary.final_cost, summary.valid_loss, summary.test_loss)
             self._rows.append(
                 [
@@ -244,10 +245,16 @@ class HeldOut:
             self._told(f"step {step:,}: {name} mean cost {cost:.4f}{mark}")
         self._write()
 
+    def _keep(self, path: Path, theta: PyTree, step: int) -> None:
+        if jax.process_index() == 0:  # all evaluate, one writes
+            self._save(path, theta, step)
+
     def _costs(self, name: str) -> list[float]:
         return [float(row[2]) for row in self._rows if row[1] == name]
 
     def _write(self) -> None:
+        if jax.process_index():
+            return
         lines = [",".join(row) for row in (self.COLUMNS, *self._rows)]
         write_atomically(self._path, ("\n".join(lines) + "\n").encode())
 

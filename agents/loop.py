@@ -73,6 +73,9 @@ def train(
     second one ends it at once. Outer step i uses the key fold_in(run key, i), so a resumed
     run goes on bit for bit (same versions, kind of CPU and device count).
 
+    With several processes (`jax.distributed`) each calls this with the same arguments, and a
+    folder that all of them see; the first one writes.
+
     Args:
         trainer: from `agents.make`.
         data: one per env of the trainer, from `opt_gym.load_data(env)`.
@@ -98,11 +101,12 @@ def train(
     data = tuple(strategy.gather(part) for part in data)
     state = trainer.init(k_init, data, theta)
     state, done = _resumed(trainer, state, folder, resume, seed)
-    logs: list[Callback] = [] if folder is None else [CsvLog(folder / "log.csv")]
+    writes = folder is not None and jax.process_index() == 0
+    logs: list[Callback] = [CsvLog(folder / "log.csv")] if folder and writes else []
 
     def save(state: PyTree, done: int) -> None:
-        if folder is not None:
-            config = trainer.config
+        state, config = strategy.gather(state), trainer.config
+        if folder and writes:
             checkpoint.save(folder, state, outer_step=done, seed=seed, config=config)
 
     reports: list[Report] = []

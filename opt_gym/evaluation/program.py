@@ -190,7 +190,7 @@ def build_program(
     mapped = strategy.map_unrolls(one_run, padded)
 
     def run(thetas: PyTree, data: Data, plan: Schedule) -> Curves:
-        out = mapped((variants, keys), (thetas, data, plan))
+        out = strategy.gather(mapped((variants, keys), (thetas, data, plan)))
         active = int(plan.num_active)
         curves = jax.tree.map(lambda leaf: np.asarray(leaf)[:num_runs], out)
         return curves._replace(

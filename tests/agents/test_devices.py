@@ -1,0 +1,79 @@
+"""One run on one device, on eight, and on those of two processes."""
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from tests.agents.test_loop import make_trainer
+
+ROOT = Path(__file__).resolve().parents[2]
+CODE = """
+import sys
+num_devices, process, processes, address, out = sys.argv[1:]
+import jax
+import opt_gym
+if int(processes) > 1:
+    jax.distributed.initialize(address, int(processes), int(process))
+opt_gym.use_all_cores(int(num_devices))
+import agents
+from tests.agents.test_loop import make_trainer
+trainer = make_trainer(num_pairs=8)
+result = agents.train(trainer, [{}], outer_steps=4, out=out or None)
+print(jax.device_count(), float(result.theta["learning_rate"]).hex())
+"""
+
+
+def begin(num_devices, process=0, processes=1, address="", out=""):
+    words = [str(x) for x in (num_devices, process, processes, address, out)]
+    return subprocess.Popen(
+        [sys.executable, "-c", CODE, *words],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def ended(child):
+    """(devices there were, θ)"""
+    out, error = child.communicate(timeout=120)
+    assert child.returncode == 0, error
+    count, theta = out.splitlines()[-1].split()
+    return int(count), float.fromhex(theta)
+
+
+def free_address():
+    with socket.socket() as one:
+        one.bind(("localhost", 0))
+        return f"localhost:{one.getsockname()[1]}"
+
+
+def here():
+    import agents
+
+    result = agents.train(make_trainer(num_pairs=8), [{}], outer_steps=4)
+    return float(result.theta["learning_rate"])
+
+
+def test_eight_devices_give_the_same_numbers_as_one():
+    children = [begin(8), begin(1)]
+    (eight, of_eight), (one, of_one) = map(ended, children)
+    assert (eight, one) == (8, 1)
+    np.testing.assert_allclose(of_eight, of_one, rtol=1e-6)
+    np.testing.assert_allclose(here(), of_one, rtol=1e-6)
+
+
+def test_two_processes_share_the_unrolls_and_one_of_them_writes(tmp_path):
+    address = free_address()
+    children = [begin(1, i, 2, address, tmp_path) for i in (0, 1)]
+    found = [ended(child) for child in children]
+    assert found[0] == found[1]
+    assert found[0][0] == 2
+    np.testing.assert_allclose(found[0][1], here(), rtol=1e-6)
+    names = sorted(path.name for path in tmp_path.iterdir())
+    assert names == ["checkpoint-00000004.safetensors", "log.csv"]
