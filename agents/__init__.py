@@ -7,9 +7,10 @@ from typing import Any
 import optax
 
 from agents.loop import TrainResult, train
+from agents.records import OuterTrainer
 from agents.task_mix import TaskMix, task_mix
 from opt_gym import plugins
-from opt_gym.records import Env, LearnedOptimizer, OuterTrainer
+from opt_gym.records import Env, LearnedOptimizer
 
 __all__ = ["TaskMix", "TrainResult", "make", "names", "task_mix", "train"]
 

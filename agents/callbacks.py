@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 import jax
 from jaxtyping import PyTree
 
+from agents.records import Report
 from opt_gym.files import write_atomically
-from opt_gym.records import Report
 
 if TYPE_CHECKING:
     from agents.loop import Progress

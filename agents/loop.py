@@ -14,8 +14,9 @@ from jaxtyping import PyTree
 
 from agents import checkpoint
 from agents.callbacks import CsvLog
+from agents.records import OuterTrainer, Report
 from opt_gym import strategy
-from opt_gym.records import Data, OuterTrainer, Report
+from opt_gym.records import Data
 
 CHECKPOINT_SECONDS = 30.0
 _log = logging.getLogger(__name__)

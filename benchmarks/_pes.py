@@ -15,7 +15,8 @@ import optax
 import agents
 import learned
 import opt_gym
-from opt_gym.records import Config, Normalizer, OuterTrainer
+from agents.records import OuterTrainer
+from opt_gym.records import Config, Normalizer
 
 TRUNC_LENGTH = 20
 NORMALIZER = Normalizer(2.3, 0.0, "given")

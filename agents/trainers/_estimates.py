@@ -10,8 +10,8 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float, Int, PyTree
 
+from agents.records import Estimate
 from agents.trainers._particles import WindowOut
-from opt_gym.records import Estimate
 
 VARIANCE_FLOOR = 1e-8
 """Added to a variance before it divides (Metz et al. 2019, released code)."""

@@ -5,6 +5,7 @@ from typing import Any
 
 import optax
 
+from agents.records import GradientEstimator, OuterTrainer
 from agents.task_mix import TaskMix
 from agents.trainers._estimates import Moments, evolution_samples, moments
 from agents.trainers._gradient_trainer import gradient_trainer
@@ -12,12 +13,7 @@ from agents.trainers._lengths import Horizon, Lengths, lengths
 from agents.trainers._particles import WindowOut
 from agents.trainers._slots import check_aggregation, slots_estimator
 from opt_gym.plugins import Spec
-from opt_gym.records import (
-    Env,
-    GradientEstimator,
-    LearnedOptimizer,
-    OuterTrainer,
-)
+from opt_gym.records import Env, LearnedOptimizer
 
 Estimator = Callable[..., GradientEstimator]
 """(env, learned_optimizer, num_pairs=, lengths=, sigma=, sign=, aggregation=, config=)."""

@@ -10,17 +10,16 @@ import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from agents.checkpoint import digest
-from agents.task_mix import TaskMix
-from opt_gym.records import (
-    Config,
-    Data,
-    Env,
+from agents.records import (
+    Call,
     Estimate,
     GradientEstimator,
-    LearnedOptimizer,
+    GradientParts,
     OuterTrainer,
     Report,
 )
+from agents.task_mix import TaskMix
+from opt_gym.records import Config, Data, Env, LearnedOptimizer
 
 
 class GradientTrainerState(NamedTuple):
@@ -63,6 +62,7 @@ def gradient_trainer(
         raise ValueError(f"theta_average must be in [0, 1), got {theta_average}")
     optimizer = optax.with_extra_args_support(outer_optimizer)
     estimators = _Estimators(estimator, mix)
+    apply = _update(optimizer, theta_average)
 
     def init(
         key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree
@@ -78,6 +78,72 @@ def gradient_trainer(
                 for env, k, task_data in zip(mix.envs, keys, data, strict=True)
             ),
         )
+
+    def calls(key: PRNGKeyArray, state: GradientTrainerState) -> list[Call]:
+        outer_step = int(state.count)
+        return [
+            Call(
+                task,
+                jax.random.fold_in(key, task),
+                state.theta,
+                state.estimators[task],
+                outer_step,
+            )
+            for task in mix.pick(outer_step)
+        ]
+
+    def estimate(data: Data, call: Call) -> tuple[Any, Estimate]:
+        one = estimators.of(call.task, call.outer_step)
+        return one.step(call.key, data, call.theta, call.state, call.outer_step)
+
+    def merge(
+        state: GradientTrainerState,
+        calls: list[Call],
+        results: list[tuple[Any, Estimate]],
+    ) -> tuple[GradientTrainerState, Report]:
+        states = list(state.estimators)
+        for call, (new, _) in zip(calls, results, strict=True):
+            states[call.task] = new
+        state, report = apply(
+            state._replace(estimators=()), [found for _, found in results]
+        )
+        return state._replace(estimators=tuple(states)), report
+
+    def step(
+        key: PRNGKeyArray, data: tuple[Data, ...], state: GradientTrainerState
+    ) -> tuple[GradientTrainerState, Report]:
+        wanted = calls(key, state)
+        return merge(
+            state, wanted, [estimate(data[call.task], call) for call in wanted]
+        )
+
+    def theta(state: GradientTrainerState) -> PyTree:
+        if theta_average == 0.0 or int(state.count) == 0:
+            return state.theta
+        unbias = 1.0 - theta_average ** int(state.count)
+        return jax.tree.map(lambda leaf: leaf / unbias, state.average)
+
+    return OuterTrainer(
+        name=name,
+        config={
+            "estimator": {"name": name, **config},
+            "theta_average": theta_average,
+            "learned_optimizer": [learned_optimizer.name, learned_optimizer.config],
+            "mix": mix.config,
+        },
+        envs=mix.envs,
+        learned_optimizer=learned_optimizer,
+        init=init,
+        step=step,
+        theta=theta,
+        parts=GradientParts(calls, estimate, merge),
+    )
+
+
+def _update(
+    optimizer: optax.GradientTransformationExtraArgs, theta_average: float
+) -> Callable[..., tuple[GradientTrainerState, Report]]:
+    """(state without estimators, estimates) -> (state after the update, Report)."""
 
     @jax.jit
     def apply(
@@ -102,43 +168,7 @@ def gradient_trainer(
         count = state.count + 1
         return GradientTrainerState(theta, average, count, optimizer_state, ()), report
 
-    def step(
-        key: PRNGKeyArray, data: tuple[Data, ...], state: GradientTrainerState
-    ) -> tuple[GradientTrainerState, Report]:
-        outer_step, states = int(state.count), list(state.estimators)
-        estimates = []
-        for task in mix.pick(outer_step):
-            states[task], estimate = estimators.of(task, outer_step).step(
-                jax.random.fold_in(key, task),
-                data[task],
-                state.theta,
-                states[task],
-                outer_step,
-            )
-            estimates.append(estimate)
-        state, report = apply(state._replace(estimators=()), estimates)
-        return state._replace(estimators=tuple(states)), report
-
-    def theta(state: GradientTrainerState) -> PyTree:
-        if theta_average == 0.0 or int(state.count) == 0:
-            return state.theta
-        unbias = 1.0 - theta_average ** int(state.count)
-        return jax.tree.map(lambda leaf: leaf / unbias, state.average)
-
-    return OuterTrainer(
-        name=name,
-        config={
-            "estimator": {"name": name, **config},
-            "theta_average": theta_average,
-            "learned_optimizer": [learned_optimizer.name, learned_optimizer.config],
-            "mix": mix.config,
-        },
-        envs=mix.envs,
-        learned_optimizer=learned_optimizer,
-        init=init,
-        step=step,
-        theta=theta,
-    )
+    return apply
 
 
 class _Estimators:

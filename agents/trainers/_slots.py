@@ -25,13 +25,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
+from agents.records import Estimate, GradientEstimator
 from agents.trainers import _particles
 from agents.trainers._estimates import Moments, as_estimate
 from agents.trainers._lengths import Lengths
 from agents.trainers._particles import Particles, WindowOut
 from opt_gym import strategy
 from opt_gym.plugins import unknown
-from opt_gym.records import Data, Env, Estimate, GradientEstimator, LearnedOptimizer
+from opt_gym.records import Data, Env, LearnedOptimizer
 
 AGGREGATIONS = ("mean", "final")
 

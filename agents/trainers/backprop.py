@@ -21,6 +21,7 @@ from typing import Any
 
 import optax
 
+from agents.records import GradientEstimator, OuterTrainer
 from agents.task_mix import TaskMix
 from agents.trainers._estimates import Moments, moments
 from agents.trainers._gradient_trainer import gradient_trainer
@@ -28,7 +29,7 @@ from agents.trainers._lengths import Horizon, Lengths, lengths
 from agents.trainers._particles import WindowOut
 from agents.trainers._slots import check_aggregation, slots_estimator
 from opt_gym.plugins import Spec
-from opt_gym.records import Env, GradientEstimator, LearnedOptimizer, OuterTrainer
+from opt_gym.records import Env, LearnedOptimizer
 
 
 def estimator(

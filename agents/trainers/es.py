@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from agents.records import Estimate, GradientEstimator
 from agents.trainers import _particles
 from agents.trainers._estimates import (
     as_estimate,
@@ -22,7 +23,7 @@ from agents.trainers._evolution import evolution_spec
 from agents.trainers._lengths import Lengths
 from agents.trainers._particles import WindowOut
 from opt_gym import strategy
-from opt_gym.records import Data, Env, Estimate, GradientEstimator, LearnedOptimizer
+from opt_gym.records import Data, Env, LearnedOptimizer
 
 
 def estimator(

@@ -18,12 +18,13 @@ it should not have.
 
 from typing import Any
 
+from agents.records import GradientEstimator
 from agents.trainers._estimates import Moments, evolution_samples, merged
 from agents.trainers._evolution import evolution_spec
 from agents.trainers._lengths import Lengths
 from agents.trainers._particles import WindowOut
 from agents.trainers._slots import slots_estimator
-from opt_gym.records import Env, GradientEstimator, LearnedOptimizer
+from opt_gym.records import Env, LearnedOptimizer
 
 
 def estimator(

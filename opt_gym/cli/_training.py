@@ -2,6 +2,9 @@
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,19 +90,41 @@ def _one_seed(folder: Path, recipe: dict[str, Any], seed: int, resume: bool) -> 
         f"outer-training {optimizer.name!r} on {len(trainer.envs)} tasks, seed {seed}; "
         "each compiles first"
     )
-    result = agents.train(
-        trainer,
-        [opt_gym.load_data(env) for env in trainer.envs],
-        outer_steps=recipe["outer_steps"],
-        seed=seed,
-        theta=theta,
-        out=folder,
-        resume=resume,
-        callbacks=_callbacks(recipe, optimizer, folder, save),
-    )
+    with _spread(recipe, trainer) as spread:
+        result = agents.train(
+            spread,
+            [opt_gym.load_data(env) for env in trainer.envs],
+            outer_steps=recipe["outer_steps"],
+            seed=seed,
+            theta=theta,
+            out=folder,
+            resume=resume,
+            callbacks=_callbacks(recipe, optimizer, folder, save),
+        )
     path = save(folder / "theta.safetensors", result.theta, result.outer_step)
     print(f"{path} holds θ after {result.outer_step} outer steps")
     return not result.interrupted
+
+
+@contextmanager
+def _spread(recipe: dict[str, Any], trainer: Any) -> Iterator[Any]:
+    """The trainer, its tasks spread over worker processes if the recipe says so."""
+    if not recipe["ray_workers"]:
+        yield trainer
+        return
+    from agents.ray_workers import ray_workers
+
+    make = partial(_trainer_and_data, recipe)
+    with ray_workers(make, recipe["ray_workers"]) as workers:
+        yield workers.spread(trainer)
+
+
+def _trainer_and_data(recipe: dict[str, Any]) -> tuple[Any, list[Any]]:
+    """What a worker process makes."""
+    import opt_gym
+
+    trainer = _trainer(recipe, _optimizer(recipe)[0])
+    return trainer, [opt_gym.load_data(env) for env in trainer.envs]
 
 
 def _optimizer(recipe: dict[str, Any]) -> tuple[Any, Any]:

@@ -35,6 +35,7 @@ def train(
     evaluate_every: int = 250,
     evaluate_seeds: int = 3,
     tensorboard: bool = False,
+    ray_workers: int = 0,
     data: Literal["auto", "embedded", "tfds"] = "auto",
 ) -> int:
     """Outer-trains a learned optimizer on a set of tasks.
@@ -77,6 +78,8 @@ def train(
         evaluate_every: outer steps between evaluations.
         evaluate_seeds: episodes of each of their tasks.
         tensorboard: log for TensorBoard, too.
+        ray_workers: processes, here or in a Ray cluster, that share the tasks of an outer
+            step, each on one core; 0 for none.
         data: where data sets come from.
     """
     recipe = {key: value for key, value in locals().items() if key != "out"}

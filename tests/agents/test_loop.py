@@ -17,8 +17,8 @@ import pytest
 import agents
 from agents import checkpoint
 from agents.callbacks import CsvLog, ProgressBar
+from agents.records import Estimate, GradientEstimator
 from agents.trainers._gradient_trainer import gradient_trainer
-from opt_gym.records import Estimate, GradientEstimator
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -1,0 +1,99 @@
+"""The records of outer-training: what estimates a gradient of θ, and what improves θ with it.
+
+As in `opt_gym.records`: NamedTuples of pure functions, keys first, data always an argument.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+
+from opt_gym.records import Config, Data, Env, LearnedOptimizer
+
+
+class Estimate(NamedTuple):
+    """A gradient of the outer-loss with respect to θ, and what it cost.
+
+    Shapes: grad like θ; the rest scalars. variance: of one particle's gradient, averaged
+    over θ's coordinates; dropped: particles with a dead half (charged, never NaN);
+    inner_steps: executed, both halves counted.
+    """
+
+    grad: PyTree
+    outer_loss: Float[Array, ""]
+    variance: Float[Array, ""]
+    dropped: Int[Array, ""]
+    inner_steps: Int[Array, ""]
+
+
+class GradientEstimator(NamedTuple):
+    """A gradient of one environment's outer-loss.
+
+    Attributes:
+        init: (key, data, θ) -> s, a pytree of arrays.
+        step: (key, data, θ, s, outer_step) -> (s, Estimate); outer_step is a Python int.
+    """
+
+    init: Callable[[PRNGKeyArray, Data, PyTree], Any]
+    step: Callable[[PRNGKeyArray, Data, PyTree, Any, int], tuple[Any, Estimate]]
+
+
+class Report(NamedTuple):
+    """What one outer step tells the loop: scalars, on the host or on the device.
+
+    outer_loss, variance, dropped, inner_steps: as those of `Estimate`; grad_norm: of what
+    the outer optimizer was given; skipped: tasks whose gradient was not finite and was left
+    out.
+    """
+
+    outer_loss: Any
+    grad_norm: Any
+    variance: Any
+    dropped: Any
+    inner_steps: Any
+    skipped: Any = 0.0
+
+
+class OuterTrainer(NamedTuple):
+    """Anything that improves θ step by step.
+
+    Attributes:
+        config: JSON that identifies the run (a checkpoint is refused by another one).
+        init: (key, data, θ) -> s, a pytree of arrays.
+        step: (key, data, s) -> (s, Report); composes jitted programs, is not jitted itself.
+        theta: s -> θ.
+        parts: of `step`, where it follows gradients: for who runs them elsewhere.
+    """
+
+    name: str
+    config: Config
+    envs: tuple[Env, ...]
+    learned_optimizer: LearnedOptimizer
+    init: Callable[[PRNGKeyArray, tuple[Data, ...], PyTree], Any]
+    step: Callable[[PRNGKeyArray, tuple[Data, ...], Any], tuple[Any, Report]]
+    theta: Callable[[Any], PyTree]
+    parts: "GradientParts | None" = None
+
+
+class Call(NamedTuple):
+    """One task's share of an outer step: what its estimator is given but the data."""
+
+    task: int
+    key: PRNGKeyArray
+    theta: PyTree
+    state: Any
+    outer_step: int
+
+
+class GradientParts(NamedTuple):
+    """An outer step in three: which estimates it takes, one of them, what they do to θ.
+
+    Attributes:
+        calls: (key, s) -> one `Call` a task of this step.
+        estimate: (data of the task, call) -> (the estimator's state, Estimate).
+        merge: (s, calls, what `estimate` gave for each) -> (s, Report).
+    """
+
+    calls: Callable[[PRNGKeyArray, Any], list[Call]]
+    estimate: Callable[[Data, Call], tuple[Any, Estimate]]
+    merge: Callable[[Any, list[Call], list[tuple[Any, Estimate]]], tuple[Any, Report]]

@@ -1,0 +1,70 @@
+"""Tasks spread over worker processes: the same numbers, whoever dies."""
+
+import os
+import signal
+
+import numpy as np
+import optax
+import pytest
+
+import agents
+from agents.ray_workers import from_host, ray_workers, to_host
+from tests import toy
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*os.fork")
+OUTER_STEPS = 4
+
+
+def make_trainer():
+    env, optimizer, _ = toy.sgd_env(toy.quadratic(noise=0.1))
+    trainer = agents.make(
+        "pes",
+        envs=agents.task_mix([env] * 3, per_step=3),
+        learned_optimizer=optimizer,
+        outer_optimizer=optax.adam(1e-2),
+        num_pairs=2,
+        trunc_length=2,
+        horizon=(2, 8),
+        sigma=0.05,
+    )
+    return trainer, [{}] * 3
+
+
+@pytest.mark.slow  # half a minute: four processes compile
+def test_a_killed_worker_is_replaced_and_its_work_done_again(caplog):
+    trainer, data = make_trainer()
+    alone = agents.train(trainer, data, outer_steps=OUTER_STEPS)
+    with ray_workers(make_trainer, num_workers=2) as workers:
+        before = workers.process_ids()
+
+        def kill(progress):
+            if progress.outer_step == 2:
+                os.kill(before[0], signal.SIGKILL)
+
+        result = agents.train(
+            workers.spread(trainer), data, outer_steps=OUTER_STEPS, callbacks=[kill]
+        )
+        after = workers.process_ids()
+    assert "worker 0 died" in caplog.text
+    assert (after[0] != before[0], after[1] == before[1]) == (True, True)
+    np.testing.assert_allclose(
+        result.theta["learning_rate"], alone.theta["learning_rate"], rtol=1e-6
+    )
+
+
+def test_what_is_sent_comes_back():
+    import jax
+
+    tree = (jax.random.key(3), {"x": jax.numpy.arange(3.0)}, 7)
+    back = from_host(to_host(tree))
+    assert jax.random.key_data(back[0]).tolist() == [0, 3]
+    np.testing.assert_array_equal(back[1]["x"], [0, 1, 2])
+    assert back[2] == 7
+
+
+def test_mistakes_are_named():
+    with (
+        pytest.raises(ValueError, match="num_workers must be >= 1, got 0"),
+        ray_workers(make_trainer, num_workers=0),
+    ):
+        pass
