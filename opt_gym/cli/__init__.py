@@ -16,6 +16,7 @@ A first session:
   opt-gym train --tasks small_mlp/train --out runs/first
   opt-gym resume runs/first                goes on where it was interrupted
   opt-gym evaluate runs/first/theta.safetensors --tasks small_mlp/held_out --out results
+  opt-gym scores --tasks small_mlp_family_seed200   what a return means there
   opt-gym normalize mlp_family_seed3       where its normalized loss is 0 and 1
   opt-gym stats --summary                  what the tasks of TaskSet are and cost
 
@@ -31,7 +32,7 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: instead of the process's own.
     """
-    from opt_gym.cli import evaluate, list, normalize, show, stats, train
+    from opt_gym.cli import evaluate, list, normalize, scores, show, stats, train
 
     commands: dict[str, Callable[..., Any]] = {
         "list": list.list_names,
@@ -39,6 +40,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "train": train.train,
         "resume": train.resume,
         "evaluate": evaluate.evaluate,
+        "scores": scores.scores,
         "normalize": normalize.normalize,
         "stats": stats.stats,
     }

@@ -24,11 +24,11 @@ def evaluate(
 
     A baseline is space:trials, one setting for all tasks, the best of so many trials on the
     training tasks; or space:trials:per_task, the best on every single task, chosen in
-    hindsight on the runs it is judged by. Spaces: adam_lr (14 learning rates), and TaskSet's
-    adam1p_wide_grid, adam4p_wide_grid, adam6p_wide_grid, adam8p_wide_grid, nadamw_grid and
-    adagrad_wide_grid (2,000 trials), adam_lr_grid and adagrad_lr_grid (17), opt_list (1,000
-    in published order); with _corrected behind their names adam8p_wide_grid, nadamw_grid and
-    opt_list run without the faults of TaskSet's code.
+    hindsight on the runs it is judged by. Spaces: adam_lr and sgd_lr (14 learning rates), and
+    TaskSet's adam1p_wide_grid, adam4p_wide_grid, adam6p_wide_grid, adam8p_wide_grid,
+    nadamw_grid and adagrad_wide_grid (2,000 trials), adam_lr_grid and adagrad_lr_grid (17),
+    opt_list (1,000 in published order); with _corrected behind their names adam8p_wide_grid,
+    nadamw_grid and opt_list run without the faults of TaskSet's code.
 
     Reports the normalized loss (1 is the initial loss, 0 the best that any of adam_lr's 14
     reached), averaged over all inner steps, with 95 % intervals. Results are cached; an
@@ -74,7 +74,7 @@ def evaluate(
     )
     folder = cache_folder() / "evaluations" if cache else None
     runs = opt_gym.evaluate(
-        policy, named, theta, cache=folder, progress=_progress, **settings._asdict()
+        policy, named, theta, cache=folder, progress=show_progress, **settings._asdict()
     )
     found, choices = evaluate_baselines(
         asked,
@@ -82,7 +82,7 @@ def evaluate(
         expand(training_tasks or ["small_mlp/train"]),
         settings,
         folder,
-        _progress,
+        show_progress,
     )
     runs += found
     reference = asked[0].title if asked else ""
@@ -125,7 +125,8 @@ def _describe(choice: Any, task: str) -> str:
     return f"{choice.baseline.title}: {setting}, the best on the training tasks"
 
 
-def _progress(name: str, done: int, total: int) -> None:
+def show_progress(name: str, done: int, total: int) -> None:
+    """One line on stderr a task."""
     print(f"  {done}/{total} {name}", file=sys.stderr)
 
 

@@ -39,9 +39,17 @@ SPACES = {
         sample=lambda number: {"learning_rate": normalize.LEARNING_RATES[number]},
         theta=dict,
     ),
+    "sgd_lr": SearchSpace(
+        title="SGD",
+        architecture="sgd",
+        options={},
+        num_trials=len(normalize.LEARNING_RATES),
+        sample=lambda number: {"learning_rate": normalize.LEARNING_RATES[number]},
+        theta=dict,
+    ),
     **search_spaces.SPACES,
 }
-"""By name: Adam at the learning rates that define "best", and TaskSet's spaces."""
+"""By name: Adam and SGD at the learning rates that define "best", and TaskSet's spaces."""
 
 _MEASURED = "adam_lr"
 """The space whose costs the table of normalizers has."""
