@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
@@ -84,6 +85,8 @@ def make(
     Raises:
         ValueError: an unknown strategy or option, a setting out of its range.
         ImportError: evosax is not installed.
+        FloatingPointError: in a step, from a strategy that is beside itself (LM_MA_ES in few
+            dimensions): a θ that is not finite is never handed on.
     """
     _pairs.check_settings(1, trunc_length, sigma, horizon)
     settings = {
@@ -121,6 +124,10 @@ def make(
         found = evaluate[task](k_episodes, thetas, data[task])
         with jax.numpy_rank_promotion("allow"):
             told, _ = built.tell(k_tell, thetas, found.costs, asked, params)
+        if not np.all(np.isfinite(told.mean)):
+            raise FloatingPointError(
+                f"evosax's {strategy} moved its mean to numbers that are not finite"
+            )
         report = _population.report(found, jnp.mean(found.costs))
         return EvosaxState(_strong(told), state.turn + 1), report
 

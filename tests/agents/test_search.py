@@ -325,6 +325,14 @@ def test_open_es_and_our_es_are_one_gradient():
     assert abs(of_evosax - truth) < 4 * error < 0.5 * abs(truth)
 
 
+def test_a_strategy_that_loses_its_mean_is_stopped():
+    trainer = make_trainer(
+        "evosax", strategy="LM_MA_ES"
+    )  # NaN in 0.3.2, few dimensions
+    with pytest.raises(FloatingPointError, match="LM_MA_ES moved its mean"):
+        agents.train(trainer, [{}], outer_steps=5)
+
+
 def test_evosax_is_asked_for_by_name(monkeypatch):
     for name in ("evosax", "evosax.algorithms"):
         monkeypatch.setitem(sys.modules, name, None)
