@@ -98,12 +98,15 @@ def test_the_loss_is_the_plain_one_and_the_gradient_is_scaled(family, level):
     data = jax.device_put(plain.load_data("embedded"))
     key = jax.random.key(3)
     found = [
-        jax.jit(functools.partial(loss_and_gradient, task))(data, key)
+        jax.jit(
+            functools.partial(loss_and_gradient, task),
+            compiler_options=conformance.COMPILER_OPTIONS,
+        )(data, key)
         for task in (plain, scaled)
     ]
     (params, instance, loss, grad), (stored, psi, loss_too, grad_too) = found
     close(psi.instance, instance, rtol=0)
-    close(jax.tree.map(jnp.multiply, stored, psi.alpha), params, rtol=1e-6)
+    close(jax.tree.map(jnp.multiply, stored, psi.alpha), params, atol=1e-7)
     np.testing.assert_allclose(loss_too, loss, rtol=1e-6)
     largest = max(float(jnp.max(jnp.abs(leaf))) for leaf in jax.tree.leaves(grad))
     expected = jax.tree.map(jnp.multiply, grad, psi.alpha)
@@ -129,10 +132,12 @@ def test_the_mask_of_a_constraint_does_not_notice_scales():
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_alpha_is_log_uniform_and_drawn_with_every_inner_problem(level):
-    plain, scaled = task_of("small_mlp", level)
-    data = jax.device_put(plain.load_data("embedded"))
+    two = toy.quadratic()._replace(
+        init=lambda key, data: ((jnp.ones(2), jnp.ones((3, 2))), ())
+    )
+    scaled = reparameterised(two, level=level, **SPREAD)
     keys = jax.random.split(jax.random.key(0), 200)
-    stored, psi = jax.jit(jax.vmap(scaled.init, in_axes=(0, None)))(keys, data)
+    stored, psi = jax.jit(jax.vmap(scaled.init, in_axes=(0, None)))(keys, {})
     leaves = jax.tree.leaves(psi.alpha)
     for weights, alpha in zip(jax.tree.leaves(stored), leaves, strict=True):
         assert alpha.shape == (weights.shape if level == "parameter" else (200,))
@@ -145,7 +150,7 @@ def test_alpha_is_log_uniform_and_drawn_with_every_inner_problem(level):
     between = np.corrcoef(ours)[0, 1]
     assert between == pytest.approx(1.0) if level == "global" else abs(between) < 0.3
     if level == "parameter":
-        assert np.all(logs[0].std(axis=1) > 0.3)
+        assert abs(np.corrcoef(logs[0].T)[0, 1]) < 0.3
 
 
 def losses_of(env, optimizer, key, num_steps):
