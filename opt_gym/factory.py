@@ -6,7 +6,7 @@ from typing import Any
 
 import jax
 
-from opt_gym import normalize, plugins, strategy
+from opt_gym import normalize, plugins, reparameterisation, strategy
 from opt_gym.data.corruptions import Corruption
 from opt_gym.env import build, check_objective
 from opt_gym.records import (
@@ -103,6 +103,9 @@ def _built(kind: str, plugin: Any) -> Any:
 def make_task(config: Config) -> Task:
     """The task of a config, `{"family": name, ...}`.
 
+    With the key "reparameterised" ({"level": ..., "low": ..., "high": ...}) its weights are
+    stored in another scale: see `opt_gym.reparameterisation`.
+
     Raises:
         ValueError: no or an unknown family; a key that is missing, unknown or has a value
             that cannot be (the message names it).
@@ -112,7 +115,11 @@ def make_task(config: Config) -> Task:
             f"a task config needs the key 'family', one of {plugins.names('task')}; "
             f"got the keys {sorted(config)}"
         )
-    return plugins.spec("task", config["family"]).make(dict(config))
+    plain, settings = reparameterisation.split(config)
+    task = plugins.spec("task", plain["family"]).make(plain)
+    if settings is None:
+        return task
+    return reparameterisation.reparameterised(task, **settings)
 
 
 def task_config(task: str | Config, task_seed: int | None = None) -> Config:

@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import opt_gym
-from opt_gym import plugins, strategy
+from opt_gym import plugins, reparameterisation, strategy
 from opt_gym.data.corruptions import Corruption, corrupt
 from opt_gym.data.digest import digest_data
 from opt_gym.env import build
@@ -83,7 +83,8 @@ def trial_costs(
 
     Over `REFERENCE_HORIZON` steps and relative to the normalizer that `lookup` gives.
     """
-    if not task.config:
+    # Weights that are stored in another scale change what Adam does, though not the loss.
+    if not task.config or reparameterisation.KEY in task.config:
         return None
     key = row_key(task.config, objective, task.load_data(source), corruption)
     for path in (opt_gym.NORMALIZER_TABLE, user_table()):
@@ -104,6 +105,7 @@ def row_key(
 ) -> tuple[str, str, str]:
     """(digest of config, objective, digest of data).
 
+    Reparameterised weights leave every loss as it is, so that key of a config is left out.
     The objective "noisy" with other corruptions than the usual ones is another objective.
     """
     if objective == "noisy" and corruption != "training":
@@ -111,6 +113,7 @@ def row_key(
         if not isinstance(chosen, str):
             chosen = digest_config({"corruptions": [list(c) for c in chosen]})
         objective = f"noisy {chosen}"
+    config, _ = reparameterisation.split(config)
     return digest_config(config), objective, digest_data(data)
 
 
@@ -214,12 +217,18 @@ def measure(
             of these, and the row says so.
 
     Raises:
-        ValueError: a task without a config, learning rates that are too few or others, an
-            initial loss that is not finite, or one that no learning rate lowers.
+        ValueError: a task without a config or a reparameterised one, learning rates that
+            are too few or others, an initial loss that is not finite, or one that no
+            learning rate lowers.
     """
     rates = check_rates(learning_rates)
     if not task.config:
         raise ValueError("a task without a config has no row in a table of normalizers")
+    if reparameterisation.KEY in task.config:
+        raise ValueError(
+            f"a task with {reparameterisation.KEY!r} has the normalizer of the same task "
+            "without it: measure that"
+        )
     data = task.load_data(source)
     initial, best, losses = _adam_losses(
         task, objective, data, corruption, rates, num_seeds, num_batches, horizon

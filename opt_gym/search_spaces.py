@@ -13,7 +13,7 @@ the published curves were made; `<space>_corrected` is the same settings without
 Source: Metz et al. 2020, arXiv 2002.11887 (google-research/task_set, optimizers/).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple
 
@@ -62,6 +62,35 @@ class SearchSpace(NamedTuple):
                 f"{number}"
             )
         return self.theta(self.sample(number))
+
+
+def log_uniform_box(
+    architecture: str, bounds: Mapping[str, Sequence[float]]
+) -> SearchSpace:
+    """Entries of θ, each log-uniform in [low, high]; trial i is what seed i draws.
+
+    Args:
+        architecture: whose θ they belong to.
+        bounds: by entry, (low, high), 0 < low <= high; entries are drawn in this order.
+
+    Raises:
+        ValueError: no bounds, or bounds that cannot be.
+    """
+    if not bounds:
+        raise ValueError("a box needs the bounds of at least one entry of θ")
+    for entry, interval in bounds.items():
+        if len(interval) != 2 or not 0 < interval[0] <= interval[1] < np.inf:
+            raise ValueError(
+                f"bounds of {entry!r} must be 0 < low <= high, got {tuple(interval)}"
+            )
+
+    def draw(trial: int) -> Config:
+        rng = RandomState(trial)
+        return {
+            entry: log_float(rng, low, high) for entry, (low, high) in bounds.items()
+        }
+
+    return SearchSpace("box", architecture, {}, MAX_TRIALS, draw, _plain)
 
 
 def sample(space: str, seed: int) -> Config:

@@ -66,6 +66,7 @@ def test_heavy_packages_are_imported_where_they_are_used():
         "matplotlib",
         "sklearn",
         "sentencepiece",
+        "evosax",
     }
     for path in FILES:
         top = {

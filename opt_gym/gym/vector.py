@@ -123,6 +123,11 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
         self.np_random  # noqa: B018 — draws what was not seeded
         return tuple(self._seeds)
 
+    @property
+    def ended(self) -> Bool[np.ndarray, " n"]:
+        """The rows whose episode ended and has not been reset yet."""
+        return self._pending.copy()
+
     def reset(
         self,
         *,
