@@ -1,6 +1,5 @@
 """A gradient estimator and an optax transformation make an outer-trainer."""
 
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -9,7 +8,6 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from agents.checkpoint import digest
 from agents.records import (
     Call,
     Estimate,
@@ -19,6 +17,7 @@ from agents.records import (
     Report,
 )
 from agents.task_mix import TaskMix
+from agents.trainers._live_programs import LivePrograms
 from opt_gym.records import Config, Data, Env, LearnedOptimizer
 
 
@@ -61,7 +60,7 @@ def gradient_trainer(
     if not 0.0 <= theta_average < 1.0:
         raise ValueError(f"theta_average must be in [0, 1), got {theta_average}")
     optimizer = optax.with_extra_args_support(outer_optimizer)
-    estimators = _Estimators(estimator, mix)
+    estimators = LivePrograms(estimator, mix)
     apply = _update(optimizer, theta_average)
 
     def init(
@@ -169,35 +168,6 @@ def _update(
         return GradientTrainerState(theta, average, count, optimizer_state, ()), report
 
     return apply
-
-
-class _Estimators:
-    """The estimators of the live tasks, each with its compiled programs.
-
-    Tasks of one config share an estimator, for they compile alike.
-    """
-
-    def __init__(
-        self, estimator: Callable[[Env], GradientEstimator], mix: TaskMix
-    ) -> None:
-        self._estimator, self._mix = estimator, mix
-        self._kinds = [
-            # A Task made by hand may share its config with another one.
-            digest(env.config) if "family" in env.task.config else str(place)
-            for place, env in enumerate(mix.envs)
-        ]
-        self._built: OrderedDict[str, GradientEstimator] = OrderedDict()
-
-    def of(self, task: int, outer_step: int) -> GradientEstimator:
-        """The estimator of a task; those of tasks no longer live are freed."""
-        kind = self._kinds[task]
-        if kind not in self._built:
-            live = self._mix.live(outer_step)
-            kept = {self._kinds[place % len(self._kinds)] for place in live}
-            for other in [other for other in self._built if other not in kept]:
-                del self._built[other]
-            self._built[kind] = self._estimator(self._mix.envs[task])
-        return self._built[kind]
 
 
 def _averaged(estimates: Sequence[Estimate]) -> tuple[PyTree, Report]:

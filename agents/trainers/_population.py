@@ -5,7 +5,7 @@ Black-box outer-trainers see nothing but these costs. Every candidate runs the s
 is T/K windows of one compiled program over all unrolls, candidates × episodes.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -13,17 +13,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from agents.trainers import _pairs
+from agents.records import OuterTrainer, Report
+from agents.task_mix import TaskMix
+from agents.trainers._lengths import Horizon, lengths
+from agents.trainers._live_programs import LivePrograms
 from opt_gym import strategy
 from opt_gym.episode import check_compatible, start, unroll
-from opt_gym.records import (
-    Data,
-    Env,
-    LearnedOptimizer,
-    OuterTrainer,
-    Report,
-    UnrollState,
-)
+from opt_gym.records import Data, Env, LearnedOptimizer, UnrollState
 
 NO_GRADIENT = float("nan")
 """In the reports of trainers that follow none: `grad_norm` and `variance`."""
@@ -42,33 +38,72 @@ class Costs(NamedTuple):
     inner_steps: int
 
 
-Evaluate = Callable[[PRNGKeyArray, PyTree, Data], Costs]
-"""(key, θ with a leading axis [P], data) -> Costs. The key fixes the episodes."""
+Evaluate = Callable[[PRNGKeyArray, PyTree, tuple[Data, ...], int], Costs]
+"""(key, θ with a leading axis [P], data, turn) -> Costs: the mean over the tasks that the mix
+picks for that turn. The key fixes the episodes."""
 
 
 def evaluator(
-    env: Env,
+    mix: TaskMix,
     learned_optimizer: LearnedOptimizer,
     *,
     population: int,
     num_episodes: int,
     trunc_length: int,
-    horizon: _pairs.Horizon,
+    horizon: Horizon,
 ) -> Evaluate:
-    """How a population is evaluated on one task. Its programs compile at the first call.
+    """How a population is evaluated. A task's programs compile at its first call.
 
     Args:
-        env, learned_optimizer: the task, and whose θ it is.
+        mix, learned_optimizer: the tasks, and whose θ it is.
         population: P, how many candidates a call has.
-        num_episodes: M, of every candidate.
+        num_episodes: M, of every candidate on a task.
         trunc_length: K, the inner steps of a compiled window.
         horizon: a length, or (low, high) of a log-uniform one, the same for all unrolls of
             a call; rounded up to multiples of K.
 
     Raises:
-        ValueError: a setting out of its range, or an env that was made for other features.
+        ValueError: a setting out of its range.
     """
-    check_settings(population, num_episodes, trunc_length, horizon)
+    if population < 1:
+        raise ValueError(f"population must be >= 1, got {population}")
+    if num_episodes < 1:
+        raise ValueError(f"num_episodes must be >= 1, got {num_episodes}")
+    drawn = lengths(horizon, trunc_length)
+
+    def one_task(env: Env) -> Callable[[PRNGKeyArray, PyTree, Data, Array], Costs]:
+        return _on_one_task(
+            env, learned_optimizer, population, num_episodes, trunc_length
+        )
+
+    programs = LivePrograms(one_task, mix)
+
+    def evaluate(
+        key: PRNGKeyArray, thetas: PyTree, data: tuple[Data, ...], turn: int
+    ) -> Costs:
+        k_length, k_episodes = jax.random.split(key)
+        length = drawn.draw(k_length, drawn.upper(turn))
+        found = [
+            programs.of(task, turn)(k_episodes, thetas, data[task], length)
+            for task in mix.pick(turn)
+        ]
+        return Costs(
+            jnp.mean(jnp.stack([one.costs for one in found]), 0),
+            sum(one.dropped for one in found),
+            sum(one.inner_steps for one in found),
+        )
+
+    return evaluate
+
+
+def _on_one_task(
+    env: Env,
+    learned_optimizer: LearnedOptimizer,
+    population: int,
+    num_episodes: int,
+    trunc_length: int,
+) -> Callable[[PRNGKeyArray, PyTree, Data, Array], Costs]:
+    """(key, θs, data, length of all episodes) -> Costs."""
     check_compatible(env, learned_optimizer)
     num_unrolls = population * num_episodes
     # On the host: the mapped arguments of `window` are donated, these would go with them.
@@ -92,11 +127,9 @@ def evaluator(
     reset = strategy.map_unrolls(begin, num_unrolls)
     window = strategy.map_unrolls(advance, num_unrolls, donate=True)
 
-    def evaluate(key: PRNGKeyArray, thetas: PyTree, data: Data) -> Costs:
-        k_length, k_episodes = jax.random.split(key)
-        length = _pairs.draw_length(k_length, horizon, trunc_length)
+    def evaluate(key: PRNGKeyArray, thetas: PyTree, data: Data, length: Array) -> Costs:
         num_windows = int(length) // trunc_length
-        states = reset((candidates, episodes), (k_episodes, thetas, data, length))
+        states = reset((candidates, episodes), (key, thetas, data, length))
         total, dead = jnp.zeros(num_unrolls), jnp.zeros(num_unrolls, bool)
         for _ in range(num_windows):
             states, costs, dead = window((candidates, states), (thetas, data))
@@ -108,25 +141,9 @@ def evaluator(
     return evaluate
 
 
-def check_settings(
-    population: int, num_episodes: int, trunc_length: int, horizon: _pairs.Horizon
-) -> None:
-    """Raises ValueError for a setting no population can be evaluated with."""
-    if population < 1:
-        raise ValueError(f"population must be >= 1, got {population}")
-    _pairs.check_settings(1, trunc_length, 1.0, horizon)
-    if num_episodes < 1:
-        raise ValueError(f"num_episodes must be >= 1, got {num_episodes}")
-
-
-def task_in_turn(turn: int | Array, num_tasks: int) -> int:
-    """Which task an outer step runs: all of them, one after the other."""
-    return int(turn) % num_tasks
-
-
 def trainer(
     name: str,
-    envs: Sequence[Env],
+    mix: TaskMix,
     learned_optimizer: LearnedOptimizer,
     settings: dict[str, Any],
     *,
@@ -140,9 +157,9 @@ def trainer(
         config={
             name: settings,
             "learned_optimizer": [learned_optimizer.name, learned_optimizer.config],
-            "envs": [env.config for env in envs],
+            "mix": mix.config,
         },
-        envs=tuple(envs),
+        envs=mix.envs,
         learned_optimizer=learned_optimizer,
         init=init,
         step=step,

@@ -6,7 +6,7 @@ evosax minimizes, and so do we. θ is the distribution's mean. `pip install 'opt
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import fields
 from typing import Any, NamedTuple
 
@@ -16,9 +16,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-from agents.trainers import _pairs, _population
+from agents.records import OuterTrainer, Report
+from agents.task_mix import TaskMix
+from agents.trainers import _population
+from agents.trainers._lengths import Horizon
 from opt_gym.plugins import Spec, unknown
-from opt_gym.records import Data, Env, LearnedOptimizer, OuterTrainer, Report
+from opt_gym.records import Data, LearnedOptimizer
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": optax.adam,
@@ -49,7 +52,7 @@ class EvosaxState(NamedTuple):
 
 def make(
     *,
-    envs: Sequence[Env],
+    mix: TaskMix,
     learned_optimizer: LearnedOptimizer,
     strategy: str = "CMA_ES",
     population: int = 16,
@@ -59,7 +62,7 @@ def make(
     optimizer: str = "adam",
     strategy_options: Mapping[str, Any] | None = None,
     trunc_length: int = 50,
-    horizon: _pairs.Horizon = 1000,
+    horizon: Horizon = 1000,
 ) -> OuterTrainer:
     """The outer-trainer "evosax".
 
@@ -67,7 +70,7 @@ def make(
     covariance keep a [d, d] matrix of θ's d numbers; Sep_CMA_ES does not.
 
     Args:
-        envs: the tasks, in turn, one an outer step.
+        mix: the tasks.
         learned_optimizer: whose θ is trained.
         strategy: a distribution-based one, by evosax's name.
         population: P, candidates of a step.
@@ -88,16 +91,15 @@ def make(
         FloatingPointError: in a step, from a strategy that is beside itself (LM_MA_ES in few
             dimensions): a θ that is not finite is never handed on.
     """
-    _pairs.check_settings(1, trunc_length, sigma, horizon)
+    if not sigma > 0:
+        raise ValueError(f"sigma must be > 0, got {sigma}")
     settings = {
         "population": population,
         "num_episodes": num_episodes,
         "trunc_length": trunc_length,
         "horizon": horizon,
     }
-    evaluate = [
-        _population.evaluator(env, learned_optimizer, **settings) for env in envs
-    ]
+    evaluate = _population.evaluator(mix, learned_optimizer, **settings)
     chosen = {
         "strategy": strategy,
         "sigma": sigma,
@@ -117,11 +119,10 @@ def make(
         key: PRNGKeyArray, data: tuple[Data, ...], state: EvosaxState
     ) -> tuple[EvosaxState, Report]:
         k_ask, k_tell, k_episodes = jax.random.split(key, 3)
-        task = _population.task_in_turn(state.turn, len(envs))
         with jax.numpy_rank_promotion("allow"):
             thetas, asked = built.ask(k_ask, state.strategy, params)
         # Costs are never NaN, which would poison a strategy's mean: the dead pay 2.
-        found = evaluate[task](k_episodes, thetas, data[task])
+        found = evaluate(k_episodes, thetas, data, int(state.turn))
         with jax.numpy_rank_promotion("allow"):
             told, _ = built.tell(k_tell, thetas, found.costs, asked, params)
         if not np.all(np.isfinite(told.mean)):
@@ -133,7 +134,7 @@ def make(
 
     return _population.trainer(
         "evosax",
-        envs,
+        mix,
         learned_optimizer,
         {**settings, **chosen},
         init=init,

@@ -20,11 +20,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
-from agents.trainers import _pairs, _population
+from agents.records import OuterTrainer, Report
+from agents.task_mix import TaskMix
+from agents.trainers import _population
+from agents.trainers._lengths import Horizon
 from opt_gym import plugins
 from opt_gym.evaluation.baselines import SPACES
 from opt_gym.plugins import Spec, unknown
-from opt_gym.records import Data, Env, LearnedOptimizer, OuterTrainer, Report
+from opt_gym.records import Data, LearnedOptimizer
 from opt_gym.search_spaces import SearchSpace, log_uniform_box
 
 MOST_TRIALS = 100
@@ -52,7 +55,7 @@ class SearchState(NamedTuple):
 
 def make(
     *,
-    envs: Sequence[Env],
+    mix: TaskMix,
     learned_optimizer: LearnedOptimizer,
     space: str | None = None,
     box: Mapping[str, Sequence[float]] | None = None,
@@ -61,12 +64,12 @@ def make(
     num_episodes: int = 1,
     keep: float = 1.0,
     trunc_length: int = 50,
-    horizon: _pairs.Horizon = 1000,
+    horizon: Horizon = 1000,
 ) -> OuterTrainer:
     """The outer-trainer "hyperparameter_search".
 
     Args:
-        envs: the tasks, in turn, one a round.
+        mix: the tasks; a round takes its next ones.
         learned_optimizer: of the space's architecture and options. What of θ a trial leaves
             out stays as in the θ that training starts from.
         space: the name of a search space; this or `box`.
@@ -98,9 +101,7 @@ def make(
         "trunc_length": trunc_length,
         "horizon": horizon,
     }
-    evaluate = [
-        _population.evaluator(env, learned_optimizer, **settings) for env in envs
-    ]
+    evaluate = _population.evaluator(mix, learned_optimizer, **settings)
 
     def theta_of(base: PyTree, numbers: np.ndarray) -> PyTree:
         """θ of some trials, with a leading axis."""
@@ -125,15 +126,14 @@ def make(
         state = _on_host(state)
         numbers = state.order[state.done : state.alive][:population]
         thetas = theta_of(state.theta, np.resize(numbers, population))
-        task = _population.task_in_turn(state.round, len(envs))
         k_round = jax.random.fold_in(state.key, state.round)
-        found = evaluate[task](k_round, thetas, data[task])
+        found = evaluate(k_round, thetas, data, int(state.round))
         current = state.current.copy()
         current[numbers] = np.asarray(found.costs)[: len(numbers)]
         done = np.int32(state.done + len(numbers))
         state = state._replace(current=current, done=done)
         if done == state.alive:
-            state = _next_round(state, len(envs), keep)
+            state = _next_round(state, len(mix.envs), keep)
         costs = state.total / state.round if state.round else state.current
         return state, _population.report(found, costs[_best(state)])
 
@@ -144,7 +144,7 @@ def make(
 
     return _population.trainer(
         "hyperparameter_search",
-        envs,
+        mix,
         learned_optimizer,
         {**settings, "trials": trials, "keep": keep},
         init=init,

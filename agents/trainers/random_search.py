@@ -7,7 +7,6 @@ The best so far runs again beside every step's new candidates, on new episodes: 
 lucky once does not stay for that.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -15,9 +14,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-from agents.trainers import _pairs, _population
+from agents.records import OuterTrainer, Report
+from agents.task_mix import TaskMix
+from agents.trainers import _population
+from agents.trainers._lengths import Horizon
 from opt_gym.plugins import Spec, unknown
-from opt_gym.records import Data, Env, LearnedOptimizer, OuterTrainer, Report
+from opt_gym.records import Data, LearnedOptimizer
 
 AROUND = ("best", "init")
 
@@ -31,14 +33,14 @@ class RandomSearchState(NamedTuple):
 
 def make(
     *,
-    envs: Sequence[Env],
+    mix: TaskMix,
     learned_optimizer: LearnedOptimizer,
     population: int = 16,
     num_episodes: int = 1,
     around: str = "best",
     sigma: float = 0.01,
     trunc_length: int = 50,
-    horizon: _pairs.Horizon = 1000,
+    horizon: Horizon = 1000,
 ) -> OuterTrainer:
     """The outer-trainer "random_search".
 
@@ -46,7 +48,7 @@ def make(
     episodes that measure it.
 
     Args:
-        envs: the tasks, in turn, one an outer step.
+        mix: the tasks.
         learned_optimizer: whose θ is searched for.
         population: P, candidates of a step, the best so far among them.
         num_episodes: of every candidate; more make a lucky choice rarer.
@@ -59,7 +61,8 @@ def make(
         ValueError: a setting out of its range, or `around="init"` for an architecture whose
             initial θ is always the same.
     """
-    _pairs.check_settings(1, trunc_length, sigma, horizon)
+    if not sigma > 0:
+        raise ValueError(f"sigma must be > 0, got {sigma}")
     if population < 2:
         raise ValueError(f"population must be >= 2, got {population}")
     _check_around(around, learned_optimizer)
@@ -69,9 +72,7 @@ def make(
         "trunc_length": trunc_length,
         "horizon": horizon,
     }
-    evaluate = [
-        _population.evaluator(env, learned_optimizer, **settings) for env in envs
-    ]
+    evaluate = _population.evaluator(mix, learned_optimizer, **settings)
 
     def candidate(key: PRNGKeyArray, theta: PyTree) -> PyTree:
         if around == "init":
@@ -101,9 +102,8 @@ def make(
         key: PRNGKeyArray, data: tuple[Data, ...], state: RandomSearchState
     ) -> tuple[RandomSearchState, Report]:
         k_candidates, k_episodes = jax.random.split(key)
-        task = _population.task_in_turn(state.turn, len(envs))
         thetas = candidates(k_candidates, state.theta)
-        found = evaluate[task](k_episodes, thetas, data[task])
+        found = evaluate(k_episodes, thetas, data, int(state.turn))
         # The first of equals: the best so far stays where nothing is better.
         best = int(np.argmin(found.costs))
         theta = jax.tree.map(lambda leaf: leaf[best], thetas)
@@ -112,7 +112,7 @@ def make(
 
     return _population.trainer(
         "random_search",
-        envs,
+        mix,
         learned_optimizer,
         {**settings, "around": around, "sigma": sigma},
         init=init,

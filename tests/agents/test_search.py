@@ -11,7 +11,8 @@ import pytest
 
 import agents
 import learned
-from agents.trainers import _pairs, _population, hyperparameter_search
+from agents.trainers import _population, hyperparameter_search
+from agents.trainers._estimates import evolution_samples, moments
 from opt_gym.search_spaces import log_uniform_box
 from tests import toy
 
@@ -39,16 +40,16 @@ def problem(noise=0.0, dies_above=jnp.inf):
 
 @pytest.fixture(autouse=True, scope="module")
 def _programs_compile_once():
-    build, built = _population.evaluator, {}
+    build, built = _population._on_one_task, {}
 
-    def evaluator(env, optimizer, **settings):
-        key = (id(env), *sorted(settings.items()))
+    def on_one_task(env, optimizer, *settings):
+        key = (id(env), *settings)
         if key not in built:
-            built[key] = build(env, optimizer, **settings)
+            built[key] = build(env, optimizer, *settings)
         return built[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_population, "evaluator", evaluator)
+        patch.setattr(_population, "_on_one_task", on_one_task)
         yield
 
 
@@ -66,10 +67,12 @@ def rate(theta):
 def evaluate(rates, *, key=None, noise=0.0, dies_above=jnp.inf, num=NUM, **settings):
     """The costs of some learning rates, repeated until there are `num`."""
     settings = {"num_episodes": 1, **EPISODES, **settings}
-    run = _population.evaluator(*problem(noise, dies_above), population=num, **settings)
+    env, optimizer = problem(noise, dies_above)
+    mix = agents.task_mix([env])
+    run = _population.evaluator(mix, optimizer, population=num, **settings)
     key = jax.random.key(0) if key is None else key
     thetas = {"learning_rate": jnp.asarray(np.resize(rates, num), jnp.float32)}
-    found = run(key, thetas, {})
+    found = run(key, thetas, ({},), 0)
     return found._replace(costs=found.costs[: len(rates)])
 
 
@@ -318,10 +321,10 @@ def test_open_es_and_our_es_are_one_gradient():
     pos, neg = jnp.split(costs, 2)
     half = count // 2
     scores = (thetas["learning_rate"][:half, None] - 0.1) / sigma
-    ours = _pairs.combine(scores, (pos - neg) / (2 * sigma), pos, jnp.zeros(half, bool))
-    np.testing.assert_allclose(of_evosax, ours.grad[0], rtol=1e-3)
+    ours = moments(evolution_samples(scores, pos - neg, sigma, sign=False))
+    np.testing.assert_allclose(of_evosax, ours.mean[0], rtol=1e-3)
     truth = toy.outer_gradient(0.1, HORIZON)
-    error = np.sqrt(ours.variance / half)
+    error = np.sqrt(ours.variance[0] / half)
     assert abs(of_evosax - truth) < 4 * error < 0.5 * abs(truth)
 
 
@@ -388,7 +391,12 @@ def test_mistakes_are_named(name, settings, message):
 def test_mistakes_of_a_search_are_named(settings, message):
     env, optimizer = problem()
     with pytest.raises(ValueError, match=message):
-        hyperparameter_search.make(envs=[env], learned_optimizer=optimizer, **settings)
+        search_for(env, optimizer, **settings)
+
+
+def search_for(env, optimizer, **settings):
+    mix = agents.task_mix([env])
+    return hyperparameter_search.make(mix=mix, learned_optimizer=optimizer, **settings)
 
 
 def test_other_mistakes_are_named():
@@ -400,9 +408,19 @@ def test_other_mistakes_are_named():
         )
     wanted = learned.make("nadamw")
     with pytest.raises(ValueError, match=r"one of 'nadamw' .'faithful': True., not of"):
-        hyperparameter_search.make(
-            envs=[env], learned_optimizer=wanted, space="nadamw_grid"
-        )
+        search_for(env, wanted, space="nadamw_grid")
     network = optimizer._replace(init_theta=lambda key: {"w": jnp.zeros(3)})
     with pytest.raises(ValueError, match="whose θ is a dict of numbers"):
-        hyperparameter_search.make(envs=[env], learned_optimizer=network, box=BOX)
+        search_for(env, network, box=BOX)
+
+
+def test_a_step_may_take_several_tasks():
+    noises = (0.1, 0.0)
+    mix = agents.task_mix([problem(noise)[0] for noise in noises], per_step=2)
+    settings = {"population": NUM, "num_episodes": 1, **EPISODES}
+    run = _population.evaluator(mix, problem()[1], **settings)
+    thetas = {"learning_rate": jnp.full(NUM, 0.3, jnp.float32)}
+    found = run(jax.random.key(0), thetas, ({}, {}), 0)
+    alone = [evaluate([0.3], noise=noise).costs[0] for noise in noises]
+    np.testing.assert_allclose(found.costs[0], np.mean(alone), rtol=1e-6)
+    assert found.inner_steps == 2 * NUM * HORIZON

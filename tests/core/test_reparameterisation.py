@@ -268,6 +268,7 @@ def test_it_is_a_task_like_any_other_to_gymnasium():
     assert np.all(np.isfinite(rewards))
 
 
+@pytest.mark.slow
 def test_an_outer_trainer_learns_a_smaller_rate_where_weights_are_scaled_up():
     """α = 2 for all: the best rate of SGD on the parabola is 1/4 instead of 1."""
     task = reparameterised(toy.quadratic(), low=2.0, high=2.0)

@@ -1,0 +1,37 @@
+"""The compiled programs of the tasks that are live."""
+
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from agents.checkpoint import digest
+from agents.task_mix import TaskMix
+from opt_gym.records import Env
+
+Built = TypeVar("Built")
+
+
+class LivePrograms(Generic[Built]):
+    """What a trainer builds of an environment, kept for as long as its task is live.
+
+    Tasks of one config share it, for they compile alike.
+    """
+
+    def __init__(self, build: Callable[[Env], Built], mix: TaskMix) -> None:
+        self._build, self._mix = build, mix
+        self._kinds = [
+            # A Task made by hand may share its config with another one.
+            digest(env.config) if "family" in env.task.config else str(place)
+            for place, env in enumerate(mix.envs)
+        ]
+        self._built: dict[str, Built] = {}
+
+    def of(self, task: int, outer_step: int) -> Built:
+        """What was built of a task; that of tasks no longer live is freed."""
+        kind = self._kinds[task]
+        if kind not in self._built:
+            live = self._mix.live(outer_step)
+            kept = {self._kinds[place % len(self._kinds)] for place in live}
+            for other in [other for other in self._built if other not in kept]:
+                del self._built[other]
+            self._built[kind] = self._build(self._mix.envs[task])
+        return self._built[kind]
