@@ -67,6 +67,7 @@ def train(
     callbacks: Sequence[Callback] = (),
     resume: bool = False,
     checkpoint_seconds: float = CHECKPOINT_SECONDS,
+    until: Callable[[Progress], bool] = lambda progress: False,
 ) -> TrainResult:
     """Runs an outer-trainer.
 
@@ -87,6 +88,7 @@ def train(
         callbacks: each called with a `Progress` after every step; see `Callback`.
         resume: go on from the newest checkpoint in `out`.
         checkpoint_seconds: at least so long between checkpoints.
+        until: ends the run earlier, when it is true after a step.
 
     Raises:
         ValueError: outer_steps < 1, data that does not match, a checkpoint of another run, a
@@ -122,7 +124,10 @@ def train(
             report = Report(*(float(value) for value in report))
             reports.append(report)
             seconds = time.monotonic() - began
-            call(Progress(done, outer_steps, report, seconds, trainer, state))
+            progress = Progress(done, outer_steps, report, seconds, trainer, state)
+            call(progress)
+            if until(progress):
+                break
             if time.monotonic() - saved >= checkpoint_seconds:
                 save(state, done)
                 saved = time.monotonic()

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -154,7 +154,10 @@ def _trainer(recipe: dict[str, Any], optimizer: Any) -> Any:
             second_derivatives=recipe["second_derivatives"],
             data=recipe["data"],
         )
-        for task in expand(recipe["tasks"] or SMALL_MLP_TRAIN[:8]).values()
+        for task in _reparameterised(
+            expand(recipe["tasks"] or SMALL_MLP_TRAIN[:8]).values(),
+            recipe["reparameterise"],
+        )
     ]
     mix = agents.task_mix(
         envs,
@@ -171,6 +174,20 @@ def _trainer(recipe: dict[str, Any], optimizer: Any) -> Any:
         outer_optimizer=_outer_optimizer(recipe) if takes_one else None,
         **trainer_settings(recipe),
     )
+
+
+def _reparameterised(tasks: Iterable[Any], levels: list[str] | None) -> list[Any]:
+    """Every task once with each level of task augmentation; "none" is the task itself."""
+    from opt_gym import factory
+    from opt_gym.reparameterisation import KEY
+
+    return [
+        task
+        if level == "none"
+        else {**factory.task_config(task), KEY: {"level": level}}
+        for level in levels or ["none"]
+        for task in tasks
+    ]
 
 
 def _outer_optimizer(recipe: dict[str, Any]) -> Any:

@@ -31,6 +31,8 @@ def train(
     tasks_per_step: int = 1,
     task_weights: Sequence[float] = (),
     max_programs: int = 0,
+    reparameterise: list[Literal["none", "global", "tensor", "parameter"]]
+    | None = None,
     evaluate_on: list[str] | None = None,
     evaluate_every: int = 250,
     evaluate_seeds: int = 3,
@@ -74,6 +76,9 @@ def train(
         tasks_per_step: tasks whose gradients an outer step averages.
         task_weights: how often each task is taken; all in turn by default.
         max_programs: tasks that are compiled at a time, the others wait; 0 for all.
+        reparameterise: task augmentation: weights are stored in another scale, drawn anew
+            for every episode, for all of them, per tensor or per parameter; each task is
+            taken once with every level named here.
         evaluate_on: tasks or frozen lists to evaluate θ on: evaluations.csv, best.safetensors.
         evaluate_every: outer steps between evaluations.
         evaluate_seeds: episodes of each of their tasks.
