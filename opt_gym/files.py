@@ -1,8 +1,12 @@
 """Files that are either whole or not there, and the folder for those that can be made again."""
 
+import csv
+import io
 import os
 import tempfile
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 
@@ -32,6 +36,18 @@ def write_atomically(path: Path, content: bytes) -> Path:
         Path(temporary).unlink(missing_ok=True)
         raise
     return path
+
+
+def write_table(
+    path: Path, columns: Sequence[str], rows: Iterable[Sequence[Any]]
+) -> Path:
+    """Writes a CSV file, atomically; floats keep six digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([f"{x:.6g}" if isinstance(x, float) else x for x in row])
+    return write_atomically(path, text.getvalue().encode())
 
 
 def _umask() -> int:

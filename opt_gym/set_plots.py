@@ -1,6 +1,5 @@
 """The picture of a set of tasks: how large they are and what they cost."""
 
-import io
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -8,8 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from opt_gym.evaluation.plots import STYLE, SUBJECT_COLOR
-from opt_gym.files import write_atomically
+from opt_gym.evaluation.plots import SUBJECT_COLOR, write_picture
 from opt_gym.set_statistics import PER_10K, Row
 
 _BINS_PER_DECADE = 4
@@ -24,25 +22,19 @@ def plot_set(path: Path, rows: Iterable[Row]) -> Path:
     Raises:
         ValueError: no row has any number.
     """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     rows = list(rows)
     sizes = [row.num_params for row in rows if row.num_params]
     seconds = [row.seconds_per_10k_steps for row in rows if row.seconds_per_10k_steps]
     if not sizes or not seconds:
         raise ValueError(f"none of {len(rows)} rows has parameters and seconds to draw")
-    with mpl.rc_context(rc=STYLE):
-        figure = Figure(figsize=(10, 3.6), layout="constrained")
-        FigureCanvasAgg(figure)
+
+    def draw(figure: Any) -> None:
         left, right = figure.subplots(1, 2)
         _histogram(left, sizes, "Parameters", "number of parameters", "")
         title = f"Seconds per {PER_10K:,} inner steps"
         _histogram(right, seconds, title, "seconds, on one core", " s")
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=150, facecolor="white")
-    return write_atomically(path, content.getvalue())
+
+    return write_picture(path, (10, 3.6), draw)
 
 
 def bin_edges(values: Sequence[float]) -> np.ndarray:

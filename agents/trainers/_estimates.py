@@ -54,7 +54,8 @@ def merged(evolution: Float[Array, "n d"], slopes: Float[Array, "n d"]) -> Momen
 
         g = (a/v_a + b/v_b) / (1/v_a + 1/v_b),    v ← v + 1e-8
 
-    Fewer than two finite slopes have no variance: then evolution is believed.
+    Fewer than two finite slopes have no variance, and those of a chaotic unroll may have one
+    that overflows: then evolution is believed.
 
     Returns:
         g, and the variance that such a mean has if the two are independent.
@@ -64,8 +65,9 @@ def merged(evolution: Float[Array, "n d"], slopes: Float[Array, "n d"]) -> Momen
     v_a, v_b = v_a + VARIANCE_FLOOR, v_b + VARIANCE_FLOOR
     # (a·v_b + b·v_a) / (v_a + v_b): the same, without the inverse of a small number.
     both = ((a * v_b + b * v_a) / (v_a + v_b), v_a * v_b / (v_a + v_b))
+    known = (finite > 1) & jnp.isfinite(v_a * v_b) & jnp.isfinite(a * v_b + b * v_a)
     grad, variance = (
-        jnp.where(finite > 1, x, y) for x, y in zip(both, (a, v_a), strict=True)
+        jnp.where(known, x, y) for x, y in zip(both, (a, v_a), strict=True)
     )
     return Moments(grad, variance, count)
 

@@ -1,14 +1,13 @@
 """Curves as CSV: one row an evaluation point of a run."""
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from opt_gym.evaluation.records import Runs
-from opt_gym.files import write_atomically
+from opt_gym.files import write_table
 
 COLUMNS = (
     "task",
@@ -31,28 +30,24 @@ def write_csv(path: Path, runs: Sequence[Runs]) -> Path:
     test. A loss that is not finite is written `inf`; an accuracy a task does not have is
     left empty.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for one in runs:
-        for seed in range(one.train_loss.shape[0]):
-            for point, (step, seconds) in enumerate(
-                zip(one.inner_steps, one.seconds, strict=True)
-            ):
-                losses = (one.train_loss, one.valid_loss, one.test_loss)
-                writer.writerow(
-                    [
-                        one.task,
-                        one.optimizer,
-                        one.horizon,
-                        seed,
-                        int(step),
-                        f"{seconds:.6g}",
-                        *(_loss(loss[seed, point]) for loss in losses),
-                        _accuracy(one.accuracy[seed, point]),
-                    ]
-                )
-    return write_atomically(path, text.getvalue().encode())
+    return write_table(path, COLUMNS, (row for one in runs for row in _rows(one)))
+
+
+def _rows(one: Runs) -> Iterator[list[Any]]:
+    for seed in range(one.train_loss.shape[0]):
+        points = zip(one.inner_steps, one.seconds, strict=True)
+        for point, (step, seconds) in enumerate(points):
+            losses = (one.train_loss, one.valid_loss, one.test_loss)
+            yield [
+                one.task,
+                one.optimizer,
+                one.horizon,
+                seed,
+                int(step),
+                float(seconds),
+                *(_loss(loss[seed, point]) for loss in losses),
+                _accuracy(one.accuracy[seed, point]),
+            ]
 
 
 def _loss(value: float) -> str:

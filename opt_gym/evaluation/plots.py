@@ -5,7 +5,7 @@ Drawn on a canvas of their own (Agg): no window, no backend switched, no global 
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -78,8 +78,6 @@ def plot_comparison(
     Raises:
         ValueError: an unknown subject, or a horizon nobody ran.
     """
-    import matplotlib as mpl
-
     groups = group(runs)
     horizon = runs[0].horizon if horizon is None else horizon
     shown = {name: own for (name, h), own in groups.items() if h == horizon}
@@ -90,10 +88,34 @@ def plot_comparison(
         raise ValueError(unknown("optimizer", subject, list(shown)))
     # The subject is drawn last, above the others, and listed first.
     shown = {subject: shown.pop(subject), **shown}
+    rows = math.ceil(len(shown[subject]) / _columns(len(shown[subject])))
+    title = title or _default_title(shown[subject])
+    return write_picture(
+        path, (12, 3.0 + 1.75 * rows), lambda figure: _draw(figure, shown, title)
+    )
+
+
+def write_picture(
+    path: Path, size: tuple[float, float], draw: Callable[[Any], Any], dpi: int = 150
+) -> Path:
+    """Writes a PNG in the house's style, atomically.
+
+    Args:
+        path: of the file.
+        size: width and height, inches.
+        draw: is given the empty matplotlib figure (constrained layout).
+        dpi: dots an inch.
+    """
+    import matplotlib as mpl
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     with mpl.rc_context(rc=STYLE):
-        figure = _draw(shown, title or _default_title(shown[subject]))
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
         content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=150, facecolor="white")
+        figure.savefig(content, format="png", dpi=dpi, facecolor="white")
     return write_atomically(path, content.getvalue())
 
 
@@ -121,16 +143,14 @@ def _default_title(own: list[Runs]) -> str:
     )
 
 
-def _draw(shown: dict[str, list[Runs]], title: str) -> Any:
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def _columns(num_tasks: int) -> int:
+    return min(num_tasks, 4 if num_tasks <= 12 else 6)
 
+
+def _draw(figure: Any, shown: dict[str, list[Runs]], title: str) -> None:
     num_tasks = len(next(iter(shown.values())))
-    columns = min(num_tasks, 4 if num_tasks <= 12 else 6)
+    columns = _columns(num_tasks)
     rows = math.ceil(num_tasks / columns)
-    height = 3.0 + 1.75 * rows
-    figure = Figure(figsize=(12, height), layout="constrained")
-    FigureCanvasAgg(figure)
     looks = {
         name: _look(place, name == next(iter(shown)))
         for place, name in enumerate(shown)
@@ -153,7 +173,6 @@ def _draw(shown: dict[str, list[Runs]], title: str) -> Any:
         if index + columns >= num_tasks:
             axes.set_xlabel("inner step")
             axes.tick_params(labelbottom=True)
-    return figure
 
 
 def _draw_aggregate(
@@ -181,7 +200,7 @@ def _draw_aggregate(
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_ylim(bottom=max(lowest / 2, LEAST_COST))
-    _plain_ticks(axes)
+    plain_ticks(axes)
     axes.set_title("Normalized loss, mean over tasks", loc="left", fontsize=10)
     axes.set_xlabel("inner step")
     axes.set_ylabel("1 = initial, 0 = best of 14 Adams", fontsize=8)
@@ -246,7 +265,7 @@ def _draw_task(axes: Any, shown: dict[str, Runs], looks: dict[str, _Look]) -> No
         axes.plot(steps, middle, color=look.color, ls=look.line, lw=look.width)
     axes.set_xscale("log")
     axes.set_yscale("log")
-    _plain_ticks(axes)
+    plain_ticks(axes)
     axes.set_title(
         task_title(next(iter(shown.values()))), loc="left", fontsize=8.5, pad=3
     )
@@ -265,7 +284,7 @@ def _bottom_first(shown: dict[str, Any]) -> list[str]:
     return [*others, subject]
 
 
-def _plain_ticks(axes: Any) -> None:
+def plain_ticks(axes: Any) -> None:
     """Decades only, 0.01 rather than a power where that is short."""
     from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
