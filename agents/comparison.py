@@ -1,6 +1,5 @@
 """Outer-trainers side by side: the same tasks, the same number of inner steps."""
 
-import csv
 import statistics
 import time
 from collections.abc import Callable, Sequence
@@ -72,7 +71,9 @@ def run_seed(
             add(trainer.theta(progress.state), progress.seconds)
 
     if theta is None:
-        theta = trainer.learned_optimizer.init_theta(jax.random.split(jax.random.key(seed), 3)[0])
+        theta = trainer.learned_optimizer.init_theta(
+            jax.random.split(jax.random.key(seed), 3)[0]
+        )
     add(theta, 0.0)
     measuring = 0.0
     train(
@@ -110,44 +111,29 @@ def format_points(points: Sequence[Point]) -> str:
     return "\n".join(lines)
 
 
-def write_points(path: Path, points: Sequence[Point]) -> Path:
-    """All points as CSV."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(Point._fields)
-        writer.writerows(points)
-    return path
-
-
 def plot_points(path: Path, points: Sequence[Point], title: str) -> Path:
     """Outer-loss against inner steps: a line a trainer (median), a band over seeds."""
     import numpy as np
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
 
-    from opt_gym.evaluation.plots import OTHER_COLORS, SUBJECT_COLOR, styled
+    from opt_gym.evaluation.plots import OTHER_COLORS, SUBJECT_COLOR, write_picture
 
-    with styled():
-        figure = Figure(figsize=(8, 5), layout="constrained")
-        FigureCanvasAgg(figure)
+    def draw(figure: Any) -> None:
         axes = figure.subplots()
         colors = (SUBJECT_COLOR, *OTHER_COLORS)
-        names = list(dict.fromkeys(point.trainer for point in points))
-        for place, name in enumerate(names):
+        for place, name in enumerate(dict.fromkeys(p.trainer for p in points)):
             curves = _curves([p for p in points if p.trainer == name])
             color = colors[place % len(colors)]
-            line: Any = "-" if place < len(colors) else "--"
+            line: Any = ("-", "--", ":")[place // len(colors)]
             x, losses = np.median(curves[..., 0], 0), curves[..., 1]
             axes.plot(x, np.median(losses, 0), line, color=color, label=name, lw=1.6)
-            axes.fill_between(x, losses.min(0), losses.max(0), color=color, alpha=0.12, lw=0)
+            low, high = losses.min(0), losses.max(0)
+            axes.fill_between(x, low, high, color=color, alpha=0.12, lw=0)
         axes.set_xlabel("inner steps of outer-training")
         axes.set_ylabel("outer-loss (mean normalized loss)")
         axes.set_title(title, loc="left")
         figure.legend(loc="outside right upper", frameon=False)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(path, dpi=130)
-    return path
+
+    return write_picture(path, (8, 4.5), draw)
 
 
 def _curves(points: Sequence[Point]) -> Any:

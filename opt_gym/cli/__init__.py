@@ -15,6 +15,7 @@ A first session:
   opt-gym show small_mlp_family_seed200    one task: config, parameters, data, normalizer
   opt-gym train --tasks small_mlp/train --out runs/first
   opt-gym resume runs/first                goes on where it was interrupted
+  opt-gym compare-trainers --seeds 1       evolution, backprop, search, RL side by side
   opt-gym evaluate runs/first/theta.safetensors --tasks small_mlp/held_out --out results
   opt-gym scores --tasks small_mlp_family_seed200   what a return means there
   opt-gym normalize mlp_family_seed3       where its normalized loss is 0 and 1
@@ -32,7 +33,16 @@ def main(args: Sequence[str] | None = None) -> int:
     Args:
         args: instead of the process's own.
     """
-    from opt_gym.cli import evaluate, list, normalize, scores, show, stats, train
+    from opt_gym.cli import (
+        compare_trainers,
+        evaluate,
+        list,
+        normalize,
+        scores,
+        show,
+        stats,
+        train,
+    )
 
     commands: dict[str, Callable[..., Any]] = {
         "list": list.list_names,
@@ -40,6 +50,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "train": train.train,
         "resume": train.resume,
         "evaluate": evaluate.evaluate,
+        "compare-trainers": compare_trainers.compare_trainers,
         "scores": scores.scores,
         "normalize": normalize.normalize,
         "stats": stats.stats,

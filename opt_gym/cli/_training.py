@@ -58,7 +58,7 @@ def trainer_settings(recipe: dict[str, Any]) -> dict[str, Any]:
 
     known = plugins.spec("trainer", recipe["trainer"])
     defaults = DEFAULTS if recipe["trainer"] in RELATIVES else {}
-    settings = {**defaults, **_parsed(recipe["options"])}
+    settings = {**defaults, **parsed(recipe["options"])}
     plugins.with_defaults(known, settings)
     if isinstance(settings.get("horizon"), list):
         settings["horizon"] = tuple(settings["horizon"])
@@ -133,7 +133,7 @@ def _optimizer(recipe: dict[str, Any]) -> tuple[Any, Any]:
 
     if recipe["start"] is not None:
         return learned.load(recipe["start"])
-    options = _parsed(recipe["architecture_options"])
+    options = parsed(recipe["architecture_options"])
     return learned.make(recipe["architecture"], **options), None
 
 
@@ -242,7 +242,7 @@ def _tell(line: str) -> None:
     tqdm.write(line)
 
 
-def _parsed(options: dict[str, str] | None) -> dict[str, Any]:
+def parsed(options: dict[str, str] | None) -> dict[str, Any]:
     """Values in JSON; what is not JSON is a text."""
 
     def value(text: str) -> Any:
