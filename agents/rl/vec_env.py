@@ -111,9 +111,7 @@ class Sb3VecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """The attribute of the vector environment, once a row."""
-        value = getattr(self.envs, attr_name, None)
-        if value is None and attr_name != "render_mode":
-            value = getattr(self.envs.unwrapped, attr_name)
+        value = getattr(self.envs.unwrapped, attr_name)
         return [value for _ in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
