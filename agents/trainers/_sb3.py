@@ -13,6 +13,7 @@ import logging
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from importlib.util import find_spec
 from typing import Any, NamedTuple
 
 import jax
@@ -65,6 +66,10 @@ def sb3_trainer(
             features than the learned optimizer's.
         ImportError: stable-baselines3 is not installed.
     """
+    if find_spec("stable_baselines3") is None:
+        raise ImportError(
+            f"{name!r} needs stable-baselines3: pip install 'opt-gym[rl]'"
+        )
     _check(name, learned_optimizer, squashings)
     for env in envs:
         check_compatible(env, learned_optimizer)
@@ -208,6 +213,8 @@ def _learn(model: Any, seed: int, num_steps: int) -> list[dict[str, Any]]:
     model._last_obs = None  # so that it resets them
     model.ep_info_buffer, model.ep_success_buffer = deque(), deque()
     model.learn(num_steps, reset_num_timesteps=False, log_interval=None)
+    if hasattr(model, "rollout_buffer"):
+        model.rollout_buffer.reset()  # new zeros, which take no memory until next time
     return list(model.ep_info_buffer)
 
 

@@ -1,5 +1,6 @@
 """stable-baselines3's PPO and TD3 as outer-trainers."""
 
+import sys
 from functools import cache
 from typing import Any
 
@@ -143,6 +144,12 @@ def test_it_learns(name):
     assert all(report.grad_norm > 0.0 for report in reports)
     losses = [report.outer_loss for report in reports]
     assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:2])
+
+
+def test_what_is_not_installed_is_named(monkeypatch):
+    monkeypatch.setitem(sys.modules, "stable_baselines3", None)
+    with pytest.raises(ImportError, match=r"pip install 'opt-gym\[rl\]'"):
+        trainer_of("sb3_ppo")
 
 
 def test_mistakes_are_named():
