@@ -4,10 +4,10 @@ stable-baselines3's PPO with its own MlpPolicy, action "hyperparameters" at leve
 horizon 50, γ = 1, one thread of torch, a rollout of one episode of 64 environments, Adam at
 1e-3 and noise of e^-0.5 at first. (SB3's default noise of 1 is six decades of learning rate:
 on 10 weights it then learned, in a minute, to be careful; with e^-1 it never found the small
-rates that the default task needs. One seed each.) Mean returns of the same 100 evaluation episodes (deterministic policy):
-before training, after it, and of SGD with the constant learning rate 1e-3; the median of
-three seeds. On quadratics of 10 weights, and on the task of the id OptTask-quadratic-v0,
-whose losses are so large that SGD diverges from 1e-5 on.
+rates that the default task needs. One seed each.) Mean returns of the same 100 evaluation
+episodes (deterministic policy): before training, after it, and of SGD with the constant
+learning rate 1e-3; the median of three seeds. On quadratics of 10 weights, and on the task of
+the id OptTask-quadratic-v0, whose losses are so large that SGD diverges from 1e-5 on.
 """
 
 import statistics

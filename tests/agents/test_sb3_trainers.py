@@ -133,17 +133,16 @@ def test_a_diverged_episode_is_counted_and_charged():
     assert report.outer_loss == 2.0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["sb3_ppo", "sb3_td3"])
 def test_it_learns(name):
-    settings = {
-        "sb3_ppo": {"num_envs": 60, "horizon": 20, "learning_rate": 3e-3},
-        "sb3_td3": {"num_envs": 16, "horizon": 20, "num_updates": 40},
-    }
-    trainer, data = trainer_of(name, dims=(3,), **settings[name])
-    reports = agents.train(trainer, data, outer_steps=20).reports
+    optimizer = mlp(SQUASHING[name], step_multiplier=0.01, hidden=32)
+    env = opt_gym.make(quadratic(10), learned_optimizer=optimizer)
+    trainer = agents.make(name, envs=[env], learned_optimizer=optimizer)
+    reports = agents.train(trainer, [opt_gym.load_data(env)], outer_steps=40).reports
     assert all(report.grad_norm > 0.0 for report in reports)
     losses = [report.outer_loss for report in reports]
-    assert np.mean(losses[-4:]) < 0.8 * np.mean(losses[:2])
+    assert np.mean(losses[-5:]) < 0.5 * np.mean(losses[:2])
 
 
 def test_what_is_not_installed_is_named(monkeypatch):
