@@ -133,6 +133,14 @@ def test_a_diverged_episode_is_counted_and_charged():
     assert report.outer_loss == 2.0
 
 
+def test_the_discounted_form_begins_alike_and_learns_something_else():
+    plain, data = trainer_of("sb3_ppo", dims=(3,))
+    other, _ = trainer_of("sb3_ppo", dims=(3,), gamma=0.9, bootstrap=True)
+    first, second = (agents.train(x, data, outer_steps=1) for x in (plain, other))
+    assert first.reports[0].outer_loss == second.reports[0].outer_loss
+    assert not np.array_equal(first.theta["w_rows"], second.theta["w_rows"])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["sb3_ppo", "sb3_td3"])
 def test_it_learns(name):
