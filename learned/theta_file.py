@@ -211,9 +211,12 @@ def _build(path: Path, header: dict[str, Any]) -> LearnedOptimizer:
         horizon = header["trained_horizon"]
         if horizon is not None and not (type(horizon) is int and horizon > 0):
             raise ValueError(f"trained_horizon is {horizon!r}")
+        theirs = (
+            _whole("features", *header["features"]),
+            _whole("action", *header["action_map"]),
+        )
     except (TypeError, AttributeError, OverflowError) as error:
         raise ValueError(f"{path}: the header makes no sense: {error}") from error
-    theirs = (header["features"], header["action_map"])
     ours = (
         [learned_optimizer.features.name, learned_optimizer.features.config],
         [learned_optimizer.action_map.name, learned_optimizer.action_map.config],
@@ -224,6 +227,11 @@ def _build(path: Path, header: dict[str, Any]) -> LearnedOptimizer:
             f"{name!r} has {ours}"
         )
     return learned_optimizer
+
+
+def _whole(kind: str, name: str, config: dict[str, Any]) -> list[Any]:
+    """Name and config, with the defaults of settings that came after the file."""
+    return [name, plugins.with_defaults(plugins.spec(kind, name), config)]
 
 
 def _digest_file(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:

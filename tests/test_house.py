@@ -79,9 +79,22 @@ def test_heavy_packages_are_imported_where_they_are_used():
                 else [node.module or ""]
             )
         }
-        # `import learned.torch` is asking for torch.
-        asked = {"torch"} if path.parent.name == "torch" else set()
+        # `import learned.torch` is asking for torch, `agents.rl.policy` for SB3 too.
+        asked = {
+            ROOT / "learned" / "torch": {"torch"},
+            ROOT / "agents" / "rl": {"torch", "stable_baselines3"},
+        }.get(path.parent, set())
         assert not top & heavy - asked, path
+
+
+def test_importing_the_agents_asks_for_nothing_heavy():
+    code = (
+        "import sys, agents, agents.rl; [agents.plugins.spec('trainer', name) for name "
+        "in agents.names()]; print({'torch', 'stable_baselines3'} & set(sys.modules))"
+    )
+    command = [sys.executable, "-c", code]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert run.stdout.strip() == "set()"
 
 
 @pytest.mark.parametrize("kind", plugins.KINDS)

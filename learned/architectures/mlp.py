@@ -39,6 +39,8 @@ def make(
     time_clamp: int | None = None,
     step_multiplier: float = 0.001,
     exp_multiplier: float = 0.001,
+    squashing: str = "none",
+    action_scale: float = 0.01,
 ) -> LearnedOptimizer:
     """The learned optimizer "mlp".
 
@@ -49,9 +51,12 @@ def make(
         rms: fill the RMS features of "mlp".
         time_clamp: the largest t that the time features show; None for no limit.
         step_multiplier, exp_multiplier: constants of the action map.
+        squashing, action_scale: how a policy of reinforcement learning was held in its box
+            (see the action map).
 
     Raises:
-        ValueError: hidden or num_layers < 1, or unknown features.
+        ValueError: hidden or num_layers < 1, unknown features or squashing, an
+            action_scale <= 0.
     """
     if min(hidden, num_layers) < 1:
         raise ValueError(
@@ -61,7 +66,12 @@ def make(
         raise ValueError(unknown("features", features, list(FEATURES)))
     seen = {"rms": rms} if features == "mlp" else {}
     shown = plugins.build("features", features, {**seen, "time_clamp": time_clamp})
-    constants = {"step_multiplier": step_multiplier, "exp_multiplier": exp_multiplier}
+    constants = {
+        "step_multiplier": step_multiplier,
+        "exp_multiplier": exp_multiplier,
+        "squashing": squashing,
+        "action_scale": action_scale,
+    }
 
     def init_theta(key: PRNGKeyArray) -> PyTree:
         sizes = (*[hidden] * num_layers, 2)

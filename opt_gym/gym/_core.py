@@ -337,6 +337,7 @@ def _functional(settings: Settings) -> Env:
         objective=settings.objective,
         corruption=settings.corruption,
         data=settings.data,
+        normalizer=settings.normalizer,
     )
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from opt_gym.data.catalog import SOURCES
 from opt_gym.data.corruptions import Corruption
 from opt_gym.plugins import unknown
-from opt_gym.records import Config, Features, Task
+from opt_gym.records import Config, Features, Normalizer, Task
 
 ACTION_SCALE = 0.01
 HORIZON = 1000
@@ -32,6 +32,7 @@ class Settings(NamedTuple):
     objective: str
     corruption: str | tuple[Corruption, ...]
     data: str
+    normalizer: Normalizer | None
     output: str
     level: str
     controls: str

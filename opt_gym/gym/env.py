@@ -17,7 +17,7 @@ from opt_gym.gym._settings import (
     with_task_seed,
 )
 from opt_gym.gym.spaces import BroadcastBox
-from opt_gym.records import Config, Features, Task
+from opt_gym.records import Config, Features, Normalizer, Task
 
 _ALL = np.ones(1, bool)
 
@@ -54,6 +54,7 @@ class OptEnv(Described, gym.Env[Any, Any]):
         corruption: for "noisy": the name of a set or the corruptions
             (`opt_gym.data.corruptions`).
         data: "auto" (prepared originals where there are any), "embedded" or "tfds".
+        normalizer: where ℓ̃ is 1 and 0; by default looked up.
         output: "numpy", or "jax" for arrays that stay on the device (then pass
             `disable_env_checker=True` to `gym.make`, whose checker knows only numpy). A
             numpy observation above half a GB is read-only, because it is not copied.
@@ -87,6 +88,7 @@ class OptEnv(Described, gym.Env[Any, Any]):
         objective: str = "train",
         corruption: str | tuple[Corruption, ...] = "training",
         data: str = "auto",
+        normalizer: Normalizer | None = None,
         output: str = "numpy",
         level: str = "parameter",
         controls: str = "sgd",
@@ -104,6 +106,7 @@ class OptEnv(Described, gym.Env[Any, Any]):
                 objective=objective,
                 corruption=corruption,
                 data=data,
+                normalizer=normalizer,
                 output=output,
                 level=level,
                 controls=controls,

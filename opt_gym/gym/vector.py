@@ -24,7 +24,7 @@ from opt_gym.gym._settings import (
     with_task_seed,
 )
 from opt_gym.gym.spaces import BroadcastBox
-from opt_gym.records import Config, Features, Task
+from opt_gym.records import Config, Features, Normalizer, Task
 
 
 class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
@@ -38,7 +38,8 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
     Args:
         num_envs: N.
         task, task_seed, horizon, features, action, action_scale, reward, objective,
-            corruption, data, output, level, controls, render_mode: as for `OptEnv`.
+            corruption, data, normalizer, output, level, controls, render_mode: as for
+            `OptEnv`.
         max_episode_steps: another name of `horizon`.
         batching: "vmap", or "map": one row after the other, exactly.
         autoreset_mode: what happens to a row whose episode ended, an `AutoresetMode` or its
@@ -69,6 +70,7 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
         objective: str = "train",
         corruption: str | tuple[Corruption, ...] = "training",
         data: str = "auto",
+        normalizer: Normalizer | None = None,
         output: str = "numpy",
         level: str = "parameter",
         controls: str = "sgd",
@@ -90,6 +92,7 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
                 objective=objective,
                 corruption=corruption,
                 data=data,
+                normalizer=normalizer,
                 output=output,
                 level=level,
                 controls=controls,

@@ -13,7 +13,10 @@ PARAMS = (jnp.ones((3, 4)), jnp.linspace(-1.0, 1.0, 4), jnp.full((2, 2, 4, 2), 0
 ROLES = ("kernel", "bias", "kernel")
 ACTION_MAPS = [
     ("update", {}),
-    ("direction_magnitude", {}),
+    *(
+        ("direction_magnitude", {"squashing": squashing})
+        for squashing in ("none", "clip", "tanh")
+    ),
     *(
         ("hyperparameters", {"level": level, "controls": controls})
         for level in ("parameter", "tensor", "global")

@@ -21,7 +21,7 @@ from opt_gym.data.corruptions import Corruption
 from opt_gym.gym.env import OptEnv
 from opt_gym.gym.vector import OptVectorEnv
 from opt_gym.plugins import build
-from opt_gym.records import EnvState, Task
+from opt_gym.records import EnvState, Normalizer, Task
 from tests.gym import problems
 from tests.gym.problems import unwrapped
 
@@ -304,6 +304,15 @@ def test_records_are_taken_as_they_are() -> None:
     task = opt_gym.make_task(problems.quadratic(dims=2))
     assert isinstance(task, Task)
     assert OptEnv(task).observation_space.shape == (2, 31)
+
+
+def test_a_normalizer_is_taken_as_given() -> None:
+    given = Normalizer(7.0, 2.0, "given")
+    env = unwrapped(normalizer=given)
+    assert env.normalizer == given
+    env.reset(seed=0)
+    info = env.step(np.zeros(3, np.float32))[4]
+    assert info["cost"] == pytest.approx(np.clip((info["loss"] - 2) / 5, -2, 2))
 
 
 def test_task_seed_picks_another_config_and_stays() -> None:

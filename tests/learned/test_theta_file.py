@@ -45,6 +45,15 @@ def test_the_header_says_what_theta_needs(nominal, tmp_path):
     assert learned.load(path)[0].trained_horizon == 500
 
 
+def test_settings_that_came_after_a_file_have_their_defaults(tmp_path):
+    assert "squashing" not in theta_file.read_header("mlp_small")["action_map"][1]
+    old, theta = learned.load("mlp_small")
+    assert old.action_map.config["squashing"] == "none"
+    squashed = learned.make("mlp", **{**old.config, "squashing": "tanh"})
+    path = learned.save(tmp_path / "a.safetensors", squashed, theta)
+    assert learned.load(path)[0].action_map.config["squashing"] == "tanh"
+
+
 def test_damaged_and_foreign_files_are_refused(nominal, tmp_path):
     path = learned.save(tmp_path / "a.safetensors", *nominal)
     whole = path.read_bytes()

@@ -1,0 +1,1 @@
+"""Reinforcement learning: adapters and policies; importing a file here asks for torch."""

@@ -1,0 +1,123 @@
+"""TD3 of stable-baselines3 with a policy shared over parameters.
+
+The actor is the architecture "mlp" with squashing "tanh" (agents/rl/td3.py); noise is added to
+its actions while it learns. The replay buffer is not part of a checkpoint: a resumed run says
+so and fills a new one.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from agents.trainers._sb3 import check_discount, check_settings, sb3_trainer
+from opt_gym.plugins import Spec
+from opt_gym.records import Env, LearnedOptimizer, OuterTrainer
+
+
+def make(
+    *,
+    envs: Sequence[Env],
+    learned_optimizer: LearnedOptimizer,
+    num_envs: int = 16,
+    horizon: int = 50,
+    num_updates: int = 200,
+    batch_size: int = 256,
+    buffer_size: int = 50_000,
+    learning_rate: float = 1e-3,
+    noise: float = 0.2,
+    tau: float = 0.005,
+    policy_delay: int = 2,
+    critic_hidden: int = 32,
+    gamma: float = 1.0,
+    bootstrap: bool = False,
+) -> OuterTrainer:
+    """The outer-trainer.
+
+    Args:
+        envs: the tasks, in turn, one an outer step.
+        learned_optimizer: of the architecture "mlp", squashing "tanh".
+        num_envs, horizon: an outer step is one episode of `horizon` inner steps in each.
+        num_updates, batch_size: gradient steps of the critics after that, and their batch.
+        buffer_size: inner steps that are kept, of every task.
+        learning_rate: of Adam.
+        noise: standard deviation of what is added to actions, in units of `action_scale`.
+        tau: how far the targets move at an update.
+        policy_delay: updates of the critics for one of the actor.
+        critic_hidden: units of the critics' layers.
+        gamma, bootstrap: as those of "sb3_ppo".
+
+    Raises:
+        ValueError: a setting out of its range, or a replay buffer above 2 GB.
+    """
+    check_settings(
+        {
+            "num_envs": num_envs,
+            "horizon": horizon,
+            "num_updates": num_updates,
+            "batch_size": batch_size,
+            "buffer_size": buffer_size,
+            "policy_delay": policy_delay,
+            "critic_hidden": critic_hidden,
+        },
+        {"learning_rate": learning_rate, "noise": noise, "tau": tau},
+    )
+    check_discount(gamma, bootstrap)
+
+    def build(vec_env: Any, update_settings: Any) -> Any:
+        from stable_baselines3 import TD3
+        from stable_baselines3.common.noise import NormalActionNoise
+
+        from agents.rl.td3 import PerParameterTD3Policy
+        from agents.rl.vec_env import check_rollout_size
+
+        check_rollout_size(
+            buffer_size // num_envs,
+            num_envs,
+            vec_env.observation_space.shape,
+            copies=2,
+        )
+        zeros = np.zeros(vec_env.action_space.shape, np.float32)
+        return TD3(
+            PerParameterTD3Policy,
+            vec_env,
+            learning_rate=learning_rate,
+            buffer_size=buffer_size,
+            learning_starts=0,
+            batch_size=batch_size,
+            tau=tau,
+            gamma=gamma,
+            train_freq=(horizon, "step"),
+            gradient_steps=num_updates,
+            action_noise=NormalActionNoise(zeros, zeros + noise),
+            policy_delay=policy_delay,
+            policy_kwargs={
+                "settings": tuple(update_settings),
+                "critic_hidden": critic_hidden,
+            },
+            device="cpu",
+        )
+
+    settings = {
+        "num_envs": num_envs,
+        "horizon": horizon,
+        "num_updates": num_updates,
+        "batch_size": batch_size,
+        "buffer_size": buffer_size,
+        "learning_rate": learning_rate,
+        "noise": noise,
+        "tau": tau,
+        "policy_delay": policy_delay,
+        "critic_hidden": critic_hidden,
+        "gamma": gamma,
+        "bootstrap": bootstrap,
+    }
+    return sb3_trainer("sb3_td3", settings, envs, learned_optimizer, ("tanh",), build)
+
+
+SPEC = Spec(
+    kind="trainer",
+    name="sb3_td3",
+    make=make,
+    source="Fujimoto et al. 2018, arXiv:1802.09477; stable-baselines3 (Raffin et al. 2021)",
+)
