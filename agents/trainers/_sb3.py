@@ -1,6 +1,6 @@
 """An algorithm of stable-baselines3 as an outer-trainer.
 
-One outer step is one episode of every environment of a task, tasks in turn, then the
+One outer step is, for each of its tasks, one episode of every environment, then the
 algorithm's updates. Episodes begin with the step, so nothing of an environment is carried
 over and a resumed run of PPO is the unbroken one bit for bit.
 
@@ -11,7 +11,7 @@ are written into a model of stable-baselines3 before a step and read after it, a
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -21,9 +21,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
+from agents.records import OuterTrainer, Report
+from agents.task_mix import TaskMix
 from opt_gym.episode import check_compatible
 from opt_gym.plugins import unknown
-from opt_gym.records import Data, Env, LearnedOptimizer, OuterTrainer, Report
+from opt_gym.records import Data, Env, LearnedOptimizer
 
 _log = logging.getLogger(__name__)
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -45,7 +47,7 @@ class Sb3State(NamedTuple):
 def sb3_trainer(
     name: str,
     settings: dict[str, Any],
-    envs: Sequence[Env],
+    mix: TaskMix,
     learned_optimizer: LearnedOptimizer,
     squashings: tuple[str, ...],
     build: Callable[[Any, Any], Any],
@@ -57,7 +59,7 @@ def sb3_trainer(
 
     Args:
         name, settings: of the trainer; `horizon`, `num_envs` and `bootstrap` are read here.
-        envs, learned_optimizer: what is trained on, and whose θ.
+        mix, learned_optimizer: what is trained on, and whose θ.
         squashings: what may hold the updates, as the algorithm does it.
         build: (vector environment, `UpdateSettings`) -> model.
 
@@ -71,7 +73,7 @@ def sb3_trainer(
             f"{name!r} needs stable-baselines3: pip install 'opt-gym[rl]'"
         )
     _check(name, learned_optimizer, squashings)
-    for env in envs:
+    for env in mix.envs:
         check_compatible(env, learned_optimizer)
     models: dict[int, Any] = {}
 
@@ -79,7 +81,7 @@ def sb3_trainer(
         from agents.rl.weights import update_settings
 
         if task not in models:
-            vec_env = _vec_env(envs[task], learned_optimizer, settings)
+            vec_env = _vec_env(mix.envs[task], learned_optimizer, settings)
             with _seeded(key):
                 models[task] = build(vec_env, update_settings(learned_optimizer))
         return models[task]
@@ -95,9 +97,25 @@ def sb3_trainer(
     def step(
         key: PRNGKeyArray, data: tuple[Data, ...], state: Sb3State
     ) -> tuple[Sb3State, Report]:
+        reports = []
+        for task in mix.pick(int(state.turn)):
+            state, report = one_task(jax.random.fold_in(key, task), task, state)
+            reports.append(report)
+        state = state._replace(turn=state.turn + 1)
+        means = np.mean(reports, axis=0)
+        sums = np.sum(reports, axis=0)
+        merged = Report(*means)._replace(
+            dropped=sums[Report._fields.index("dropped")],
+            inner_steps=sums[Report._fields.index("inner_steps")],
+        )
+        return state, merged
+
+    def one_task(
+        key: PRNGKeyArray, task: int, state: Sb3State
+    ) -> tuple[Sb3State, Report]:
         turn = int(state.turn)
-        model = model_of(turn % len(envs), key)
-        _warn_of_lost_replay(name, model, turn >= len(envs))
+        model = model_of(task, key)
+        _warn_of_lost_replay(name, model, turn >= len(mix.envs))
         _write(model, state)
         with _seeded(key) as seed:
             episodes = _learn(model, seed, settings["horizon"] * settings["num_envs"])
@@ -108,7 +126,7 @@ def sb3_trainer(
             dropped=sum(bool(episode["diverged"]) for episode in episodes),
             inner_steps=settings["horizon"] * settings["num_envs"],
         )
-        return _read(model, turn + 1), report
+        return _read(model, turn), report
 
     def theta(state: Sb3State) -> PyTree:
         from agents.rl.weights import theta_from_policy
@@ -122,9 +140,9 @@ def sb3_trainer(
         config={
             name: settings,
             "learned_optimizer": [learned_optimizer.name, learned_optimizer.config],
-            "envs": [env.config for env in envs],
+            "mix": mix.config,
         },
-        envs=tuple(envs),
+        envs=mix.envs,
         learned_optimizer=learned_optimizer,
         init=init,
         step=step,

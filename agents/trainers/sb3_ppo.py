@@ -5,17 +5,18 @@ With γ = 1, time observed and no bootstrap at the horizon its objective is the 
 every trainer here has; the outer-loss reported is that of the exploring policy.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
+from agents.records import OuterTrainer
+from agents.task_mix import TaskMix
 from agents.trainers._sb3 import check_discount, check_settings, sb3_trainer
 from opt_gym.plugins import Spec
-from opt_gym.records import Env, LearnedOptimizer, OuterTrainer
+from opt_gym.records import LearnedOptimizer
 
 
 def make(
     *,
-    envs: Sequence[Env],
+    mix: TaskMix,
     learned_optimizer: LearnedOptimizer,
     num_envs: int = 64,
     horizon: int = 50,
@@ -34,7 +35,7 @@ def make(
     """The outer-trainer.
 
     Args:
-        envs: the tasks, in turn, one an outer step.
+        mix: the tasks.
         learned_optimizer: of the architecture "mlp", squashing "clip" (what PPO draws is
             clipped to ±action_scale) or "none".
         num_envs, horizon: an outer step is one episode of `horizon` inner steps in each.
@@ -109,7 +110,7 @@ def make(
         "bootstrap": bootstrap,
     }
     return sb3_trainer(
-        "sb3_ppo", settings, envs, learned_optimizer, ("none", "clip"), build
+        "sb3_ppo", settings, mix, learned_optimizer, ("none", "clip"), build
     )
 
 

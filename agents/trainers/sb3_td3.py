@@ -5,19 +5,20 @@ its actions while it learns. The replay buffer is not part of a checkpoint: a re
 so and fills a new one.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
+from agents.records import OuterTrainer
+from agents.task_mix import TaskMix
 from agents.trainers._sb3 import check_discount, check_settings, sb3_trainer
 from opt_gym.plugins import Spec
-from opt_gym.records import Env, LearnedOptimizer, OuterTrainer
+from opt_gym.records import LearnedOptimizer
 
 
 def make(
     *,
-    envs: Sequence[Env],
+    mix: TaskMix,
     learned_optimizer: LearnedOptimizer,
     num_envs: int = 16,
     horizon: int = 50,
@@ -35,7 +36,7 @@ def make(
     """The outer-trainer.
 
     Args:
-        envs: the tasks, in turn, one an outer step.
+        mix: the tasks.
         learned_optimizer: of the architecture "mlp", squashing "tanh".
         num_envs, horizon: an outer step is one episode of `horizon` inner steps in each.
         num_updates, batch_size: gradient steps of the critics after that, and their batch.
@@ -112,7 +113,7 @@ def make(
         "gamma": gamma,
         "bootstrap": bootstrap,
     }
-    return sb3_trainer("sb3_td3", settings, envs, learned_optimizer, ("tanh",), build)
+    return sb3_trainer("sb3_td3", settings, mix, learned_optimizer, ("tanh",), build)
 
 
 SPEC = Spec(
