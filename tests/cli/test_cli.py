@@ -214,6 +214,7 @@ def test_several_seeds_in_one_command(parabola_family, capsys):
     command = ["train", "--out", str(folder), "--tasks", "parabola", "--seeds", "2"]
     command += ["--architecture", "sgd", "--seed", "4", "--outer-steps", "1"]
     command += ["--options", "num_pairs", "2", "trunc_length", "5", "horizon", "5"]
+    command += ["--outer-optimizer", "nominal_small", "--learning-rate", "0.1"]
     assert main(command) == 0
     logs = [(folder / f"seed{i}" / "log.csv").read_text() for i in (4, 5)]
     assert logs[0] != logs[1]
