@@ -42,8 +42,10 @@ def task(pixels: int) -> Config:
     }
 
 
-def trainer(pixels: int, unrolls: int) -> tuple[OuterTrainer, tuple[Any, ...]]:
-    """PES with everything: env, records, perturbations, accumulators, outer Adam."""
+def trainer(
+    pixels: int, unrolls: int, name: str = "pes"
+) -> tuple[OuterTrainer, tuple[Any, ...]]:
+    """An estimator with everything: env, records, perturbations, accumulators, outer Adam."""
     optimizer = learned.make("mlp")
     env = opt_gym.make(
         task(pixels),
@@ -51,8 +53,8 @@ def trainer(pixels: int, unrolls: int) -> tuple[OuterTrainer, tuple[Any, ...]]:
         data="embedded",
         normalizer=NORMALIZER,
     )
-    pes = agents.make(
-        "pes",
+    made = agents.make(
+        name,
         envs=[env],
         learned_optimizer=optimizer,
         outer_optimizer=optax.adam(3e-4),
@@ -60,7 +62,7 @@ def trainer(pixels: int, unrolls: int) -> tuple[OuterTrainer, tuple[Any, ...]]:
         trunc_length=TRUNC_LENGTH,
         horizon=1000,
     )
-    return pes, (opt_gym.load_data(env),)
+    return made, (opt_gym.load_data(env),)
 
 
 def steps_per_second(pixels: int, unrolls: int, repeats: int = 30) -> float:
