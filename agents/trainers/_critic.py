@@ -81,7 +81,7 @@ def value(
 
 
 def _first(weights: Array, blocks: tuple[Array, ...]) -> Float[Array, "n h"]:
-    """The product features @ weightsᵀ for every parameter; one row where there are no features."""
+    """The product features @ weightsᵀ, a row a parameter; one row without features."""
     shape = jnp.broadcast_shapes((), *(block.shape[1:] for block in blocks))
     rows = [jnp.broadcast_to(block, (block.shape[0], *shape)) for block in blocks]
     flat = [row.reshape(row.shape[0], -1) for row in rows]

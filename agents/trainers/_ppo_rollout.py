@@ -63,9 +63,8 @@ class Played(NamedTuple):
     """What one inner step of a rollout leaves. Shapes: action [n]; the rest scalars."""
 
     moment: Moment
-    action: Float[Array, " n"]
     lost: Bool[Array, ""]
-    lost_value: Float[Array, ""]
+    action: Float[Array, " n"]
     reward: Float[Array, ""]
     cost: Float[Array, ""]
     end: Bool[Array, ""]
@@ -198,56 +197,39 @@ def play(
     """
     unravel = ravel_pytree(state.params)[1]
     std = jnp.exp(actor.log_std)
+    sizes = tuple(leaf.size for leaf in jax.tree.leaves(state.params))
 
     def body(state: EnvState, noise: Array) -> tuple[EnvState, Played]:
         moment, mu, lost = observe(env, mean, actor.theta, state)
         action = mu + std * noise
         after, out = env.step(data, state, (unravel(action_scale * action),))
-        return after, Played(
-            moment=moment,
-            action=_seen.cleaned(action, lost),
-            lost=lost,
-            lost_value=lost_value(state.t, state.horizon, credit),
-            reward=out.reward,
-            cost=out.cost,
-            end=out.truncated,
-        )
+        action = _seen.cleaned(action, lost)
+        return after, Played(moment, lost, action, out.reward, out.cost, out.truncated)
+
+    def judge(moment: Moment, lost: Array) -> Float[Array, ""]:
+        value = _critic.value(actor.critic, moment.seen, moment.progress, sizes)
+        signal = moment.signal
+        return jnp.where(lost, lost_value(signal.t, signal.horizon, credit), value)
 
     state, played = jax.lax.scan(body, state, noise)
     last, _, last_lost = observe(env, mean, actor.theta, state)
-    moments = jax.tree.map(
-        lambda a, b: jnp.concatenate([a, b[None]]),
-        (played.moment.seen, played.moment.progress, played.lost, played.lost_value),
-        (
-            last.seen,
-            last.progress,
-            last_lost,
-            lost_value(state.t, state.horizon, credit),
-        ),
-    )
-    sizes = tuple(leaf.size for leaf in jax.tree.leaves(state.params))
-    seen, progress, lost, value_if_lost = moments
-    values = jax.vmap(lambda s, p: _critic.value(actor.critic, s, p, sizes))(
-        seen, progress
-    )
-    values = jnp.where(lost, value_if_lost, values)
-    next_values = values[1:]
+    values = jax.vmap(judge)(played.moment, played.lost)
+    next_values = jnp.concatenate([values[1:], judge(last, last_lost)[None]])
     if not credit.bootstrap:
         next_values = jnp.where(played.end, 0.0, next_values)
     advantage = advantages(
-        played.reward, values[:-1], next_values, played.end, credit=credit
+        played.reward, values, next_values, played.end, credit=credit
     )
     samples = Sample(
         moment=played.moment,
         action=played.action,
         log_prob=-0.5 * jnp.square(noise) - actor.log_std,
         advantage=advantage,
-        target=advantage + values[:-1],
+        target=advantage + values,
         usable=~played.lost,
     )
-    return state, Rollout(
-        samples, jnp.mean(played.cost), state.dead, state.t >= state.horizon
-    )
+    done = state.t >= state.horizon
+    return state, Rollout(samples, jnp.mean(played.cost), state.dead, done)
 
 
 def advantages(

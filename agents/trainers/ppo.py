@@ -10,17 +10,17 @@ environments keep going from one outer step to the next, first episodes are shor
 amounts, and a reset is a program of its own between windows.
 """
 
-import math
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-from agents.trainers import _critic, _ppo_rollout, _ppo_update, _seen
+from agents.trainers import _critic, _ppo_programs, _ppo_rollout, _ppo_update
+from agents.trainers._ppo_programs import Settings, Slots
 from agents.trainers._ppo_rollout import Actor, Credit
 from agents.trainers._ppo_update import Learner, Update
 from opt_gym import strategy
@@ -28,22 +28,10 @@ from opt_gym.plugins import Spec, unknown
 from opt_gym.records import (
     Data,
     Env,
-    EnvState,
     LearnedOptimizer,
     OuterTrainer,
     Report,
 )
-
-TINY = 1_000
-"""Environments of so many weights go through a step side by side (`vmap`), larger ones one
-after the other on every core, as unrolls do."""
-
-
-class Slots(NamedTuple):
-    """The environments of one task. Shapes: env [N, ...]; done [N]."""
-
-    env: EnvState
-    done: Bool[Array, " n"]
 
 
 class PpoState(NamedTuple):
@@ -53,33 +41,6 @@ class PpoState(NamedTuple):
     learner: Learner
     average: PyTree
     slots: tuple[Slots, ...]
-
-
-class Settings(NamedTuple):
-    """Of the rollouts; see `make`."""
-
-    num_envs: int
-    num_steps: int
-    horizon: int
-    action_scale: float
-    max_buffer_gb: float
-
-
-class Programs(NamedTuple):
-    """One task's programs.
-
-    Attributes:
-        empty: data -> the slots before their first reset; refuses a buffer too large.
-        reset: (key, data, slots, stagger) -> slots, done ones begun anew; stagger: with short
-            first episodes.
-        window: (key, data, slots, learner) -> (slots, learner, Report).
-    """
-
-    empty: Callable[[Data], Slots]
-    reset: Callable[[PRNGKeyArray, Data, Slots, Any], Slots]
-    window: Callable[
-        [PRNGKeyArray, Data, Slots, Learner], tuple[Slots, Learner, Report]
-    ]
 
 
 def make(
@@ -151,7 +112,9 @@ def make(
     _check_positive("critic_hidden", critic_hidden)
     _ppo_rollout.check_memoryless(learned_optimizer)
     programs = [
-        _programs(env, learned_optimizer, outer_optimizer, settings, credit, update)
+        _ppo_programs.programs(
+            env, learned_optimizer, outer_optimizer, settings, credit, update
+        )
         for env in envs
     ]
 
@@ -211,136 +174,6 @@ def make(
         step=step,
         theta=theta,
     )
-
-
-def _programs(
-    env: Env,
-    learned_optimizer: LearnedOptimizer,
-    outer_optimizer: optax.GradientTransformation,
-    settings: Settings,
-    credit: Credit,
-    update: Update,
-) -> Programs:
-    num_envs, num_steps = settings.num_envs, settings.num_steps
-    scale = settings.action_scale
-    env = _ppo_rollout.update_env(env, learned_optimizer)
-    mean = _ppo_rollout.policy_mean(learned_optimizer, env.task.roles, scale)
-    indices = np.arange(num_envs, dtype=np.uint32)  # the mapped arguments are donated
-
-    def play(state: EnvState, index: Array, shared: tuple) -> tuple:
-        key, learner, data = shared
-        count = sum(leaf.size for leaf in jax.tree.leaves(state.params))
-        k_noise = jax.random.fold_in(key, index)
-        noise = jax.random.normal(k_noise, (num_steps, count))
-        return _ppo_rollout.play(
-            env, mean, learner.actor, data, state, noise, scale, credit
-        )
-
-    def window(mapped: tuple, shared: tuple) -> tuple[Slots, tuple[Learner, Report]]:
-        index, state = mapped
-        key, learner, data = shared
-        k_play, k_shuffle = jax.random.split(key)
-        k_shuffle = jax.random.fold_in(k_shuffle, strategy.device_number(num_envs))
-        state, rollout = _batched(env, state)(
-            lambda one: play(*one, (k_play, learner, data)), (state, index)
-        )
-        samples = jax.tree.map(
-            lambda leaf: jax.lax.collapse(leaf, 0, 2), rollout.samples
-        )
-        sizes = tuple(leaf[0].size for leaf in jax.tree.leaves(state.params))
-        step = _ppo_update.minibatch_step(
-            mean, sizes, outer_optimizer, update, num_envs
-        )
-        learner, grads = _ppo_update.improve(
-            k_shuffle, learner, samples, step, update, num_envs
-        )
-        cost, dead = strategy.mean_over_devices(
-            (jnp.mean(rollout.cost), jnp.mean(rollout.dead)), num_envs
-        )
-        report = Report(
-            outer_loss=cost,
-            grad_norm=jnp.mean(jnp.linalg.norm(grads, axis=1)),
-            variance=jnp.mean(jnp.var(grads, axis=0)),
-            dropped=jnp.round(dead * num_envs).astype(jnp.int32),
-            inner_steps=jnp.int32(num_envs * num_steps),
-        )
-        return Slots(state, rollout.done), (learner, report)
-
-    def fresh(index: Array, shared: tuple) -> EnvState:
-        key, data, stagger = shared
-        length = jnp.int32(settings.horizon)
-        windows = settings.horizon // num_steps
-        begun = -((index.astype(jnp.int32) + 1) * windows // -num_envs)
-        length = jnp.where(stagger, num_steps * begun, length)
-        return env.reset(jax.random.fold_in(key, index), data, length)
-
-    def reset(mapped: tuple, shared: tuple) -> tuple[Slots, tuple]:
-        index, slots = mapped
-
-        def one(mapped: tuple) -> EnvState:
-            index, old, done = mapped
-            new = fresh(index, shared)
-            return jax.tree.map(lambda a, b: jnp.where(done, a, b), new, old)
-
-        state = _batched(env, slots.env)(one, (index, *slots))
-        return Slots(state, jnp.zeros_like(slots.done)), ()
-
-    run_reset = strategy.map_and_share(reset, num_envs)
-    run_window = strategy.map_and_share(window, num_envs, donate=1)
-
-    def empty(data: Data) -> Slots:
-        shared = (jax.random.key(0), data, False)
-        one = jax.eval_shape(lambda: fresh(jnp.uint32(0), shared))
-        _check_buffer(env, one, settings)
-        zeros = jax.tree.map(lambda leaf: _zeros(leaf, num_envs), one)
-        return Slots(zeros, jnp.ones(num_envs, bool))
-
-    def call_window(
-        key: PRNGKeyArray, data: Data, slots: Slots, learner: Learner
-    ) -> tuple[Slots, Learner, Report]:
-        slots, (learner, report) = run_window(
-            (indices, slots.env), (key, learner, data)
-        )
-        return slots, learner, report
-
-    return Programs(
-        empty=empty,
-        reset=lambda key, data, slots, stagger: run_reset(
-            (indices, slots), (key, data, stagger)
-        )[0],
-        window=call_window,
-    )
-
-
-def _batched(env: Env, states: EnvState) -> Callable[..., Any]:
-    """`vmap` where the weights are few, else as `strategy` has it for unrolls."""
-    count = sum(leaf[0].size for leaf in jax.tree.leaves(states.params))
-    if count <= TINY:
-        return lambda fn, mapped: jax.vmap(fn)(mapped)
-    return lambda fn, mapped: strategy.on_one_device(fn)(mapped)
-
-
-def _zeros(leaf: Any, count: int) -> Any:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        data = jax.eval_shape(jax.random.key_data, leaf)
-        return jax.random.wrap_key_data(jnp.zeros((count, *data.shape), data.dtype))
-    return jnp.zeros((count, *leaf.shape), leaf.dtype)
-
-
-def _check_buffer(env: Env, state: Any, settings: Settings) -> None:
-    """Raises ValueError where a window's samples would not fit."""
-    signal, observation = jax.eval_shape(env.observe, state)
-    seen = jax.eval_shape(_seen.of_observation, observation)
-    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves((signal, seen)))
-    size += 2 * sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(state.params))
-    total = 4 * size * settings.num_envs * settings.num_steps / 1e9
-    if total > settings.max_buffer_gb:
-        raise ValueError(
-            f"the rollout buffer would hold {settings.num_envs} envs x "
-            f"{settings.num_steps} steps x {size:,} numbers x 4 bytes = {total:.3g} GB, "
-            f"more than max_buffer_gb={settings.max_buffer_gb}: fewer envs or steps, a "
-            "larger limit, or 'pes', which needs no buffer"
-        )
 
 
 def _check(
