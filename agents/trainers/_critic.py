@@ -71,7 +71,7 @@ def value(
     sums, tops = [], []
     for tensor, size in zip(seen.tensors, sizes, strict=True):
         bias = shared + critic["tensor"] @ tensor.numbers
-        h = jax.nn.relu(_first(critic["rows"], tensor.blocks) + bias)
+        h = jax.nn.relu(_first(critic["rows"], tensor.kept) + bias[None])
         sums.append(jnp.mean(h, 0) * size)
         tops.append(jnp.max(h, 0))
     total: Any = sum(sums)

@@ -6,6 +6,9 @@ own, and the one product of a minibatch becomes as many small ones (1.5x the tim
 update's gradients, 10 weights, 800 samples).
 """
 
+import itertools
+from dataclasses import dataclass
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -15,10 +18,41 @@ from jaxtyping import Array, Float
 from opt_gym.records import Observation, TensorObservation
 
 
-class SeenTensor(NamedTuple):
-    """Of one tensor. blocks: as those of a `TensorObservation`, scaled; numbers [q]."""
+@dataclass(frozen=True)
+class Split:
+    """The blocks of a tensor, cut out of what is kept of it. counts: features of each."""
 
-    blocks: tuple[Array, ...]
+    counts: tuple[int, ...]
+
+    def __call__(self, *kept: Any) -> tuple[Any, ...]:
+        """Several blocks of one array, or the blocks themselves."""
+        if len(kept) == len(self.counts):
+            return kept
+        ends = itertools.accumulate(self.counts)
+        return tuple(
+            kept[0][end - count : end]
+            for count, end in zip(self.counts, ends, strict=True)
+        )
+
+
+@partial(
+    jax.tree_util.register_dataclass,
+    data_fields=("kept", "numbers"),
+    meta_fields=("split",),
+)
+@dataclass(frozen=True)
+class SeenTensor:
+    """Of one tensor.
+
+    Attributes:
+        split: kept -> the blocks of a `TensorObservation`, scaled.
+        kept: one array [f, *shape] where all blocks have the tensor's shape (a minibatch is
+            one gather then), else the blocks: factored ones stay small.
+        numbers: [q].
+    """
+
+    split: Split
+    kept: tuple[Array, ...]
     numbers: Float[Array, " q"]
 
 
@@ -38,9 +72,9 @@ def to_observation(seen: Seen) -> Observation:
     """An observation that means the same; its scales are constants of the program."""
     tensors = tuple(
         TensorObservation(
-            rows=_as_they_are,
-            sources=tensor.blocks,
-            scale=jnp.ones(sum(block.shape[0] for block in tensor.blocks)),
+            rows=tensor.split,
+            sources=tensor.kept,
+            scale=jnp.ones(sum(tensor.split.counts)),
             numbers=tensor.numbers,
         )
         for tensor in seen.tensors
@@ -54,13 +88,10 @@ def _scaled(tensor: TensorObservation) -> SeenTensor:
         scale = tensor.scale[start : start + block.shape[0]]
         blocks.append(block * scale.reshape(-1, *(1,) * (block.ndim - 1)))
         start += block.shape[0]
+    split = Split(tuple(block.shape[0] for block in blocks))
     if len({block.shape[1:] for block in blocks}) == 1:
-        blocks = [jnp.concatenate(blocks)]  # factored ones stay small, apart
-    return SeenTensor(tuple(blocks), tensor.numbers)
-
-
-def _as_they_are(*sources: Any) -> tuple[Any, ...]:
-    return sources
+        blocks = [jnp.concatenate(blocks)]
+    return SeenTensor(split, tuple(blocks), tensor.numbers)
 
 
 def cleaned(tree: Any, lost: Array) -> Any:
