@@ -118,9 +118,12 @@ def make(
         for env in envs
     ]
 
+    @jax.jit
+    def init_critic(key: PRNGKeyArray) -> PyTree:
+        return _critic.init(key, learned_optimizer.features, critic_hidden)
+
     def init(key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree) -> PpoState:
-        critic = _critic.init(key, learned_optimizer.features, critic_hidden)
-        actor = Actor(theta, jnp.float32(initial_log_std), critic)
+        actor = Actor(theta, jnp.float32(initial_log_std), init_critic(key))
         slots = tuple(
             run.empty(task_data) for run, task_data in zip(programs, data, strict=True)
         )
