@@ -23,12 +23,12 @@ SMALL = {"num_envs": 8, "num_steps": 4, "horizon": 4, "num_minibatches": 2}
 
 
 def two_tensors():
-    """½ |W v − 1|² + ½ |b|², so that there is more than one tensor, of different ranks."""
+    """(|W v − 1|² + |b|²) / 20, so that there is more than one tensor, of different ranks."""
 
     def loss(key, params, instance, batch):
         weight, bias = params
         residual = weight @ jnp.arange(3.0) - 1.0
-        return 0.5 * jnp.sum(residual**2) + 0.5 * jnp.sum(bias**2), {}
+        return (jnp.sum(residual**2) + jnp.sum(bias**2)) / 20.0, {}
 
     def init(key, data):
         k_weight, k_bias = jax.random.split(key)
@@ -291,12 +291,13 @@ def test_diverging_environments_never_poison_theta():
 @pytest.mark.slow
 def test_tasks_of_other_sizes_take_turns_with_one_theta_and_critic():
     envs = [env_for(mlp(), TASKS[name]()) for name in ("quadratic", "two tensors")]
-    result = agents.train(trainer(envs=envs, num_envs=7), [{}, {}], outer_steps=40)
-    for task, shapes in enumerate([((7, 1),), ((7, 2, 3), (7, 4))]):
+    run = trainer(envs=envs, num_envs=16, learning_rate=3e-3)
+    result = agents.train(run, [{}, {}], outer_steps=60)
+    for task, shapes in enumerate([((16, 1),), ((16, 2, 3), (16, 4))]):
         env = result.state.slots[task].env
         assert jax.tree.map(jnp.shape, env.params) == shapes
         losses = [report.outer_loss for report in result.reports[task::2]]
-        assert np.mean(losses[-3:]) < np.mean(losses[:3])
+        assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
 
 
 def test_a_resumed_run_is_the_unbroken_run_bit_for_bit(tmp_path):
