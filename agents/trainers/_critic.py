@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from agents.trainers._seen import Seen
+from agents.trainers._seen import Seen, SeenTensor, Together
 from opt_gym.env import normalized
 from opt_gym.records import Features, Normalizer, Signal
 
@@ -71,7 +71,7 @@ def value(
     sums, tops = [], []
     for tensor, size in zip(seen.tensors, sizes, strict=True):
         bias = shared + critic["tensor"] @ tensor.numbers
-        h = jax.nn.relu(_first(critic["rows"], tensor.kept) + bias[None])
+        h = jax.nn.relu(_first(critic["rows"], tensor) + bias[None])
         sums.append(jnp.mean(h, 0) * size)
         tops.append(jnp.max(h, 0))
     total: Any = sum(sums)
@@ -80,11 +80,15 @@ def value(
     return critic["value"] @ h + critic["d"]
 
 
-def _first(weights: Array, blocks: tuple[Array, ...]) -> Float[Array, "n h"]:
+def _first(weights: Array, tensor: SeenTensor) -> Float[Array, "n h"]:
     """The product features @ weightsᵀ, a row a parameter; one row without features."""
-    shape = jnp.broadcast_shapes((), *(block.shape[1:] for block in blocks))
-    rows = [jnp.broadcast_to(block, (block.shape[0], *shape)) for block in blocks]
-    flat = [row.reshape(row.shape[0], -1) for row in rows]
-    if not flat:
+    if isinstance(tensor.rows, Together):
+        return tensor.rows.matrix(*tensor.kept) @ weights.T
+    blocks = tensor.kept
+    if not blocks:
         return jnp.zeros((1, weights.shape[0]))
-    return jnp.concatenate(flat).T @ weights.T
+    shape = jnp.broadcast_shapes(*(block.shape[1:] for block in blocks))
+    rows = [jnp.broadcast_to(block, (block.shape[0], *shape)) for block in blocks]
+    return (
+        jnp.concatenate([row.reshape(row.shape[0], -1) for row in rows]).T @ weights.T
+    )

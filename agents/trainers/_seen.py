@@ -7,6 +7,7 @@ update's gradients, 10 weights, 800 samples).
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -15,45 +16,66 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from opt_gym.pieces import is_large
 from opt_gym.records import Observation, TensorObservation
 
 
 @dataclass(frozen=True)
-class Split:
-    """The blocks of a tensor, cut out of what is kept of it. counts: features of each."""
+class Together:
+    """The rows of a tensor of which one array [*shape, f] is kept. counts: of each block.
+
+    With `matrix` an architecture can put a minibatch through its first layer as one product
+    without transposing (`learned.architectures._networks.perceptron` does).
+    """
 
     counts: tuple[int, ...]
 
-    def __call__(self, *kept: Any) -> tuple[Any, ...]:
-        """Several blocks of one array, or the blocks themselves."""
-        if len(kept) == len(self.counts):
-            return kept
+    def __call__(self, kept: Any) -> tuple[Any, ...]:
+        """The blocks [k, *shape]."""
+        rows = jnp.moveaxis(kept, -1, 0)
         ends = itertools.accumulate(self.counts)
         return tuple(
-            kept[0][end - count : end]
+            rows[end - count : end]
             for count, end in zip(self.counts, ends, strict=True)
         )
+
+    def matrix(self, kept: Any) -> Any:
+        """The features [n, f], a row a parameter."""
+        return kept.reshape(-1, kept.shape[-1])
+
+
+def apart(*blocks: Any) -> tuple[Any, ...]:
+    """The rows of a tensor whose blocks are kept as they are."""
+    return blocks
 
 
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=("kept", "numbers"),
-    meta_fields=("split",),
+    meta_fields=("rows",),
 )
 @dataclass(frozen=True)
 class SeenTensor:
     """Of one tensor.
 
     Attributes:
-        split: kept -> the blocks of a `TensorObservation`, scaled.
-        kept: one array [f, *shape] where all blocks have the tensor's shape (a minibatch is
-            one gather then), else the blocks: factored ones stay small.
+        rows: kept -> the blocks of a `TensorObservation`, scaled. `Together` where all have
+            one shape and architectures do not walk along them in pieces, else `apart`:
+            factored blocks stay small.
+        kept: see there.
         numbers: [q].
     """
 
-    split: Split
+    rows: Callable[..., tuple[Any, ...]]
     kept: tuple[Array, ...]
     numbers: Float[Array, " q"]
+
+    @property
+    def num_rows(self) -> int:
+        """f, the features of a parameter."""
+        if isinstance(self.rows, Together):
+            return self.kept[0].shape[-1]
+        return sum(block.shape[0] for block in self.kept)
 
 
 class Seen(NamedTuple):
@@ -72,9 +94,9 @@ def to_observation(seen: Seen) -> Observation:
     """An observation that means the same; its scales are constants of the program."""
     tensors = tuple(
         TensorObservation(
-            rows=tensor.split,
+            rows=tensor.rows,
             sources=tensor.kept,
-            scale=jnp.ones(sum(tensor.split.counts)),
+            scale=jnp.ones(tensor.num_rows),
             numbers=tensor.numbers,
         )
         for tensor in seen.tensors
@@ -88,10 +110,12 @@ def _scaled(tensor: TensorObservation) -> SeenTensor:
         scale = tensor.scale[start : start + block.shape[0]]
         blocks.append(block * scale.reshape(-1, *(1,) * (block.ndim - 1)))
         start += block.shape[0]
-    split = Split(tuple(block.shape[0] for block in blocks))
-    if len({block.shape[1:] for block in blocks}) == 1:
-        blocks = [jnp.concatenate(blocks)]
-    return SeenTensor(split, tuple(blocks), tensor.numbers)
+    same = len({block.shape[1:] for block in blocks}) == 1
+    if not same or is_large(blocks[0][0]):
+        return SeenTensor(apart, tuple(blocks), tensor.numbers)
+    kept = jnp.moveaxis(jnp.concatenate(blocks), 0, -1)
+    counts = tuple(block.shape[0] for block in blocks)
+    return SeenTensor(Together(counts), (kept,), tensor.numbers)
 
 
 def cleaned(tree: Any, lost: Array) -> Any:
