@@ -128,7 +128,8 @@ def _stepper(trainer: OuterTrainer) -> Callable[[], float]:
         done += 1
         return time.perf_counter() - began
 
-    step(), step()
+    for _ in range(2):
+        step()
     return step
 
 
