@@ -82,18 +82,48 @@ def map_unrolls(
 
     Arrays handed in are placed: `mapped` cut over the devices, `shared` on each of them.
     """
-    devices = devices_for(num)
 
     def body(mapped: PyTree, shared: PyTree) -> PyTree:
         return on_one_device(lambda one: fn(one, shared))(mapped)
 
+    return _over_devices(body, num, donate, PartitionSpec(_AXIS))
+
+
+def map_and_share(
+    body: Callable[..., tuple[PyTree, PyTree]], num: int, donate: int = 0
+) -> Callable[..., tuple[PyTree, PyTree]]:
+    """A jitted `mapped, shared -> (mapped outputs, shared outputs)`, `body` on every device.
+
+    Args:
+        body: a device's part of `mapped` (leading axis [num / devices]) and `shared` -> the
+            outputs; the shared ones must come out equal on every device, which
+            `mean_over_devices` brings about.
+        num, donate: as those of `map_unrolls`, and so are arrays placed.
+    """
+    return _over_devices(body, num, donate, (PartitionSpec(_AXIS), PartitionSpec()))
+
+
+def mean_over_devices(tree: PyTree, num: int) -> PyTree:
+    """Inside `map_and_share(..., num)`: the mean of what every device has there."""
+    return tree if len(devices_for(num)) == 1 else jax.lax.pmean(tree, _AXIS)
+
+
+def device_number(num: int) -> Any:
+    """Inside `map_and_share(..., num)`: which device this is, from 0."""
+    return 0 if len(devices_for(num)) == 1 else jax.lax.axis_index(_AXIS)
+
+
+def _over_devices(
+    body: Callable[..., PyTree], num: int, donate: int, outputs: Any
+) -> Callable[..., PyTree]:
+    devices = devices_for(num)
     donated = (0,) if donate else ()
     if len(devices) == 1:
         return jax.jit(body, donate_argnums=donated, compiler_options=_options(devices))
     mesh = _mesh(tuple(devices))
     cut, whole = PartitionSpec(_AXIS), PartitionSpec()
     sharded = jax.shard_map(
-        body, mesh=mesh, in_specs=(cut, whole), out_specs=cut, check_vma=False
+        body, mesh=mesh, in_specs=(cut, whole), out_specs=outputs, check_vma=False
     )
     run = jax.jit(sharded, donate_argnums=donated, compiler_options=_options(devices))
     cut_sharding, whole_sharding = NamedSharding(mesh, cut), NamedSharding(mesh, whole)

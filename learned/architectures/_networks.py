@@ -66,7 +66,8 @@ def perceptron(
 
     Args:
         theta: see `perceptron_theta`.
-        tensor: what is seen of it.
+        tensor: what is seen of it. Where its `rows` has a `matrix` (sources -> [n, f]), a
+            minibatch of samples is coming: see `_of_rows`.
         like: the tensor.
         shared: [num_shared].
     """
@@ -74,6 +75,9 @@ def perceptron(
     if shared is not None:
         bias = bias + theta["w_shared"] @ shared
     rest = theta["rest"]
+    matrix = getattr(tensor.rows, "matrix", None)
+    if matrix is not None:
+        return _of_rows(weights, bias, rest, matrix(*tensor.sources), like)
 
     def net(*sources: Any) -> Any:
         h = first_layer(weights, bias, tensor.rows(*sources))
@@ -85,6 +89,19 @@ def perceptron(
         return net(*tensor.sources)  # one fused loop, see `first_layer`
     outputs = rest[-1]["w"].shape[0] if rest else weights.shape[0]
     return pieces.elementwise(net, tensor.sources, like, outputs)
+
+
+def _of_rows(weights: Any, bias: Any, rest: Any, x: Any, like: Any) -> Any:
+    """`perceptron` on a row a parameter, x [n, f]: the form for a minibatch of samples.
+
+    Under `vmap` the batch stays in front through all layers, where the other form transposes
+    before and after each: 3.9 against 8 ms for gradients of 800 samples of 10 parameters, 8
+    times. One sample at a time the other form is the faster one.
+    """
+    h = x @ weights.T + bias[None]
+    for layer in rest:
+        h = relu(h) @ layer["w"].T + layer["b"][None]
+    return h.T.reshape(h.shape[1], *like.shape)
 
 
 def perceptron_and_means(

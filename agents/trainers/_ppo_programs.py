@@ -1,0 +1,227 @@
+"""The programs that PPO runs on one task: the reset of its environments, and a window.
+
+A window is the rollouts and all updates. Every device plays its own environments and learns
+from their samples; only gradients (one vector a minibatch) and a few means are shared.
+"""
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
+
+from agents.trainers import _ppo_rollout, _ppo_update, _seen
+from agents.trainers._ppo_rollout import Credit, Rollout
+from agents.trainers._ppo_update import Learner, Update
+from opt_gym import strategy
+from opt_gym.records import Data, Env, EnvState, LearnedOptimizer, Report
+
+TINY = 50
+"""Environments of so many weights go through a step side by side (`vmap`), larger ones one
+after the other on every core, as unrolls do. Outer steps of PPO on quadratics, CPU ms, vmap
+against map: 10 weights 177 and 203, 100 weights 403 and 367, 1000 weights 639 and 270."""
+
+
+class Slots(NamedTuple):
+    """The environments of one task. Shapes: env [N, ...]; done [N]."""
+
+    env: EnvState
+    done: Bool[Array, " n"]
+
+
+class Settings(NamedTuple):
+    """Of the rollouts; see `ppo.make`."""
+
+    num_envs: int
+    num_steps: int
+    horizon: int
+    action_scale: float
+    max_buffer_gb: float
+
+
+class Programs(NamedTuple):
+    """One task's programs.
+
+    Attributes:
+        empty: data -> the slots before their first reset; refuses a buffer too large.
+        reset: (key, data, slots, stagger) -> slots, done ones begun anew; stagger: with short
+            first episodes.
+        window: (key, data, slots, learner) -> (slots, learner, Report). Donates the slots.
+    """
+
+    empty: Callable[[Data], Slots]
+    reset: Callable[[PRNGKeyArray, Data, Slots, bool], Slots]
+    window: Callable[
+        [PRNGKeyArray, Data, Slots, Learner], tuple[Slots, Learner, Report]
+    ]
+
+
+def programs(
+    env: Env,
+    learned_optimizer: LearnedOptimizer,
+    outer_optimizer: optax.GradientTransformation,
+    settings: Settings,
+    credit: Credit,
+    update: Update,
+) -> Programs:
+    """The programs of one task; arguments as those of `ppo.make`.
+
+    Raises:
+        ValueError: see `_ppo_rollout.update_env`; from `empty`, a buffer too large.
+    """
+    num_envs = settings.num_envs
+    env = _ppo_rollout.update_env(env, learned_optimizer)
+    indices = np.arange(num_envs, dtype=np.uint32)  # mapped arguments may be donated
+    fresh = _fresh(env, settings)
+    run_reset = strategy.map_and_share(_reset(fresh), num_envs)
+    window = _window(env, learned_optimizer, outer_optimizer, settings, credit, update)
+    run_window = strategy.map_and_share(window, num_envs, donate=1)
+
+    def empty(data: Data) -> Slots:
+        index, key = jnp.uint32(0), jax.random.key(0)
+        one = jax.eval_shape(fresh, index, key, data, jnp.bool_(False))
+        check_buffer(env, one, settings)
+        zeros = jax.tree.map(lambda leaf: _zeros(leaf, num_envs), one)
+        return Slots(zeros, jnp.ones(num_envs, bool))
+
+    def reset(key: PRNGKeyArray, data: Data, slots: Slots, stagger: bool) -> Slots:
+        shared = (key, data, np.bool_(stagger))
+        return run_reset((indices, slots), shared)[0]
+
+    def call_window(
+        key: PRNGKeyArray, data: Data, slots: Slots, learner: Learner
+    ) -> tuple[Slots, Learner, Report]:
+        shared = (key, learner, data)
+        slots, (learner, report) = run_window((indices, slots.env), shared)
+        return slots, learner, report
+
+    return Programs(empty, reset, call_window)
+
+
+def first_length(index: Array, settings: Settings) -> Int[Array, ""]:
+    """The length of a slot's first episode, so that slots do not reset all at once."""
+    windows = settings.horizon // settings.num_steps
+    count = (index.astype(jnp.int32) + 1) * windows
+    return settings.num_steps * ((count + settings.num_envs - 1) // settings.num_envs)
+
+
+def _fresh(env: Env, settings: Settings) -> Callable[..., EnvState]:
+    def fresh(index: Array, key: PRNGKeyArray, data: Data, stagger: Array) -> EnvState:
+        short = first_length(index, settings)
+        length = jnp.where(stagger, short, jnp.int32(settings.horizon))
+        return env.reset(jax.random.fold_in(key, index), data, length)
+
+    return fresh
+
+
+def _reset(fresh: Callable[..., EnvState]) -> Callable[..., tuple[Slots, tuple]]:
+    def reset(mapped: tuple, shared: tuple) -> tuple[Slots, tuple]:
+        index, slots = mapped
+
+        def one(one: tuple) -> EnvState:
+            index, (old, done) = one
+            new = fresh(index, *shared)
+            return jax.tree.map(lambda a, b: jnp.where(done, a, b), new, old)
+
+        state = _batched(slots.env)(one)((index, tuple(slots)))
+        return Slots(state, jnp.zeros_like(slots.done)), ()
+
+    return reset
+
+
+def _window(
+    env: Env,
+    learned_optimizer: LearnedOptimizer,
+    outer_optimizer: optax.GradientTransformation,
+    settings: Settings,
+    credit: Credit,
+    update: Update,
+) -> Callable[..., tuple[Slots, tuple[Learner, Report]]]:
+    num_envs, num_steps = settings.num_envs, settings.num_steps
+    scale = settings.action_scale
+    mean = _ppo_rollout.policy_mean(learned_optimizer, env.task.roles, scale)
+
+    def window(mapped: tuple, shared: tuple) -> tuple[Slots, tuple[Learner, Report]]:
+        key, learner, data = shared
+        k_noise, k_shuffle = jax.random.split(key)
+
+        def play(one: tuple) -> tuple[EnvState, Rollout]:
+            index, state = one
+            shape = (num_steps, _count(state))
+            noise = jax.random.normal(jax.random.fold_in(k_noise, index), shape)
+            actor = learner.actor
+            return _ppo_rollout.play(
+                env, mean, actor, data, state, noise, scale, credit
+            )
+
+        batched = _batched(mapped[1])
+        states, rollouts = batched(play)(mapped)
+        samples = jax.tree.map(
+            lambda leaf: jax.lax.collapse(leaf, 0, 2), rollouts.samples
+        )
+        sizes = tuple(leaf[0].size for leaf in jax.tree.leaves(states.params))
+        step = _ppo_update.minibatch_step(
+            mean, sizes, outer_optimizer, update, num_envs
+        )
+        # Every device shuffles its own.
+        k_shuffle = jax.random.fold_in(k_shuffle, strategy.device_number(num_envs))
+        learner, grads = _ppo_update.improve(
+            k_shuffle, learner, samples, step, update, num_envs
+        )
+        return Slots(states, rollouts.done), (learner, report(rollouts, grads))
+
+    def report(rollouts: Rollout, grads: Array) -> Report:
+        means = jnp.mean(rollouts.cost), jnp.mean(rollouts.dead.astype(jnp.float32))
+        cost, dead = strategy.mean_over_devices(means, num_envs)
+        return Report(
+            outer_loss=cost,
+            grad_norm=jnp.mean(jnp.linalg.norm(grads, axis=1)),
+            variance=jnp.mean(jnp.var(grads, axis=0)),
+            dropped=jnp.round(dead * num_envs).astype(jnp.int32),
+            inner_steps=jnp.int32(num_envs * num_steps),
+        )
+
+    return window
+
+
+def _batched(states: EnvState) -> Callable[..., Any]:
+    """`vmap` where a state's weights are few, else what `strategy` has for unrolls."""
+    count = _count(jax.tree.map(lambda leaf: leaf[0], states))
+    return jax.vmap if count <= TINY else strategy.on_one_device
+
+
+def _count(state: EnvState) -> int:
+    return sum(leaf.size for leaf in jax.tree.leaves(state.params))
+
+
+def _zeros(leaf: Any, count: int) -> Any:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        data = jax.eval_shape(jax.random.key_data, leaf)
+        return jax.random.wrap_key_data(jnp.zeros((count, *data.shape), data.dtype))
+    return jnp.zeros((count, *leaf.shape), leaf.dtype)
+
+
+def check_buffer(env: Env, state: PyTree, settings: Settings) -> None:
+    """Raises ValueError where a window's samples would not fit, with the arithmetic.
+
+    Args:
+        env: of the task.
+        state: shapes of one state.
+        settings: how many environments and steps, and the limit.
+    """
+    signal, observation = jax.eval_shape(env.observe, state)
+    seen = jax.eval_shape(_seen.of_observation, observation)
+    kept = (signal, seen, state.params, state.params)  # beside it: u and its log-prob
+    size = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(kept))
+    total = 4 * size * settings.num_envs * settings.num_steps / 1e9
+    if total > settings.max_buffer_gb:
+        raise ValueError(
+            f"the rollout buffer would hold {settings.num_envs} envs x "
+            f"{settings.num_steps} steps x {size:,} numbers x 4 bytes = {total:.3g} GB, "
+            f"more than max_buffer_gb={settings.max_buffer_gb}: fewer envs or steps, a "
+            "larger limit, or 'pes', which needs no buffer"
+        )

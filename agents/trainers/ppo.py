@@ -1,0 +1,225 @@
+"""Proximal policy optimization on the device: rollouts and updates in one jitted program.
+
+The policy is Gaussian over weight updates and shared by all parameters: its mean is the
+learned optimizer's Δφ, divided by `action_scale`, and its standard deviation one number. The
+critic pools over parameters. Both are independent of how many parameters there are.
+
+Return = −outer-loss, so with the defaults (γ = 1, time observed, no bootstrap at the horizon)
+this minimizes what every other outer-trainer does. A window may be shorter than an episode:
+environments keep going from one outer step to the next, first episodes are short by different
+amounts, and a reset is a program of its own between windows.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
+
+from agents.trainers import _critic, _ppo_programs, _ppo_rollout, _ppo_update
+from agents.trainers._ppo_programs import Settings, Slots
+from agents.trainers._ppo_rollout import Actor, Credit
+from agents.trainers._ppo_update import Learner, Update
+from opt_gym import strategy
+from opt_gym.plugins import Spec, unknown
+from opt_gym.records import (
+    Data,
+    Env,
+    LearnedOptimizer,
+    OuterTrainer,
+    Report,
+)
+
+
+class PpoState(NamedTuple):
+    """turn: outer steps done; task turn % len(slots) is next. average: of θ, see `make`."""
+
+    turn: Int[Array, ""]
+    learner: Learner
+    average: PyTree
+    slots: tuple[Slots, ...]
+
+
+def make(
+    *,
+    envs: Sequence[Env],
+    learned_optimizer: LearnedOptimizer,
+    outer_optimizer: optax.GradientTransformation,
+    num_envs: int = 256,
+    num_steps: int = 50,
+    horizon: int = 50,
+    num_epochs: int = 4,
+    num_minibatches: int = 8,
+    clip: float = 0.2,
+    ratio: str = "parameter",
+    gae_lambda: float = 0.95,
+    discount: float = 1.0,
+    bootstrap: bool = False,
+    normalize_advantages: bool = True,
+    entropy_coef: float = 0.0,
+    value_coef: float = 0.5,
+    max_grad_norm: float = 0.5,
+    action_scale: float = 0.01,
+    initial_log_std: float = 0.0,
+    critic_hidden: int = 32,
+    theta_average: float = 0.0,
+    max_buffer_gb: float = 2.0,
+) -> OuterTrainer:
+    """The outer-trainer "ppo".
+
+    Args:
+        envs: the tasks, in turn, one an outer step; θ and the critic are shared.
+        learned_optimizer: whose θ is trained; no carry, an action map without memory.
+        outer_optimizer: any optax transformation, of θ, log σ and critic together.
+        num_envs: environments of each task.
+        num_steps: inner steps of a window, the rollout of each environment.
+        horizon: of the episodes, a multiple of num_steps.
+        num_epochs, num_minibatches: passes over the samples, and updates in each.
+        clip: of the ratio.
+        ratio: "parameter", "joint" or "geometric"; see `_ppo_update`.
+        gae_lambda, discount: λ and γ of the advantages.
+        bootstrap: count what the critic says of the last moment, as if the horizon were not
+            the end; another objective than the outer-loss, and it needs discount < 1.
+        normalize_advantages: to mean 0 and standard deviation 1 over a window's samples.
+        entropy_coef, value_coef: factors beside the surrogate.
+        max_grad_norm: of a minibatch's gradient, as a whole.
+        action_scale: the policy's unit of Δφ.
+        initial_log_std: log σ at first, in that unit.
+        critic_hidden: units of each of the critic's two layers.
+        theta_average: decay of the average of θ that is handed out; 0 for the last θ.
+        max_buffer_gb: a larger rollout buffer is refused.
+
+    Raises:
+        ValueError: a setting out of its range, a learned optimizer with a memory, an env that
+            was made for another one; from `init`, a buffer too large.
+    """
+    settings = Settings(num_envs, num_steps, horizon, action_scale, max_buffer_gb)
+    credit = Credit(discount, gae_lambda, bootstrap)
+    update = Update(
+        num_epochs,
+        num_minibatches,
+        clip,
+        ratio,
+        entropy_coef,
+        value_coef,
+        max_grad_norm,
+        normalize_advantages,
+    )
+    _check(settings, credit, update, theta_average)
+    _check_positive("critic_hidden", critic_hidden)
+    _ppo_rollout.check_memoryless(learned_optimizer)
+    programs = [
+        _ppo_programs.programs(
+            env, learned_optimizer, outer_optimizer, settings, credit, update
+        )
+        for env in envs
+    ]
+
+    @jax.jit
+    def init_critic(key: PRNGKeyArray) -> PyTree:
+        return _critic.init(key, learned_optimizer.features, critic_hidden)
+
+    def init(key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree) -> PpoState:
+        actor = Actor(theta, jnp.float32(initial_log_std), init_critic(key))
+        slots = tuple(
+            run.empty(task_data) for run, task_data in zip(programs, data, strict=True)
+        )
+        return PpoState(
+            turn=jnp.zeros((), jnp.int32),
+            learner=Learner(actor, outer_optimizer.init(actor)),  # type: ignore[arg-type]
+            average=jax.tree.map(jnp.zeros_like, theta),
+            slots=slots,
+        )
+
+    @jax.jit
+    def average(old: PyTree, theta: PyTree) -> PyTree:
+        mix = theta_average
+        return jax.tree.map(lambda a, b: mix * a + (1.0 - mix) * b, old, theta)
+
+    def step(
+        key: PRNGKeyArray, data: tuple[Data, ...], state: PpoState
+    ) -> tuple[PpoState, Report]:
+        turn = int(state.turn)
+        task = turn % len(envs)
+        run, slots = programs[task], state.slots[task]
+        k_reset, k_window = jax.random.split(key)
+        if np.any(np.asarray(slots.done)):
+            slots = run.reset(k_reset, data[task], slots, turn < len(envs))
+        slots, learner, report = run.window(k_window, data[task], slots, state.learner)
+        averaged = average(state.average, learner.actor.theta)
+        all_slots = (*state.slots[:task], slots, *state.slots[task + 1 :])
+        return PpoState(state.turn + 1, learner, averaged, all_slots), report
+
+    def theta(state: PpoState) -> PyTree:
+        if theta_average == 0.0 or int(state.turn) == 0:
+            return state.learner.actor.theta
+        unbias = 1.0 - theta_average ** int(state.turn)
+        return jax.tree.map(lambda leaf: leaf / unbias, state.average)
+
+    return OuterTrainer(
+        name="ppo",
+        config={
+            **settings._asdict(),
+            **credit._asdict(),
+            **update._asdict(),
+            "initial_log_std": initial_log_std,
+            "critic_hidden": critic_hidden,
+            "theta_average": theta_average,
+            "learned_optimizer": [learned_optimizer.name, learned_optimizer.config],
+            "envs": [env.config for env in envs],
+        },
+        envs=tuple(envs),
+        learned_optimizer=learned_optimizer,
+        init=init,
+        step=step,
+        theta=theta,
+    )
+
+
+def _check(
+    settings: Settings, credit: Credit, update: Update, theta_average: float
+) -> None:
+    """Raises ValueError for a setting that cannot be, by name."""
+    for name in ("num_envs", "num_steps", "horizon", "action_scale", "max_buffer_gb"):
+        _check_positive(name, getattr(settings, name))
+    for name in ("num_epochs", "num_minibatches", "clip", "max_grad_norm"):
+        _check_positive(name, getattr(update, name))
+    if settings.horizon % settings.num_steps:
+        raise ValueError(
+            f"horizon must be a multiple of num_steps, got {settings.horizon} and "
+            f"{settings.num_steps}"
+        )
+    if update.ratio not in _ppo_update.RATIOS:
+        raise ValueError(unknown("ratio", update.ratio, list(_ppo_update.RATIOS)))
+    for name, value in credit._asdict().items():
+        if not 0.0 <= value <= 1.0:
+            raise ValueError(f"{name} must be in [0, 1], got {value}")
+    if credit.bootstrap and credit.discount == 1.0:
+        raise ValueError("bootstrap=True needs discount < 1, got discount 1.0")
+    if not 0.0 <= theta_average < 1.0:
+        raise ValueError(f"theta_average must be in [0, 1), got {theta_average}")
+    devices = len(strategy.devices_for(settings.num_envs))
+    samples = settings.num_envs * settings.num_steps // devices
+    if samples % update.num_minibatches:
+        raise ValueError(
+            f"num_minibatches={update.num_minibatches} must divide the samples of a "
+            f"device, {settings.num_envs} envs x {settings.num_steps} steps / {devices} "
+            f"devices = {samples}"
+        )
+
+
+def _check_positive(name: str, value: float) -> None:
+    if not value > 0:
+        raise ValueError(f"{name} must be > 0, got {value}")
+
+
+SPEC = Spec(
+    kind="trainer",
+    name="ppo",
+    make=make,
+    source="Schulman et al. 2017, arXiv:1707.06347; the ratio per parameter as in "
+    "parameter-shared multi-agent PPO (Yu et al. 2022, arXiv:2103.01955)",
+)
