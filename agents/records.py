@@ -3,7 +3,7 @@
 As in `opt_gym.records`: NamedTuples of pure functions, keys first, data always an argument.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
@@ -52,6 +52,15 @@ class Report(NamedTuple):
     dropped: Any
     inner_steps: Any
     skipped: Any = 0.0
+
+
+def merged_reports(reports: Sequence[Report]) -> Report:
+    """One report of several tasks: counts add up, the rest is averaged."""
+    sums = Report(*(sum(values) for values in zip(*reports, strict=True)))
+    means = Report(*(total / len(reports) for total in sums))
+    return means._replace(
+        dropped=sums.dropped, inner_steps=sums.inner_steps, skipped=sums.skipped
+    )
 
 
 class OuterTrainer(NamedTuple):

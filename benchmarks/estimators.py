@@ -53,5 +53,6 @@ def _stepper(name: str) -> Callable[[], float]:
         done += 1
         return float(report.inner_steps) / (time.perf_counter() - began)
 
-    step(), step()
+    step()
+    step()
     return step

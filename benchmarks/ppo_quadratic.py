@@ -29,9 +29,9 @@ from jaxtyping import PyTree
 import agents
 import learned
 import opt_gym
+from agents.records import OuterTrainer
 from benchmarks.vector_step import TASK
-from opt_gym import plugins
-from opt_gym.records import Env, LearnedOptimizer, OuterTrainer
+from opt_gym.records import Env, LearnedOptimizer
 
 HORIZON, NUM_ENVS = 50, 256
 SCALE = 0.1
@@ -82,8 +82,7 @@ def run() -> dict[str, Any]:
 def _optimizer_and_env() -> tuple[LearnedOptimizer, Env]:
     # The unit of both policies: a step of the network's output 1 is one of their actions.
     settings = {"step_multiplier": SCALE, "action_scale": SCALE}
-    known = plugins.spec("architecture", "mlp").settings
-    optimizer = learned.make("mlp", **{k: v for k, v in settings.items() if k in known})
+    optimizer = learned.make("mlp", **settings)
     return optimizer, opt_gym.make(TASK, learned_optimizer=optimizer)
 
 

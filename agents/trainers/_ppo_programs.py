@@ -14,11 +14,12 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
 
+from agents.records import Report
 from agents.trainers import _ppo_rollout, _ppo_update, _seen
 from agents.trainers._ppo_rollout import Credit, Rollout
 from agents.trainers._ppo_update import Learner, Update
 from opt_gym import strategy
-from opt_gym.records import Data, Env, EnvState, LearnedOptimizer, Report
+from opt_gym.records import Data, Env, EnvState, LearnedOptimizer
 
 TINY = 50
 """Environments of so many weights go through a step side by side (`vmap`), larger ones one
@@ -27,10 +28,11 @@ against map: 10 weights 177 and 203, 100 weights 403 and 367, 1000 weights 639 a
 
 
 class Slots(NamedTuple):
-    """The environments of one task. Shapes: env [N, ...]; done [N]."""
+    """The environments of one task. Shapes: env [N, ...]; done, begun [N]."""
 
     env: EnvState
     done: Bool[Array, " n"]
+    begun: Bool[Array, " n"]
 
 
 class Settings(NamedTuple):
@@ -48,13 +50,13 @@ class Programs(NamedTuple):
 
     Attributes:
         empty: data -> the slots before their first reset; refuses a buffer too large.
-        reset: (key, data, slots, stagger) -> slots, done ones begun anew; stagger: with short
+        reset: (key, data, slots) -> slots, done ones begun anew, the first time with short
             first episodes.
         window: (key, data, slots, learner) -> (slots, learner, Report). Donates the slots.
     """
 
     empty: Callable[[Data], Slots]
-    reset: Callable[[PRNGKeyArray, Data, Slots, bool], Slots]
+    reset: Callable[[PRNGKeyArray, Data, Slots], Slots]
     window: Callable[
         [PRNGKeyArray, Data, Slots, Learner], tuple[Slots, Learner, Report]
     ]
@@ -86,10 +88,11 @@ def programs(
         one = jax.eval_shape(fresh, index, key, data, jnp.bool_(False))
         check_buffer(env, one, settings)
         zeros = jax.tree.map(lambda leaf: _zeros(leaf, num_envs), one)
-        return Slots(zeros, jnp.ones(num_envs, bool))
+        everyone = jnp.ones(num_envs, bool)
+        return Slots(zeros, done=everyone, begun=~everyone)
 
-    def reset(key: PRNGKeyArray, data: Data, slots: Slots, stagger: bool) -> Slots:
-        shared = (key, data, np.bool_(stagger))
+    def reset(key: PRNGKeyArray, data: Data, slots: Slots) -> Slots:
+        shared = (key, data, ~np.asarray(slots.begun)[0])
         return run_reset((indices, slots), shared)[0]
 
     def call_window(
@@ -128,7 +131,7 @@ def _reset(fresh: Callable[..., EnvState]) -> Callable[..., tuple[Slots, tuple]]
             return jax.tree.map(lambda a, b: jnp.where(done, a, b), new, old)
 
         state = _batched(slots.env)(one)((index, tuple(slots)))
-        return Slots(state, jnp.zeros_like(slots.done)), ()
+        return Slots(state, jnp.zeros_like(slots.done), slots.begun), ()
 
     return reset
 
@@ -172,7 +175,9 @@ def _window(
         learner, grads = _ppo_update.improve(
             k_shuffle, learner, samples, step, update, num_envs
         )
-        return Slots(states, rollouts.done), (learner, report(rollouts, grads))
+        begun = jnp.ones_like(rollouts.done)
+        slots = Slots(states, rollouts.done, begun)
+        return slots, (learner, report(rollouts, grads))
 
     def report(rollouts: Rollout, grads: Array) -> Report:
         means = jnp.mean(rollouts.cost), jnp.mean(rollouts.dead.astype(jnp.float32))

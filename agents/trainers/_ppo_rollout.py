@@ -82,7 +82,7 @@ class Rollout(NamedTuple):
 class Credit(NamedTuple):
     """How rewards become advantages; see `ppo.make`."""
 
-    discount: float
+    gamma: float
     gae_lambda: float
     bootstrap: bool
 
@@ -249,15 +249,15 @@ def advantages(
         next_value: of the moment after it in the same episode: after a horizon 0, or what the
             critic says there (bootstrap), never the next episode's.
         end: whether an episode ended with the step.
-        credit: discount γ and λ.
+        credit: γ and λ.
 
     Source: Schulman et al. 2016, arXiv:1506.02438, equation 16.
     """
-    delta = reward + credit.discount * next_value - value
+    delta = reward + credit.gamma * next_value - value
 
     def body(later: Array, step: tuple) -> tuple[Array, Array]:
         delta, end = step
-        decay = credit.discount * credit.gae_lambda
+        decay = credit.gamma * credit.gae_lambda
         now = delta + decay * jnp.where(end, 0.0, later)
         return now, now
 
@@ -266,7 +266,7 @@ def advantages(
 
 def lost_value(t: Array, horizon: Array, credit: Credit) -> Float[Array, ""]:
     """What a lost episode still pays: the worst cost to its horizon, or for ever."""
-    gamma, worst = credit.discount, -COST_LIMIT / horizon
+    gamma, worst = credit.gamma, -COST_LIMIT / horizon
     if credit.bootstrap:
         return worst / (1.0 - gamma)
     if gamma == 1.0:

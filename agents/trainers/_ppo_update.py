@@ -33,7 +33,7 @@ class Update(NamedTuple):
 
     num_epochs: int
     num_minibatches: int
-    clip: float
+    clip_range: float
     ratio: str
     entropy_coef: float
     value_coef: float
@@ -72,7 +72,7 @@ def sample_loss(
     signal, seen, progress = sample.moment
     mu = mean(actor.theta, signal, seen)
     log_ratio = log_prob(sample.action, mu, actor.log_std) - sample.log_prob
-    gain = surrogate(log_ratio, sample.advantage, settings.clip, settings.ratio)
+    gain = surrogate(log_ratio, sample.advantage, settings.clip_range, settings.ratio)
     error = _critic.value(actor.critic, seen, progress, sizes) - sample.target
     count = mu.size if settings.ratio == "joint" else 1
     entropy = count * (actor.log_std + 0.5 * jnp.log(2 * jnp.pi * jnp.e))

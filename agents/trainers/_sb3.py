@@ -21,7 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-from agents.records import OuterTrainer, Report
+from agents.records import OuterTrainer, Report, merged_reports
 from agents.task_mix import TaskMix
 from opt_gym.episode import check_compatible
 from opt_gym.plugins import unknown
@@ -102,13 +102,7 @@ def sb3_trainer(
             state, report = one_task(jax.random.fold_in(key, task), task, state)
             reports.append(report)
         state = state._replace(turn=state.turn + 1)
-        means = np.mean(reports, axis=0)
-        sums = np.sum(reports, axis=0)
-        merged = Report(*means)._replace(
-            dropped=sums[Report._fields.index("dropped")],
-            inner_steps=sums[Report._fields.index("inner_steps")],
-        )
-        return state, merged
+        return state, merged_reports(reports)
 
     def one_task(
         key: PRNGKeyArray, task: int, state: Sb3State

@@ -10,7 +10,6 @@ environments keep going from one outer step to the next, first episodes are shor
 amounts, and a reset is a program of its own between windows.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -19,23 +18,20 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
+from agents.records import OuterTrainer, Report, merged_reports
+from agents.task_mix import TaskMix
 from agents.trainers import _critic, _ppo_programs, _ppo_rollout, _ppo_update
-from agents.trainers._ppo_programs import Settings, Slots
+from agents.trainers._live_programs import LivePrograms
+from agents.trainers._ppo_programs import Programs, Settings, Slots
 from agents.trainers._ppo_rollout import Actor, Credit
 from agents.trainers._ppo_update import Learner, Update
 from opt_gym import strategy
 from opt_gym.plugins import Spec, unknown
-from opt_gym.records import (
-    Data,
-    Env,
-    LearnedOptimizer,
-    OuterTrainer,
-    Report,
-)
+from opt_gym.records import Data, Env, LearnedOptimizer
 
 
 class PpoState(NamedTuple):
-    """turn: outer steps done; task turn % len(slots) is next. average: of θ, see `make`."""
+    """turn: outer steps done. average: of θ, see `make`. slots: one a task."""
 
     turn: Int[Array, ""]
     learner: Learner
@@ -45,7 +41,7 @@ class PpoState(NamedTuple):
 
 def make(
     *,
-    envs: Sequence[Env],
+    mix: TaskMix,
     learned_optimizer: LearnedOptimizer,
     outer_optimizer: optax.GradientTransformation,
     num_envs: int = 256,
@@ -53,17 +49,17 @@ def make(
     horizon: int = 50,
     num_epochs: int = 4,
     num_minibatches: int = 8,
-    clip: float = 0.2,
+    clip_range: float = 0.2,
     ratio: str = "parameter",
     gae_lambda: float = 0.95,
-    discount: float = 1.0,
+    gamma: float = 1.0,
     bootstrap: bool = False,
     normalize_advantages: bool = True,
     entropy_coef: float = 0.0,
     value_coef: float = 0.5,
     max_grad_norm: float = 0.5,
     action_scale: float = 0.01,
-    initial_log_std: float = 0.0,
+    log_std_init: float = 0.0,
     critic_hidden: int = 32,
     theta_average: float = 0.0,
     max_buffer_gb: float = 2.0,
@@ -71,23 +67,23 @@ def make(
     """The outer-trainer "ppo".
 
     Args:
-        envs: the tasks, in turn, one an outer step; θ and the critic are shared.
+        mix: the tasks, an update for each of a step; θ and the critic are shared.
         learned_optimizer: whose θ is trained; no carry, an action map without memory.
         outer_optimizer: any optax transformation, of θ, log σ and critic together.
         num_envs: environments of each task.
         num_steps: inner steps of a window, the rollout of each environment.
         horizon: of the episodes, a multiple of num_steps.
         num_epochs, num_minibatches: passes over the samples, and updates in each.
-        clip: of the ratio.
+        clip_range: of the ratio.
         ratio: "parameter", "joint" or "geometric"; see `_ppo_update`.
-        gae_lambda, discount: λ and γ of the advantages.
+        gae_lambda, gamma: λ and γ of the advantages.
         bootstrap: count what the critic says of the last moment, as if the horizon were not
-            the end; another objective than the outer-loss, and it needs discount < 1.
+            the end; another objective than the outer-loss, and it needs gamma < 1.
         normalize_advantages: to mean 0 and standard deviation 1 over a window's samples.
         entropy_coef, value_coef: factors beside the surrogate.
         max_grad_norm: of a minibatch's gradient, as a whole.
         action_scale: the policy's unit of Δφ.
-        initial_log_std: log σ at first, in that unit.
+        log_std_init: log σ at first, in that unit.
         critic_hidden: units of each of the critic's two layers.
         theta_average: decay of the average of θ that is handed out; 0 for the last θ.
         max_buffer_gb: a larger rollout buffer is refused.
@@ -97,11 +93,11 @@ def make(
             was made for another one; from `init`, a buffer too large.
     """
     settings = Settings(num_envs, num_steps, horizon, action_scale, max_buffer_gb)
-    credit = Credit(discount, gae_lambda, bootstrap)
+    credit = Credit(gamma, gae_lambda, bootstrap)
     update = Update(
         num_epochs,
         num_minibatches,
-        clip,
+        clip_range,
         ratio,
         entropy_coef,
         value_coef,
@@ -111,21 +107,22 @@ def make(
     _check(settings, credit, update, theta_average)
     _check_positive("critic_hidden", critic_hidden)
     _ppo_rollout.check_memoryless(learned_optimizer)
-    programs = [
-        _ppo_programs.programs(
+
+    def build(env: Env) -> Programs:
+        return _ppo_programs.programs(
             env, learned_optimizer, outer_optimizer, settings, credit, update
         )
-        for env in envs
-    ]
+
+    programs = LivePrograms(build, mix)
 
     @jax.jit
     def init_critic(key: PRNGKeyArray) -> PyTree:
         return _critic.init(key, learned_optimizer.features, critic_hidden)
 
     def init(key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree) -> PpoState:
-        actor = Actor(theta, jnp.float32(initial_log_std), init_critic(key))
+        actor = Actor(theta, jnp.float32(log_std_init), init_critic(key))
         slots = tuple(
-            run.empty(task_data) for run, task_data in zip(programs, data, strict=True)
+            build(env).empty(part) for env, part in zip(mix.envs, data, strict=True)
         )
         return PpoState(
             turn=jnp.zeros((), jnp.int32),
@@ -136,22 +133,26 @@ def make(
 
     @jax.jit
     def average(old: PyTree, theta: PyTree) -> PyTree:
-        mix = theta_average
-        return jax.tree.map(lambda a, b: mix * a + (1.0 - mix) * b, old, theta)
+        keep = theta_average
+        return jax.tree.map(lambda a, b: keep * a + (1.0 - keep) * b, old, theta)
 
     def step(
         key: PRNGKeyArray, data: tuple[Data, ...], state: PpoState
     ) -> tuple[PpoState, Report]:
-        turn = int(state.turn)
-        task = turn % len(envs)
-        run, slots = programs[task], state.slots[task]
-        k_reset, k_window = jax.random.split(key)
-        if np.any(np.asarray(slots.done)):
-            slots = run.reset(k_reset, data[task], slots, turn < len(envs))
-        slots, learner, report = run.window(k_window, data[task], slots, state.learner)
+        turn, all_slots, learner = int(state.turn), list(state.slots), state.learner
+        reports = []
+        for task in mix.pick(turn):
+            run, slots = programs.of(task, turn), all_slots[task]
+            k_reset, k_window = jax.random.split(jax.random.fold_in(key, task))
+            if np.any(np.asarray(slots.done)):
+                slots = run.reset(k_reset, data[task], slots)
+            all_slots[task], learner, report = run.window(
+                k_window, data[task], slots, learner
+            )
+            reports.append(report)
         averaged = average(state.average, learner.actor.theta)
-        all_slots = (*state.slots[:task], slots, *state.slots[task + 1 :])
-        return PpoState(state.turn + 1, learner, averaged, all_slots), report
+        state = PpoState(state.turn + 1, learner, averaged, tuple(all_slots))
+        return state, merged_reports(reports)
 
     def theta(state: PpoState) -> PyTree:
         if theta_average == 0.0 or int(state.turn) == 0:
@@ -165,13 +166,13 @@ def make(
             **settings._asdict(),
             **credit._asdict(),
             **update._asdict(),
-            "initial_log_std": initial_log_std,
+            "log_std_init": log_std_init,
             "critic_hidden": critic_hidden,
             "theta_average": theta_average,
             "learned_optimizer": [learned_optimizer.name, learned_optimizer.config],
-            "envs": [env.config for env in envs],
+            "mix": mix.config,
         },
-        envs=tuple(envs),
+        envs=mix.envs,
         learned_optimizer=learned_optimizer,
         init=init,
         step=step,
@@ -185,7 +186,7 @@ def _check(
     """Raises ValueError for a setting that cannot be, by name."""
     for name in ("num_envs", "num_steps", "horizon", "action_scale", "max_buffer_gb"):
         _check_positive(name, getattr(settings, name))
-    for name in ("num_epochs", "num_minibatches", "clip", "max_grad_norm"):
+    for name in ("num_epochs", "num_minibatches", "clip_range", "max_grad_norm"):
         _check_positive(name, getattr(update, name))
     if settings.horizon % settings.num_steps:
         raise ValueError(
@@ -197,8 +198,8 @@ def _check(
     for name, value in credit._asdict().items():
         if not 0.0 <= value <= 1.0:
             raise ValueError(f"{name} must be in [0, 1], got {value}")
-    if credit.bootstrap and credit.discount == 1.0:
-        raise ValueError("bootstrap=True needs discount < 1, got discount 1.0")
+    if credit.bootstrap and credit.gamma == 1.0:
+        raise ValueError("bootstrap=True needs gamma < 1, got gamma 1.0")
     if not 0.0 <= theta_average < 1.0:
         raise ValueError(f"theta_average must be in [0, 1), got {theta_average}")
     devices = len(strategy.devices_for(settings.num_envs))

@@ -18,7 +18,7 @@ from agents.trainers._ppo_rollout import Actor, Credit
 from opt_gym.records import Batch, EnvState
 from tests import toy
 
-OUTER_LOSS = Credit(discount=1.0, gae_lambda=0.95, bootstrap=False)
+OUTER_LOSS = Credit(gamma=1.0, gae_lambda=0.95, bootstrap=False)
 SMALL = {"num_envs": 8, "num_steps": 4, "horizon": 4, "num_minibatches": 2}
 
 
@@ -126,7 +126,7 @@ def test_advantages_stop_at_the_end_of_an_episode():
     value = jnp.array([0.5, 1.0, 1.5, 2.0])
     next_value = jnp.array([1.0, 1.5, 0.0, 5.0])  # after the horizon nothing
     end = jnp.array([False, False, True, False])
-    credit = Credit(discount=0.5, gae_lambda=0.8, bootstrap=False)
+    credit = Credit(gamma=0.5, gae_lambda=0.8, bootstrap=False)
     # δ: 1 + .5·1 − .5 = 1;  2 + .5·1.5 − 1 = 1.75;  3 − 1.5 = 1.5;  4 + .5·5 − 2 = 4.5
     # A_t = δ_t + .4 A_{t+1}, and A_2 = δ_2
     found = _ppo_rollout.advantages(reward, value, next_value, end, credit=credit)
@@ -146,7 +146,7 @@ def test_with_lambda_one_the_target_is_the_return_to_the_horizon():
 
 
 def test_only_bootstrap_asks_the_critic_about_the_last_moment():
-    credit = Credit(discount=0.9, gae_lambda=0.0, bootstrap=False)
+    credit = Credit(gamma=0.9, gae_lambda=0.0, bootstrap=False)
     plain = played(credit=credit, value=7.0).rollout.samples.advantage
     booted = credit._replace(bootstrap=True)
     booted = played(credit=booted, value=7.0).rollout.samples.advantage
@@ -274,8 +274,8 @@ def test_what_a_lost_episode_still_pays():
         return float(_ppo_rollout.lost_value(t, horizon, credit))
 
     assert worth() == -1.5
-    assert worth(discount=0.5) == pytest.approx(-0.5 * (1 + 0.5 + 0.25))
-    assert worth(discount=0.5, bootstrap=True) == pytest.approx(-0.5 * 2)
+    assert worth(gamma=0.5) == pytest.approx(-0.5 * (1 + 0.5 + 0.25))
+    assert worth(gamma=0.5, bootstrap=True) == pytest.approx(-0.5 * 2)
 
 
 def test_diverging_environments_never_poison_theta():
@@ -366,11 +366,11 @@ def test_large_environments_go_one_after_the_other_to_the_same_end(monkeypatch):
         ({"horizon": 6}, "horizon must be a multiple of num_steps, got 6 and 4"),
         ({"num_epochs": 0}, "num_epochs must be > 0"),
         ({"num_minibatches": 3}, "num_minibatches=3 must divide .* = (16|32)$"),
-        ({"clip": 0.0}, "clip must be > 0"),
+        ({"clip_range": 0.0}, "clip_range must be > 0"),
         ({"ratio": "jiont"}, "unknown ratio: 'jiont'; did you mean 'joint'"),
-        ({"discount": 1.1}, r"discount must be in \[0, 1\], got 1.1"),
+        ({"gamma": 1.1}, r"gamma must be in \[0, 1\], got 1.1"),
         ({"gae_lambda": -1.0}, r"gae_lambda must be in \[0, 1\]"),
-        ({"bootstrap": True}, "bootstrap=True needs discount < 1"),
+        ({"bootstrap": True}, "bootstrap=True needs gamma < 1"),
         ({"action_scale": 0.0}, "action_scale must be > 0"),
         ({"theta_average": 1.0}, r"theta_average must be in \[0, 1\), got 1.0"),
         ({"critic_hidden": 0}, "critic_hidden must be > 0"),
