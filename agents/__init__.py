@@ -10,6 +10,7 @@ from agents.loop import TrainResult, train
 from agents.records import OuterTrainer
 from agents.task_mix import TaskMix, task_mix
 from opt_gym import plugins
+from opt_gym.episode import check_compatible
 from opt_gym.records import Env, LearnedOptimizer
 
 __all__ = ["TaskMix", "TrainResult", "make", "names", "task_mix", "train"]
@@ -39,7 +40,8 @@ def make(
 
     Raises:
         ValueError: unknown name or setting (near matches are named), a bad value, no envs,
-            an outer optimizer that is missing or has no use.
+            an outer optimizer that is missing or has no use, an env that was made for
+            another learned optimizer.
     """
     found = plugins.spec("trainer", name)
     config = plugins.with_defaults(found, config)
@@ -52,6 +54,8 @@ def make(
         )
     optional = {"outer_optimizer": outer_optimizer} if takes_one else {}
     mix = envs if isinstance(envs, TaskMix) else task_mix(envs)
+    for env in mix.envs:
+        check_compatible(env, learned_optimizer)
     return found.make(
         mix=mix, learned_optimizer=learned_optimizer, **optional, **config
     )

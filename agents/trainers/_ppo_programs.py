@@ -130,7 +130,7 @@ def _reset(fresh: Callable[..., EnvState]) -> Callable[..., tuple[Slots, tuple]]
             new = fresh(index, *shared)
             return jax.tree.map(lambda a, b: jnp.where(done, a, b), new, old)
 
-        state = _batched(slots.env)(one)((index, tuple(slots)))
+        state = _batched(slots.env)(one)((index, (slots.env, slots.done)))
         return Slots(state, jnp.zeros_like(slots.done), slots.begun), ()
 
     return reset

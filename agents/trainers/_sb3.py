@@ -23,7 +23,6 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from agents.records import OuterTrainer, Report, merged_reports
 from agents.task_mix import TaskMix
-from opt_gym.episode import check_compatible
 from opt_gym.plugins import unknown
 from opt_gym.records import Data, Env, LearnedOptimizer
 
@@ -73,8 +72,6 @@ def sb3_trainer(
             f"{name!r} needs stable-baselines3: pip install 'opt-gym[rl]'"
         )
     _check(name, learned_optimizer, squashings)
-    for env in mix.envs:
-        check_compatible(env, learned_optimizer)
     models: dict[int, Any] = {}
 
     def model_of(task: int, key: PRNGKeyArray) -> Any:
