@@ -166,7 +166,8 @@ def test_mistakes_are_named():
         return agents.make(name, envs=envs, learned_optimizer=optimizer, **settings)
 
     with pytest.raises(ValueError, match=r"trains the architecture 'mlp'.*got 'adam'"):
-        make(optimizer=learned.make("adam"))
+        adam = learned.make("adam")
+        make(optimizer=adam, envs=[opt_gym.make("quadratic", learned_optimizer=adam)])
     with pytest.raises(ValueError, match=r"squashing for 'sb3_td3'.*'clip'.*tanh"):
         make("sb3_td3")
     with pytest.raises(ValueError, match="features are 'mlp'"):
