@@ -165,9 +165,10 @@ def test_mistakes_are_named():
     def make(name="sb3_ppo", optimizer=optimizer, envs=envs, **settings):
         return agents.make(name, envs=envs, learned_optimizer=optimizer, **settings)
 
+    adam = learned.make("adam")
+    of_adam = [opt_gym.make("quadratic", learned_optimizer=adam)]
     with pytest.raises(ValueError, match=r"trains the architecture 'mlp'.*got 'adam'"):
-        adam = learned.make("adam")
-        make(optimizer=adam, envs=[opt_gym.make("quadratic", learned_optimizer=adam)])
+        make(optimizer=adam, envs=of_adam)
     with pytest.raises(ValueError, match=r"squashing for 'sb3_td3'.*'clip'.*tanh"):
         make("sb3_td3")
     with pytest.raises(ValueError, match="features are 'mlp'"):
