@@ -11,6 +11,7 @@ DIGESTS = {
     "small_mlp/train": "f749b9e1f25971e0",
     "small_mlp/development": "bf4e41bb17c6c0e3",
     "small_mlp/held_out": "ebbadcab1e3534e5",
+    "small_mlp/held_out_16": "12d6ff18caf79b64",
     "taskset-small-v1/train": "5d14fcfdf285cd08",
     "taskset-small-v1/held_out": "f57cfe147180b7b0",
     "taskset-small-v1/held_out_families": "7db2dde9ba616bff",

@@ -7,14 +7,17 @@
 Equal to `optax.adam`.
 """
 
+import math
 from typing import Any
 
 from jaxtyping import PyTree
 
 from learned.architectures._descent import hand_designed, zeros
 from opt_gym.array_namespace import namespace
-from opt_gym.plugins import Spec
+from opt_gym.plugins import Spec, unknown
 from opt_gym.records import LearnedOptimizer, Signal
+
+DECAYS = (None, "cosine")
 
 
 def make(
@@ -22,8 +25,19 @@ def make(
     one_minus_b1: float = 0.1,
     one_minus_b2: float = 0.001,
     epsilon: float = 1e-8,
+    decay: str | None = None,
 ) -> LearnedOptimizer:
-    """The optimizer "adam"; θ = {learning_rate, one_minus_b1, one_minus_b2, epsilon}."""
+    """The optimizer "adam"; θ = {learning_rate, one_minus_b1, one_minus_b2, epsilon}.
+
+    Args:
+        learning_rate, one_minus_b1, one_minus_b2, epsilon: θ at the start.
+        decay: "cosine": the rate falls to 0 over the horizon, as half a cosine.
+
+    Raises:
+        ValueError: an unknown decay.
+    """
+    if decay not in DECAYS:
+        raise ValueError(unknown("decay", decay, [str(one) for one in DECAYS]))
 
     def rule(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal
@@ -34,7 +48,10 @@ def make(
         v = (1 - a2) * memories[1] + a2 * grad * grad
         unbiased_m = m / (1 - (1 - a1) ** count)
         unbiased_v = v / (1 - (1 - a2) ** count)
-        delta = -theta["learning_rate"] * unbiased_m
+        rate = theta["learning_rate"]
+        if decay is not None:
+            rate = rate * _cosine(signal.t, signal.horizon, namespace(grad))
+        delta = -rate * unbiased_m
         return delta / (namespace(grad).sqrt(unbiased_v) + theta["epsilon"]), (m, v)
 
     hyperparameters = {
@@ -43,7 +60,14 @@ def make(
         "one_minus_b2": one_minus_b2,
         "epsilon": epsilon,
     }
-    return hand_designed(hyperparameters, zeros(2), rule)
+    needs = () if decay is None else ("horizon",)
+    return hand_designed(hyperparameters, zeros(2), rule, needs=needs)
+
+
+def _cosine(t: Any, horizon: Any, xp: Any) -> Any:
+    """From 1 before the first step to 0 at the horizon."""
+    done = xp.where(t < horizon, 1.0 * t, 1.0 * horizon)
+    return 0.5 * (1.0 + xp.cos(math.pi * done / horizon))
 
 
 SPEC = Spec(

@@ -24,11 +24,11 @@ def evaluate(
 
     A baseline is space:trials, one setting for all tasks, the best of so many trials on the
     training tasks; or space:trials:per_task, the best on every single task, chosen in
-    hindsight on the runs it is judged by. Spaces: adam_lr and sgd_lr (14 learning rates), and
-    TaskSet's adam1p_wide_grid, adam4p_wide_grid, adam6p_wide_grid, adam8p_wide_grid,
-    nadamw_grid and adagrad_wide_grid (2,000 trials), adam_lr_grid and adagrad_lr_grid (17),
-    opt_list (1,000 in published order); with _corrected behind their names adam8p_wide_grid,
-    nadamw_grid and opt_list run without the faults of TaskSet's code.
+    hindsight on the runs it is judged by. Spaces: adam_lr, adam_cosine_lr and sgd_lr (14
+    learning rates), and TaskSet's adam1p_wide_grid, adam4p_wide_grid, adam6p_wide_grid,
+    adam8p_wide_grid, nadamw_grid and adagrad_wide_grid (2,000 trials), adam_lr_grid and
+    adagrad_lr_grid (17), opt_list (1,000 in published order); with _corrected behind their
+    names adam8p_wide_grid, nadamw_grid and opt_list run without the faults of TaskSet's code.
 
     Reports the normalized loss (1 is the initial loss, 0 the best that any of adam_lr's 14
     reached), averaged over all inner steps, with 95 % intervals. Results are cached; an

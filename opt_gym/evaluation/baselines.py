@@ -14,7 +14,7 @@ run with everything measured.
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -30,26 +30,27 @@ from opt_gym.plugins import unknown
 from opt_gym.records import LearnedOptimizer, Task
 from opt_gym.search_spaces import SearchSpace
 
+
+def _rates(title: str, architecture: str, **options: Any) -> SearchSpace:
+    """The learning rates that define "best", for another optimizer."""
+    rates = normalize.LEARNING_RATES
+    return SearchSpace(
+        title=title,
+        architecture=architecture,
+        options=options,
+        num_trials=len(rates),
+        sample=lambda number: {"learning_rate": rates[number]},
+        theta=dict,
+    )
+
+
 SPACES = {
-    "adam_lr": SearchSpace(
-        title="Adam",
-        architecture="adam",
-        options={},
-        num_trials=len(normalize.LEARNING_RATES),
-        sample=lambda number: {"learning_rate": normalize.LEARNING_RATES[number]},
-        theta=dict,
-    ),
-    "sgd_lr": SearchSpace(
-        title="SGD",
-        architecture="sgd",
-        options={},
-        num_trials=len(normalize.LEARNING_RATES),
-        sample=lambda number: {"learning_rate": normalize.LEARNING_RATES[number]},
-        theta=dict,
-    ),
+    "adam_lr": _rates("Adam", "adam"),
+    "adam_cosine_lr": _rates("Adam with cosine decay", "adam", decay="cosine"),
+    "sgd_lr": _rates("SGD", "sgd"),
     **search_spaces.SPACES,
 }
-"""By name: Adam and SGD at the learning rates that define "best", and TaskSet's spaces."""
+"""By name: the learning rates that define "best", and TaskSet's spaces."""
 
 _MEASURED = "adam_lr"
 """The space whose costs the table of normalizers has."""

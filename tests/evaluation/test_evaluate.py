@@ -50,9 +50,10 @@ def test_curves_of_sgd_on_a_parabola_are_the_closed_form():
         assert 0 < found.seconds[1] < found.seconds[-1] < 1
 
 
-def test_adam_equals_a_plain_loop_on_the_replayed_batches():
+@pytest.mark.parametrize("decay", [None, "cosine"])
+def test_adam_equals_a_plain_loop_on_the_replayed_batches(decay):
     (found,) = opt_gym.evaluate(
-        learned.make("adam", learning_rate=0.01),
+        learned.make("adam", learning_rate=0.01, decay=decay),
         TINY,
         horizon=12,
         num_seeds=3,
@@ -62,7 +63,8 @@ def test_adam_equals_a_plain_loop_on_the_replayed_batches():
     )
     task = opt_gym.make_task(TINY)
     data = task.load_data("embedded")
-    transformation = optax.adam(0.01)
+    rate = optax.cosine_decay_schedule(0.01, 12) if decay else 0.01
+    transformation = optax.adam(rate)
 
     @jax.jit
     def plain_loop(key):
