@@ -60,6 +60,31 @@ def test_a_resumed_run_is_the_unbroken_run_bit_for_bit(tmp_path):
     assert [row.split(",")[0] for row in rows[1:]] == [str(i) for i in range(1, 9)]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "name", ["es", "truncated_es", "es_single", "backprop", "inverse_variance"]
+)
+def test_so_is_that_of_every_other_estimator(tmp_path, name):
+    env, optimizer, _ = toy.sgd_env(toy.quadratic(noise=0.1))
+    num = {"num_problems" if name == "backprop" else "num_pairs": 4}
+    trainer = agents.make(
+        name,
+        envs=agents.task_mix([env, env], per_step=2),
+        learned_optimizer=optimizer,
+        outer_optimizer=optax.adam(1e-2),
+        trunc_length=2,
+        horizon=(2, 8),
+        curriculum=4,
+        sigma=0.05,
+        **num,
+    )
+    unbroken = agents.train(trainer, [{}, {}], outer_steps=6)
+    agents.train(trainer, [{}, {}], outer_steps=3, out=tmp_path)
+    resumed = agents.train(trainer, [{}, {}], outer_steps=6, out=tmp_path, resume=True)
+    same(resumed.theta, unbroken.theta)
+    assert resumed.reports == unbroken.reports[3:]
+
+
 def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
     unbroken = run()
     run(tmp_path, outer_steps=5, checkpoint_seconds=0.0)

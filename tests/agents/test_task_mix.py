@@ -5,6 +5,7 @@ from collections import Counter
 import pytest
 
 import agents
+from agents.trainers._live_programs import LivePrograms
 from tests import toy
 
 
@@ -62,3 +63,31 @@ def test_only_so_many_tasks_are_live_and_all_come_round(weights):
 def test_mistakes_are_named(settings, message):
     with pytest.raises(ValueError, match=message):
         agents.task_mix(envs(2), **settings)
+
+
+def test_programs_of_tasks_that_are_no_longer_live_are_freed():
+    built = []
+
+    def build(env):
+        built.append(env.config["number"])
+        return env.config["number"]
+
+    mix = agents.task_mix(envs(3), max_programs=2, refresh_every=2)
+    programs = LivePrograms(build, mix)
+    for step in range(6):
+        for task in mix.pick(step):
+            assert programs.of(task, step) == task
+    # Live are 0 1 | 1 2 | 2 0: task 0 was freed when 2 came, and is built again at the end.
+    assert built == [0, 1, 2, 0]
+
+
+def test_tasks_of_one_config_share_their_programs():
+    same = [
+        env._replace(task=env.task._replace(config={"family": "x"})) for env in envs(1)
+    ]
+    mix = agents.task_mix([*same, *same])
+    built = []
+    programs = LivePrograms(built.append, mix)
+    for task in (0, 1):
+        programs.of(task, 0)
+    assert len(built) == 1

@@ -221,6 +221,42 @@ def test_several_seeds_in_one_command(parabola_family, capsys):
     assert (folder / "seed5" / "theta.safetensors").exists()
 
 
+def test_compare_trainers(parabola_family, capsys):
+    out = parabola_family / "compared"
+    command = ["compare-trainers", "--tasks", "parabola", "--architecture", "sgd"]
+    command += ["--trainers", "es", "random_search", "sb3_ppo", "--seeds", "2"]
+    command += ["--inner-steps", "200", "--points", "2", "--horizon", "10"]
+    command += ["--trunc-length", "5", "--out", str(out), "--options"]
+    command += ["es.num_pairs", "2", "random_search.population", "4"]
+    assert main(command) == 0
+    told = capsys.readouterr().out
+    assert "sb3_ppo is left out: " in told
+    assert "| es | " in told
+    with (out / "points.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["trainer"] for row in rows} == {"es", "random_search"}
+    last = {row["trainer"]: int(row["inner_steps"]) for row in rows}
+    assert all(200 <= steps <= 240 for steps in last.values())
+    first = {row["outer_loss"] for row in rows if row["inner_steps"] == "0"}
+    assert len(first) == 1  # every run begins with the same θ
+    assert (out / "comparison.png").stat().st_size > 10_000
+    assert "is trainer.setting, got 'sigma'" in failed(
+        capsys, "compare-trainers", "--options", "sigma", "1"
+    )
+
+
+def test_scores(parabola_family, capsys):
+    out = parabola_family / "scores.md"
+    command = ["scores", "--tasks", "parabola", "--horizon", "10", "--num-seeds", "2"]
+    assert main([*command, "--out", str(out)]) == 0
+    header, _, row = out.read_text().splitlines()
+    assert header.startswith("| environment | zero | random | best SGD | best Adam |")
+    name, zero, noise, sgd, adam, _, solved = row.strip("| ").split(" | ")
+    assert (name, solved) == ("parabola", adam)
+    assert float(zero) < float(adam) < float(sgd) == 0.0  # rate 1 is there at once
+    assert abs(float(noise) - float(zero)) < 0.1
+
+
 def test_errors_are_one_line(capsys, tmp_path):
     bad = tmp_path / "bad.json"
     bad.write_text("{")
