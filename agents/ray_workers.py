@@ -32,6 +32,9 @@ MakeTrainer = Callable[[], tuple[OuterTrainer, Sequence[Data]]]
 MAX_RETRIES = 3
 """A task whose worker dies so often in one outer step kills workers: that is an error."""
 
+LOCAL_SLOTS = 256
+"""Workers that may be on this machine; Ray counts cores, it does not bind them."""
+
 _log = logging.getLogger(__name__)
 
 
@@ -54,9 +57,8 @@ def ray_workers(make_trainer: MakeTrainer, num_workers: int) -> Iterator["Worker
         raise ValueError("workers need the package ray: pip install ray") from error
     begun_here = not ray.is_initialized()
     if begun_here:
-        # Workers that wait for the learner need no core: Ray counts, it does not bind.
         ray.init(
-            num_cpus=max(num_workers, 1),
+            num_cpus=LOCAL_SLOTS,
             include_dashboard=False,
             log_to_driver=False,
             configure_logging=False,
