@@ -58,6 +58,8 @@ SHOWN = {
     "merged by inverse variance": (SUBJECT_COLOR, (0, (1.5, 1))),
 }
 
+TOP = 1e6  # of the picture: backprop's variance goes on to 1e38, where it overflows
+
 
 class Row(NamedTuple):
     """The variances at one θ and length; cost is the outer-loss there."""
@@ -70,6 +72,8 @@ class Row(NamedTuple):
     diverged: int
     cost: float
 
+    # Where the samples overflow, or all of them do, a variance is infinite.
+
 
 Measure = Callable[[Any, int], Row]
 """(θ, the outer step it is of) -> its variances."""
@@ -79,7 +83,7 @@ def main(
     out: Path = Path("runs/figures"),
     lengths: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128, 256),
     train_length: int = 64,
-    outer_steps: int = 120,
+    outer_steps: int = 60,
     num_points: int = 13,
     num: int = 32,
     sigma: float = 0.03,
@@ -204,7 +208,9 @@ def measurer(
     def variances(out: Any) -> tuple[Any, ...]:
         evolution = evolution_samples(out.score, out.difference, sigma, sign=False)
         both = moments(evolution), moments(out.slope), merged(evolution, out.slope)
-        found = [jnp.mean(one.variance) for one in both]
+        found = [
+            jnp.where(one.count > 1, jnp.mean(one.variance), jnp.inf) for one in both
+        ]
         return *found, num - both[1].count, jnp.mean(out.cost)
 
     def measure(theta: Any, outer_step: int) -> Row:
@@ -244,9 +250,8 @@ def draw(figure: Any, rows: list[Row], outer_steps: int, train_length: int) -> N
         x = [getattr(row, across) for row in shown]
         columns = np.array([row[2:5] for row in shown]).T
         for (name, (color, line)), y in zip(SHOWN.items(), columns, strict=True):
-            finite = np.where(np.isfinite(y), y, np.nan)
-            axes.plot(x, finite, color=color, ls=line, lw=1.8, marker="o", ms=3.5)
-            axes.lines[-1].set_label(name)
+            look = {"color": color, "ls": line, "marker": "o", "ms": 3.5}
+            axes.plot(x, np.minimum(y, 1e3 * TOP), label=name, lw=1.8, **look)
         axes.set_yscale("log")
         axes.set_title(title, loc="left", fontsize=10)
     for axes in (before, after):
@@ -254,6 +259,8 @@ def draw(figure: Any, rows: list[Row], outer_steps: int, train_length: int) -> N
         axes.set_xlabel("inner steps of an unroll")
         plain_ticks(axes)
         axes.set_xticks(sorted({row.length for row in rows}))
+        axes.minorticks_off()
+    before.set_ylim(bottom=min(min(row[2:5]) for row in rows) / 3, top=TOP)
     during.set_xlabel("outer step")
     before.set_ylabel("variance of one particle's gradient,\nmean over θ's coordinates")
     before.legend(frameon=False, loc="upper left", handlelength=2.6)
