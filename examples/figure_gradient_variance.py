@@ -51,7 +51,6 @@ from opt_gym.evaluation.plots import (
 from opt_gym.files import write_table
 from opt_gym.records import Data, Env, LearnedOptimizer
 
-TASK = "small_mlp_family_seed0"
 SHOWN = {
     "evolution strategies": (OTHER_COLORS[1], "-"),
     "reparameterisation (backprop)": (OTHER_COLORS[3], "-"),
@@ -62,7 +61,11 @@ TOP = 1e6  # of the picture: backprop's variance goes on to 1e38, where it overf
 
 
 class Row(NamedTuple):
-    """The variances at one θ and length; cost is the outer-loss there."""
+    """The variances at one θ and length; cost is the outer-loss there.
+
+    Backprop's is infinite where it overflows, or where fewer than two particles have a slope
+    that is finite; `diverged` counts those that have not.
+    """
 
     outer_step: int
     length: int
@@ -72,8 +75,6 @@ class Row(NamedTuple):
     diverged: int
     cost: float
 
-    # Where the samples overflow, or all of them do, a variance is infinite.
-
 
 Measure = Callable[[Any, int], Row]
 """(θ, the outer step it is of) -> its variances."""
@@ -81,6 +82,7 @@ Measure = Callable[[Any, int], Row]
 
 def main(
     out: Path = Path("runs/figures"),
+    task: str = "small_mlp_family_seed0",
     lengths: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128, 256),
     train_length: int = 64,
     outer_steps: int = 60,
@@ -95,6 +97,7 @@ def main(
 
     Args:
         out: folder.
+        task: the inner problem.
         lengths: of unrolls, measured before and after training.
         train_length: of the unrolls in training, one of `lengths`.
         outer_steps: of training.
@@ -109,7 +112,7 @@ def main(
         "mlp", hidden=hidden, step_multiplier=step_multiplier, exp_multiplier=0.1
     )
     env = opt_gym.make(
-        TASK,
+        task,
         learned_optimizer=optimizer,
         data="embedded",
         second_derivatives=True,  # the whole gradient: how g depends on φ, too
@@ -218,8 +221,8 @@ def measurer(
         particles = run.empty(theta, data)
         particles = run.reset(k_reset, data, particles, everyone, float(length), no)
         out = strategy.gather(run.window(run.keys(k_noise), theta, data, particles)[1])
-        *found, diverged, cost = (float(x) for x in variances(out))
-        return Row(outer_step, length, *found, int(diverged), cost)
+        evolution, slope, both, diverged, cost = map(float, variances(out))
+        return Row(outer_step, length, evolution, slope, both, int(diverged), cost)
 
     return measure
 

@@ -45,8 +45,6 @@ from opt_gym.evaluation.plots import (
 from opt_gym.files import write_atomically
 from opt_gym.records import Data, Env, LearnedOptimizer
 
-TASK = "small_mlp_family_seed0"
-
 
 class Surface(NamedTuple):
     """The outer-loss on a grid [points, points], and how rough it is."""
@@ -75,6 +73,7 @@ class Surface(NamedTuple):
 
 def main(
     out: Path = Path("runs/figures"),
+    task: str = "small_mlp_family_seed0",
     lengths: tuple[int, int] = (8, 256),
     points: int = 41,
     extent: float = 0.1,
@@ -85,6 +84,7 @@ def main(
 
     Args:
         out: folder.
+        task: the inner problem.
         lengths: inner steps of the short and the long unroll.
         points: of the grid, along either direction.
         extent: of the slice, in norms of θ to either side.
@@ -93,7 +93,7 @@ def main(
     """
     began = time.monotonic()
     optimizer = learned.make("mlp", hidden=4, step_multiplier=0.02, exp_multiplier=0.1)
-    env = opt_gym.make(TASK, learned_optimizer=optimizer, data="embedded")
+    env = opt_gym.make(task, learned_optimizer=optimizer, data="embedded")
     data = strategy.gather(opt_gym.load_data(env))
     theta = trained(env, optimizer, data, outer_steps, seed)
     grid = np.linspace(-extent, extent, points)

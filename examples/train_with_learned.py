@@ -24,6 +24,7 @@ import agents
 import learned
 import opt_gym
 from agents.callbacks import ProgressBar
+from agents.outer_optimizers import clipped
 from envs_registry.benchmark_sets import SMALL_MLP_TRAIN
 from opt_gym.evaluation.plots import OTHER_COLORS, SUBJECT_COLOR, write_picture
 from opt_gym.files import write_table
@@ -43,12 +44,13 @@ class Curve(NamedTuple):
 def main(
     out: Path = Path("runs/figures"),
     bundled: str = "nominal_small",
+    factor: float = 1.0,
     architecture: str = "mlp",
-    outer_steps: int = 300,
-    num_tasks: int = 2,
+    outer_steps: int = 200,
+    tasks: tuple[str, ...] = SMALL_MLP_TRAIN[:2],
     num_pairs: int = 8,
     trunc_length: int = 50,
-    average: int = 40,
+    average: int = 20,
     seeds: tuple[int, ...] = (0,),
 ) -> list[Curve]:
     """Trains with each outer optimizer and draws the curves; returns them.
@@ -56,21 +58,24 @@ def main(
     Args:
         out: folder.
         bundled: the learned outer optimizer, a name or a file.
+        factor: of its steps: the `learning_rate` of `to_optax`.
         architecture: whose fresh θ is trained: "mlp" or "adafactor_mlp".
         outer_steps: of every run.
-        num_tasks: of the training list: each is a program to compile.
+        tasks: that θ is trained on, all of them at every outer step.
         num_pairs, trunc_length: of PES.
         average: outer steps that a point of the curves is the mean of.
         seeds: of outer-training, each a θ to begin with and its perturbations.
     """
     began = time.monotonic()
     optimizers = {
-        f"learned ({bundled})": learned.to_optax(*learned.load(bundled), warn=False),
+        f"learned ({bundled})": learned.to_optax(
+            *learned.load(bundled), learning_rate=factor, warn=False
+        ),
         **{f"Adam, {rate:g}": optax.adam(rate) for rate in RATES},
     }
     curves = []
     for title, outer in optimizers.items():
-        trainer, data = pes(architecture, outer, num_tasks, num_pairs, trunc_length)
+        trainer, data = pes(architecture, outer, tasks, num_pairs, trunc_length)
         for seed in seeds:
             result = agents.train(
                 trainer,
@@ -104,19 +109,23 @@ def main(
 
 
 def pes(
-    architecture: str, outer: Any, num_tasks: int, num_pairs: int, trunc_length: int
+    architecture: str,
+    outer: Any,
+    tasks: tuple[str, ...],
+    num_pairs: int,
+    trunc_length: int,
 ) -> tuple[Any, list[Any]]:
     """The outer-trainer of the recipe, and its data."""
     optimizer = learned.make(architecture, step_multiplier=0.01, exp_multiplier=0.3)
     envs = [
         opt_gym.make(task, learned_optimizer=optimizer, data="embedded")
-        for task in SMALL_MLP_TRAIN[:num_tasks]
+        for task in tasks
     ]
     trainer = agents.make(
         "pes",
-        envs=envs,
+        envs=agents.task_mix(envs, per_step=len(tasks)),
         learned_optimizer=optimizer,
-        outer_optimizer=outer,
+        outer_optimizer=clipped(outer, norm=1.0),
         num_pairs=num_pairs,
         trunc_length=trunc_length,
         sigma=0.03,
