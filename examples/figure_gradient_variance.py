@@ -51,16 +51,21 @@ from opt_gym.evaluation.plots import (
 from opt_gym.files import write_table
 from opt_gym.records import Data, Env, LearnedOptimizer
 
-TASK = "small_mlp_family_seed0"
 SHOWN = {
     "evolution strategies": (OTHER_COLORS[1], "-"),
     "reparameterisation (backprop)": (OTHER_COLORS[3], "-"),
     "merged by inverse variance": (SUBJECT_COLOR, (0, (1.5, 1))),
 }
 
+TOP = 1e6  # of the picture: backprop's variance goes on to 1e38, where it overflows
+
 
 class Row(NamedTuple):
-    """The variances at one θ and length; cost is the outer-loss there."""
+    """The variances at one θ and length; cost is the outer-loss there.
+
+    Backprop's is infinite where it overflows, or where fewer than two particles have a slope
+    that is finite; `diverged` counts those that have not.
+    """
 
     outer_step: int
     length: int
@@ -77,9 +82,10 @@ Measure = Callable[[Any, int], Row]
 
 def main(
     out: Path = Path("runs/figures"),
+    task: str = "small_mlp_family_seed0",
     lengths: tuple[int, ...] = (2, 4, 8, 16, 32, 64, 128, 256),
     train_length: int = 64,
-    outer_steps: int = 120,
+    outer_steps: int = 60,
     num_points: int = 13,
     num: int = 32,
     sigma: float = 0.03,
@@ -91,6 +97,7 @@ def main(
 
     Args:
         out: folder.
+        task: the inner problem.
         lengths: of unrolls, measured before and after training.
         train_length: of the unrolls in training, one of `lengths`.
         outer_steps: of training.
@@ -105,7 +112,7 @@ def main(
         "mlp", hidden=hidden, step_multiplier=step_multiplier, exp_multiplier=0.1
     )
     env = opt_gym.make(
-        TASK,
+        task,
         learned_optimizer=optimizer,
         data="embedded",
         second_derivatives=True,  # the whole gradient: how g depends on φ, too
@@ -204,7 +211,9 @@ def measurer(
     def variances(out: Any) -> tuple[Any, ...]:
         evolution = evolution_samples(out.score, out.difference, sigma, sign=False)
         both = moments(evolution), moments(out.slope), merged(evolution, out.slope)
-        found = [jnp.mean(one.variance) for one in both]
+        found = [
+            jnp.where(one.count > 1, jnp.mean(one.variance), jnp.inf) for one in both
+        ]
         return *found, num - both[1].count, jnp.mean(out.cost)
 
     def measure(theta: Any, outer_step: int) -> Row:
@@ -212,8 +221,8 @@ def measurer(
         particles = run.empty(theta, data)
         particles = run.reset(k_reset, data, particles, everyone, float(length), no)
         out = strategy.gather(run.window(run.keys(k_noise), theta, data, particles)[1])
-        *found, diverged, cost = (float(x) for x in variances(out))
-        return Row(outer_step, length, *found, int(diverged), cost)
+        evolution, slope, both, diverged, cost = map(float, variances(out))
+        return Row(outer_step, length, evolution, slope, both, int(diverged), cost)
 
     return measure
 
@@ -244,9 +253,8 @@ def draw(figure: Any, rows: list[Row], outer_steps: int, train_length: int) -> N
         x = [getattr(row, across) for row in shown]
         columns = np.array([row[2:5] for row in shown]).T
         for (name, (color, line)), y in zip(SHOWN.items(), columns, strict=True):
-            finite = np.where(np.isfinite(y), y, np.nan)
-            axes.plot(x, finite, color=color, ls=line, lw=1.8, marker="o", ms=3.5)
-            axes.lines[-1].set_label(name)
+            look = {"color": color, "ls": line, "marker": "o", "ms": 3.5}
+            axes.plot(x, np.minimum(y, 1e3 * TOP), label=name, lw=1.8, **look)
         axes.set_yscale("log")
         axes.set_title(title, loc="left", fontsize=10)
     for axes in (before, after):
@@ -254,6 +262,8 @@ def draw(figure: Any, rows: list[Row], outer_steps: int, train_length: int) -> N
         axes.set_xlabel("inner steps of an unroll")
         plain_ticks(axes)
         axes.set_xticks(sorted({row.length for row in rows}))
+        axes.minorticks_off()
+    before.set_ylim(bottom=min(min(row[2:5]) for row in rows) / 3, top=TOP)
     during.set_xlabel("outer step")
     before.set_ylabel("variance of one particle's gradient,\nmean over θ's coordinates")
     before.legend(frameon=False, loc="upper left", handlelength=2.6)

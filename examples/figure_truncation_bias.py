@@ -10,8 +10,8 @@ A large rate pays within a few steps: noise along the steep direction. What it g
 flat one, is seen only after many. So whoever looks K = 5 steps ahead lowers the rate, however
 long it is trained: backprop and evolution through truncated unrolls alike. Persistent evolution
 strategies (Vicol et al. 2021, arXiv:2112.13835), one perturbation an episode, and backprop
-through all T = 100 steps find the rate that is best, which is known here: the expected loss
-obeys m_i ← (1 − θ h_i)² m_i + (θ h_i s)², m = E φ².
+through all T = 100 steps find the rate that is best, which is known here: with m = E φ²,
+m_i ← (1 − θ h_i)² m_i + (θ h_i s)².
 
 A few minutes of one core. Writes truncation_bias.png and .csv into `--out`.
 """
