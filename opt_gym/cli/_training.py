@@ -59,7 +59,7 @@ def trainer_settings(recipe: dict[str, Any]) -> dict[str, Any]:
     known = plugins.spec("trainer", recipe["trainer"])
     defaults = DEFAULTS if recipe["trainer"] in RELATIVES else {}
     settings = {**defaults, **parsed(recipe["options"])}
-    plugins.with_defaults(known, settings)
+    settings = plugins.with_defaults(known, settings)
     if isinstance(settings.get("horizon"), list):
         settings["horizon"] = tuple(settings["horizon"])
     return settings
