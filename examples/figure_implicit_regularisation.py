@@ -45,7 +45,7 @@ STARTS = (
     (-1.9, -0.5),
 )
 
-SIDE = 3.4  # of the picture, from the origin
+SIDE = 4.0  # of the picture, from the origin
 
 
 class Paths(NamedTuple):

@@ -88,7 +88,7 @@ def main(
         lengths: inner steps of the short and the long unroll.
         points: of the grid, along either direction.
         extent: of the slice, in norms of θ to either side.
-        outer_steps: of training before.
+        outer_steps: of training before; 0 for an untrained θ.
         seed: of θ, the directions and the inner problem.
     """
     began = time.monotonic()
@@ -131,6 +131,9 @@ def trained(
     env: Env, optimizer: LearnedOptimizer, data: Data, outer_steps: int, seed: int
 ) -> Any:
     """θ after a few outer steps of evolution strategies on whole unrolls."""
+    start = strategy.gather(jax.jit(optimizer.init_theta)(jax.random.key(seed)))
+    if outer_steps == 0:
+        return start
     trainer = agents.make(
         "es",
         envs=[env],
@@ -141,7 +144,6 @@ def trained(
         horizon=64,
         sigma=0.03,
     )
-    start = strategy.gather(jax.jit(optimizer.init_theta)(jax.random.key(seed)))
     return agents.train(
         trainer, [data], outer_steps=outer_steps, seed=seed, theta=start
     ).theta
