@@ -101,9 +101,11 @@ def train(
     k_theta, k_init, run_key = jax.random.split(jax.random.key(seed), 3)
     if theta is None:
         theta = jax.jit(trainer.learned_optimizer.init_theta)(k_theta)
-    data = tuple(strategy.gather(part) for part in data)
+    # Arrays that were not yet put anywhere would make every program compile twice.
+    data, theta = strategy.gather((tuple(data), theta))
     state = trainer.init(k_init, data, theta)
     state, done = _resumed(trainer, state, folder, resume, seed)
+    state = strategy.gather(state)
     writes = folder is not None and jax.process_index() == 0
     logs: list[Callback] = [CsvLog(folder / "log.csv")] if folder and writes else []
 

@@ -131,7 +131,7 @@ def slots_estimator(
         if noise_lasts == "episode":
             noise = jnp.where(slots.done, noise, slots.noise)
         if np.any(np.asarray(slots.done)):
-            short = ~slots.begun
+            short = ~np.asarray(slots.begun)
             particles = run.reset(k_reset, data, particles, slots.done, upper, short)
         particles, out = run.window(noise, theta, data, particles)
         out = strategy.gather(out)
