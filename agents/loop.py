@@ -102,8 +102,8 @@ def train(
     if theta is None:
         theta = jax.jit(trainer.learned_optimizer.init_theta)(k_theta)
     # Arrays that were not yet put anywhere would make every program compile twice.
-    data, theta = strategy.gather((tuple(data), theta))
-    state = trainer.init(k_init, data, theta)
+    placed, theta = strategy.gather((tuple(data), theta))
+    state = trainer.init(k_init, placed, theta)
     state, done = _resumed(trainer, state, folder, resume, seed)
     state = strategy.gather(state)
     writes = folder is not None and jax.process_index() == 0
@@ -119,7 +119,7 @@ def train(
     with _open([*callbacks, *logs], done) as call, _ctrl_c() as stop:
         while done < outer_steps and not stop.is_set():
             key = jax.random.fold_in(run_key, done)
-            state, report = trainer.step(key, data, state)
+            state, report = trainer.step(key, placed, state)
             done += 1
             if len(reports) < len(trainer.envs):  # this step compiled a task's programs
                 strategy.trim_memory()

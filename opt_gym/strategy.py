@@ -12,6 +12,7 @@ import gc
 import os
 from collections.abc import Callable
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -150,6 +151,20 @@ def gather(tree: PyTree) -> PyTree:
     if jax.process_count() > 1:
         tree = jax.tree.map(_local, tree)
     return jax.device_put(tree, jax.local_devices()[0])
+
+
+def is_crowded() -> bool:
+    """Whether this process has mapped more than half of the pieces of memory it may (Linux).
+
+    XLA's CPU compiler takes hundreds of them a program, and crashes when there are no more:
+    who keeps compiled programs should then give one up.
+    """
+    try:
+        limit = int(Path("/proc/sys/vm/max_map_count").read_text())
+        with Path("/proc/self/maps").open("rb") as maps:
+            return 2 * sum(1 for _ in maps) > limit
+    except (OSError, ValueError):
+        return False
 
 
 def trim_memory() -> None:

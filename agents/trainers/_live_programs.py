@@ -5,6 +5,7 @@ from typing import Generic, TypeVar
 
 from agents.checkpoint import digest
 from agents.task_mix import TaskMix
+from opt_gym import strategy
 from opt_gym.records import Env
 
 Built = TypeVar("Built")
@@ -13,7 +14,8 @@ Built = TypeVar("Built")
 class LivePrograms(Generic[Built]):
     """What a trainer builds of an environment, kept for as long as its task is live.
 
-    Tasks of one config share it, for they compile alike.
+    Tasks of one config share it, for they compile alike. Where the process holds so many
+    programs that the next could crash it, the oldest are given up, live or not.
     """
 
     def __init__(self, build: Callable[[Env], Built], mix: TaskMix) -> None:
@@ -33,5 +35,8 @@ class LivePrograms(Generic[Built]):
             kept = {self._kinds[place % len(self._kinds)] for place in live}
             for other in [other for other in self._built if other not in kept]:
                 del self._built[other]
+            while self._built and strategy.is_crowded():
+                del self._built[next(iter(self._built))]
+                strategy.trim_memory()
             self._built[kind] = self._build(self._mix.envs[task])
         return self._built[kind]

@@ -30,7 +30,7 @@ def train(
     second_derivatives: bool = False,
     tasks_per_step: int = 1,
     task_weights: Sequence[float] = (),
-    max_programs: int = 0,
+    max_programs: int = 24,
     reparameterise: list[Literal["none", "global", "tensor", "parameter"]]
     | None = None,
     evaluate_on: list[str] | None = None,

@@ -81,20 +81,26 @@ def repeated(
 ) -> Callable[[PyTree], list[list[Runs]]]:
     """A function of θ (no leading axis) that runs all jobs with it.
 
-    Programs are compiled at its first call and kept: for who evaluates one optimizer again
-    and again.
+    Programs are compiled at its first call and kept, if there is room for them: for who
+    evaluates one optimizer again and again.
     """
     check_settings(settings)
     ready: list[_Prepared] = []
 
     def run(theta: PyTree) -> list[list[Runs]]:
-        if not ready:
-            ready.extend(prepare_jobs(jobs, lambda job: _prepare(job, settings, None)))
+        prepared = iter(ready or prepare_jobs(jobs, prepare))
         thetas = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], theta)
-        return [
-            _run(one._replace(job=one.job._replace(theta=thetas)), settings, None)
-            for one in ready
-        ]
+        found, kept = [], []
+        for one in prepared:
+            again = one._replace(job=one.job._replace(theta=thetas))
+            found.append(_run(again, settings, None))
+            if not strategy.is_crowded():
+                kept.append(one)
+        ready[:] = kept if len(kept) == len(jobs) else []
+        return found
+
+    def prepare(job: Job) -> _Prepared:
+        return _prepare(job, settings, None)
 
     return run
 

@@ -6,6 +6,7 @@ import pytest
 
 import agents
 from agents.trainers._live_programs import LivePrograms
+from opt_gym import strategy
 from tests import toy
 
 
@@ -57,7 +58,7 @@ def test_only_so_many_tasks_are_live_and_all_come_round(weights):
         ({"per_step": 3}, r"per_step must be in 1 ... 2, got 3"),
         ({"per_step": 2, "max_programs": 1}, r"per_step must be in 1 ... 1, got 2"),
         ({"max_programs": -1}, "max_programs must be >= 0"),
-        ({"refresh_every": 0}, "refresh_every >= 1, got 0 and 0"),
+        ({"refresh_every": 0}, "refresh_every >= 1, got 24 and 0"),
     ],
 )
 def test_mistakes_are_named(settings, message):
@@ -78,6 +79,18 @@ def test_programs_of_tasks_that_are_no_longer_live_are_freed():
         for task in mix.pick(step):
             assert programs.of(task, step) == task
     # Live are 0 1 | 1 2 | 2 0: task 0 was freed when 2 came, and is built again at the end.
+    assert built == [0, 1, 2, 0]
+
+
+def test_the_oldest_programs_give_way_where_one_more_could_crash(monkeypatch):
+    crowded = iter([False, False, True, False])
+    monkeypatch.setattr(strategy, "is_crowded", lambda: next(crowded))
+    built = []
+    programs = LivePrograms(
+        lambda env: built.append(env.config["number"]), agents.task_mix(envs(3))
+    )
+    for task in (0, 1, 2, 1, 0):  # the third finds it crowded, and 0 gives way
+        programs.of(task, 0)
     assert built == [0, 1, 2, 0]
 
 
