@@ -83,7 +83,7 @@ def test_programs_of_tasks_that_are_no_longer_live_are_freed():
 
 
 def test_the_oldest_programs_give_way_where_one_more_could_crash(monkeypatch):
-    crowded = iter([False, False, True, False])
+    crowded = iter([False, True, False, False])
     monkeypatch.setattr(strategy, "is_crowded", lambda: next(crowded))
     built = []
     programs = LivePrograms(
