@@ -150,7 +150,7 @@ def make(
                 k_window, data[task], slots, learner
             )
             reports.append(report)
-        averaged = average(state.average, learner.actor.theta)
+        averaged = average(state.average, strategy.gather(learner.actor.theta))
         state = PpoState(state.turn + 1, learner, averaged, tuple(all_slots))
         return state, merged_reports(reports)
 
