@@ -102,9 +102,11 @@ def test_every_task_of_the_small_set_is_measured():
 
 
 def test_the_lists_of_small_mlp_are_disjoint_and_measured():
-    lists = [v for k, v in BENCHMARK_SETS.items() if k.startswith("small_mlp")]
+    parts = ("train", "development", "held_out_16")
+    lists = [BENCHMARK_SETS[f"small_mlp/{part}"] for part in parts]
     names = [name for tasks in lists for name in tasks]
-    assert len(names) == len(set(names)) == 24 + 12 + 12
+    assert len(names) == len(set(names)) == 24 + 12 + 16
+    assert set(BENCHMARK_SETS["small_mlp/held_out"]) < set(lists[-1])
     for name in names:
         task = opt_gym.make_task(opt_gym.task_config(name))
         found = normalize.lookup(task, "train", "embedded")
