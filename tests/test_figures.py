@@ -29,6 +29,7 @@ def written(out, name):
         return list(csv.DictReader(file))
 
 
+@pytest.mark.slow
 def test_truncation_misleads_backprop_and_not_pes(tmp_path):
     chosen = (0, 2)  # truncated backprop, PES
     every = figure_truncation_bias.methods
@@ -104,6 +105,7 @@ def test_merged_gradients_survive_slopes_whose_variance_overflows():
     assert np.all(np.isfinite(found.variance))
 
 
+@pytest.mark.slow
 def test_long_unrolls_have_the_rougher_surface(tmp_path):
     surfaces = figure_loss_surface.main(
         tmp_path, task=TASK, lengths=(3, 40), points=7, outer_steps=0

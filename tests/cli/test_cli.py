@@ -245,6 +245,7 @@ def test_compare_trainers(parabola_family, capsys):
     )
 
 
+@pytest.mark.slow
 def test_scores(parabola_family, capsys):
     out = parabola_family / "scores.md"
     command = ["scores", "--tasks", "parabola", "--horizon", "10", "--num-seeds", "2"]
