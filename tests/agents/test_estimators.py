@@ -160,6 +160,7 @@ def test_the_merger_weighs_each_coordinate_by_its_inverse_variance():
     np.testing.assert_allclose(variance, 1 / (1 / v).sum(0), rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_inverse_variance_listens_to_backprop_where_losses_are_smooth():
     # Without perturbed noise, backprop's samples hardly vary and evolution's do.
     settings = {"num_pairs": 16, "sigma": 1e-3}

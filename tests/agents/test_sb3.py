@@ -179,6 +179,7 @@ def test_a_buffer_that_is_too_large_is_refused_with_the_arithmetic():
         ppo(mlp(), adapted(optimizer=mlp()), n_steps=10**7)
 
 
+@pytest.mark.slow
 def test_stock_ppo_learns_on_hyperparameters():
     env = adapted(action="hyperparameters", level="global", monitor=True)
     model: Any = PPO("MlpPolicy", env, n_steps=5, batch_size=15, device="cpu", seed=0)
