@@ -13,12 +13,26 @@ from opt_gym import plugins
 from opt_gym.episode import check_compatible
 from opt_gym.records import Env, LearnedOptimizer
 
-__all__ = ["TaskMix", "TrainResult", "make", "names", "task_mix", "train"]
+__all__ = [
+    "TaskMix",
+    "TrainResult",
+    "make",
+    "names",
+    "takes_outer_optimizer",
+    "task_mix",
+    "train",
+]
 
 
 def names() -> list[str]:
     """Every outer-trainer."""
     return plugins.names("trainer")
+
+
+def takes_outer_optimizer(name: str) -> bool:
+    """Whether an outer-trainer follows gradients with an outer optimizer."""
+    make = plugins.spec("trainer", name).make
+    return "outer_optimizer" in inspect.signature(make).parameters
 
 
 def make(
@@ -45,7 +59,7 @@ def make(
     """
     found = plugins.spec("trainer", name)
     config = plugins.with_defaults(found, config)
-    takes_one = "outer_optimizer" in inspect.signature(found.make).parameters
+    takes_one = takes_outer_optimizer(name)
     if takes_one and outer_optimizer is None:
         raise ValueError(f"the outer-trainer {name!r} needs an outer_optimizer")
     if outer_optimizer is not None and not takes_one:

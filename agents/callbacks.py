@@ -13,7 +13,7 @@ import jax
 from jaxtyping import PyTree
 
 from agents.records import Report
-from opt_gym.files import write_atomically
+from opt_gym.files import write_table
 
 if TYPE_CHECKING:
     from agents.loop import Progress
@@ -253,10 +253,8 @@ class HeldOut:
         return [float(row[2]) for row in self._rows if row[1] == name]
 
     def _write(self) -> None:
-        if jax.process_index():
-            return
-        lines = [",".join(row) for row in (self.COLUMNS, *self._rows)]
-        write_atomically(self._path, ("\n".join(lines) + "\n").encode())
+        if jax.process_index() == 0:
+            write_table(self._path, self.COLUMNS, self._rows)
 
 
 def read_rows(

@@ -21,6 +21,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from opt_gym.files import write_atomically
+from opt_gym.key_arrays import is_key
 
 FORMAT = 1
 KEPT = 2
@@ -156,15 +157,11 @@ def _restore(path: Path, template: PyTree, tensors: dict[str, np.ndarray]) -> Py
     return jax.tree.unflatten(structure, restored)
 
 
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-
-
 def _as_numpy(leaf: Any) -> np.ndarray:
-    return np.asarray(jax.random.key_data(leaf) if _is_key(leaf) else leaf)
+    return np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
 
 
 def _like(leaf: Any, array: np.ndarray) -> Any:
-    if _is_key(leaf):
+    if is_key(leaf):
         return jax.random.wrap_key_data(jnp.asarray(array))
     return jnp.asarray(array)

@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 from jaxtyping import PyTree
 
-from agents.loop import Progress, train
+from agents.loop import Progress, initial_theta, train
 from agents.records import OuterTrainer
 from opt_gym.records import Data
 
@@ -42,7 +41,6 @@ def run_seed(
     inner_steps: int,
     num_points: int,
     seed: int,
-    theta: PyTree | None = None,
 ) -> list[Point]:
     """One run, measured at the start and whenever another share of the budget is used.
 
@@ -52,7 +50,6 @@ def run_seed(
         inner_steps: the budget; the outer step that uses it up is the last.
         num_points: measurements beside that at the start.
         seed: of the run.
-        theta: to start from, instead of a random one.
     """
     name, trainer, measure = contestant
     points, used, measuring = [], 0.0, 0.0
@@ -70,10 +67,7 @@ def run_seed(
         if used >= inner_steps * len(points) / num_points:
             add(trainer.theta(progress.state), progress.seconds)
 
-    if theta is None:
-        theta = trainer.learned_optimizer.init_theta(
-            jax.random.split(jax.random.key(seed), 3)[0]
-        )
+    theta = initial_theta(trainer, seed)
     add(theta, 0.0)
     measuring = 0.0
     train(

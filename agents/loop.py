@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import PyTree
+from jaxtyping import PRNGKeyArray, PyTree
 
 from agents import checkpoint
 from agents.callbacks import CsvLog
@@ -98,9 +98,9 @@ def train(
     """
     folder = None if out is None else Path(out)
     _check(trainer, data, outer_steps, folder, resume)
-    k_theta, k_init, run_key = jax.random.split(jax.random.key(seed), 3)
+    _, k_init, run_key = _split(seed)
     if theta is None:
-        theta = jax.jit(trainer.learned_optimizer.init_theta)(k_theta)
+        theta = initial_theta(trainer, seed)
     # Arrays that were not yet put anywhere would make every program compile twice.
     placed, theta = strategy.gather((tuple(data), theta))
     state = trainer.init(k_init, placed, theta)
@@ -137,6 +137,16 @@ def train(
         interrupted = stop.is_set() and done < outer_steps
     seconds = time.monotonic() - began
     return TrainResult(trainer.theta(state), state, done, reports, seconds, interrupted)
+
+
+def initial_theta(trainer: OuterTrainer, seed: int) -> PyTree:
+    """The random θ that a run of this seed starts from."""
+    return jax.jit(trainer.learned_optimizer.init_theta)(_split(seed)[0])
+
+
+def _split(seed: int) -> PRNGKeyArray:
+    """The keys of θ, of the trainer's start, and of the run."""
+    return jax.random.split(jax.random.key(seed), 3)
 
 
 def _check(

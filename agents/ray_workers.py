@@ -24,6 +24,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from agents.records import Call, GradientParts, OuterTrainer, Report
 from opt_gym import strategy
+from opt_gym.key_arrays import is_key
 from opt_gym.records import Data
 
 MakeTrainer = Callable[[], tuple[OuterTrainer, Sequence[Data]]]
@@ -199,7 +200,7 @@ def to_host(tree: PyTree) -> PyTree:
     def one(leaf: Any) -> Any:
         if not isinstance(leaf, jax.Array):
             return leaf
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        if is_key(leaf):
             return _RawKey(np.asarray(jax.random.key_data(leaf)))
         return np.asarray(leaf)
 

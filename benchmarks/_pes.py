@@ -5,17 +5,16 @@ import os
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
-import jax
 import optax
 
 import agents
 import learned
 import opt_gym
 from agents.records import OuterTrainer
+from benchmarks._outer_steps import stepper
 from opt_gym.records import Config, Normalizer
 
 TRUNC_LENGTH = 20
@@ -67,16 +66,9 @@ def trainer(
 
 def steps_per_second(pixels: int, unrolls: int, repeats: int = 30) -> float:
     """Executed inner steps a second, resets included, the median over outer steps."""
-    pes, data = trainer(pixels, unrolls)
-    key = jax.random.key(0)
-    state = pes.init(key, data, pes.learned_optimizer.init_theta(key))
-    times = []
-    for i in range(repeats + 2):
-        began = time.perf_counter()
-        state, report = pes.step(jax.random.fold_in(key, i), data, state)
-        jax.block_until_ready(report)
-        times.append(time.perf_counter() - began)
-    return unrolls * TRUNC_LENGTH / statistics.median(times[2:])
+    step = stepper(*trainer(pixels, unrolls))
+    seconds = [step().seconds for _ in range(repeats)]
+    return unrolls * TRUNC_LENGTH / statistics.median(seconds)
 
 
 def prototype(pixels: int, unrolls: int) -> float:

@@ -1,5 +1,6 @@
 """Truncated backprop through the MLP of 2019, beside the flat PES prototype; and its memory."""
 
+import statistics
 import time
 from typing import Any
 
@@ -11,6 +12,7 @@ import learned
 import opt_gym
 from agents.trainers._windows import run_window
 from benchmarks import _pes
+from benchmarks._outer_steps import stepper
 from opt_gym.episode import start
 
 NUM_PROBLEMS, TRUNC_LENGTH = 8, 20
@@ -42,17 +44,10 @@ def steps_per_second(second_derivatives: bool, repeats: int = 30) -> dict[str, f
         trunc_length=TRUNC_LENGTH,
         horizon=1000,
     )
-    key, data = jax.random.key(0), (opt_gym.load_data(env),)
-    state = trainer.init(key, data, optimizer.init_theta(key))
-    times = []
-    for i in range(repeats):
-        last = time.perf_counter()
-        state, report = trainer.step(jax.random.fold_in(key, i), data, state)
-        jax.block_until_ready(report)
-        if i == 0:
-            first = time.perf_counter() - began
-        times.append(time.perf_counter() - last)
-    rate = NUM_PROBLEMS * TRUNC_LENGTH / sorted(times[2:])[len(times[2:]) // 2]
+    step = stepper(trainer, (opt_gym.load_data(env),), before=1)
+    first = time.perf_counter() - began
+    step()  # warm
+    rate = statistics.median(step().rate for _ in range(repeats))
     return {"inner_steps_per_s": rate, "first_update_s": first}
 
 

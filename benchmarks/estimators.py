@@ -7,13 +7,10 @@ step after another, so that a slow moment of the machine meets all. `es` runs wh
 """
 
 import statistics
-import time
-from collections.abc import Callable
 from typing import Any
 
-import jax
-
 from benchmarks import _pes
+from benchmarks._outer_steps import stepper
 
 NAMES = ("pes", "es_single", "truncated_es", "es")
 ROUNDS = 15
@@ -26,33 +23,14 @@ def alone() -> dict[str, Any]:
 
 def run() -> dict[str, Any]:
     """Median inner steps a second, and the median ratio to PES in the same round."""
-    steppers = {name: _stepper(name) for name in NAMES}
+    steppers = {name: stepper(*_pes.trainer(64, 64, name)) for name in NAMES}
     rates: dict[str, list[float]] = {name: [] for name in NAMES}
     for _ in range(ROUNDS):
         for name, step in steppers.items():
-            rates[name].append(step())
+            rates[name].append(step().rate)
     result: dict[str, Any] = {}
     for name in NAMES:
         ratios = [a / b for a, b in zip(rates[name], rates["pes"], strict=True)]
         result[name] = statistics.median(rates[name])
         result[f"{name}_of_pes"] = statistics.median(ratios)
     return result
-
-
-def _stepper(name: str) -> Callable[[], float]:
-    """Inner steps a second of one more outer step; two are done before, to compile."""
-    trainer, data = _pes.trainer(64, 64, name)
-    key, done = jax.random.key(0), 0
-    state = trainer.init(key, data, trainer.learned_optimizer.init_theta(key))
-
-    def step() -> float:
-        nonlocal state, done
-        began = time.perf_counter()
-        state, report = trainer.step(jax.random.fold_in(key, done), data, state)
-        jax.block_until_ready(report)
-        done += 1
-        return float(report.inner_steps) / (time.perf_counter() - began)
-
-    step()
-    step()
-    return step

@@ -9,18 +9,17 @@ a parameter's own. The two take turns, so that a slow moment of the machine meet
 
 import os
 import statistics
-import time
 from collections.abc import Callable
 from typing import Any
 
-import jax
 import optax
 
 import agents
 import learned
 import opt_gym
 from agents.records import OuterTrainer
-from benchmarks.vector_step import TASK
+from benchmarks._outer_steps import Timed, stepper
+from envs_registry.benchmark_sets import QUADRATIC_10
 from opt_gym.records import Env, LearnedOptimizer
 
 HORIZON, NUM_ENVS = 50, 256
@@ -32,18 +31,16 @@ ROUNDS = 10
 def alone() -> dict[str, Any]:
     """Environment steps a second of ours, updates included."""
     step = _stepper(_ours(*_optimizer_and_env()))
-    seconds = [step() for _ in range(ROUNDS)]
+    seconds = [step().seconds for _ in range(ROUNDS)]
     steps = NUM_ENVS * HORIZON
     return {"env_steps_per_s": steps / statistics.median(seconds)}
 
 
 def run() -> dict[str, Any]:
-    """Environment steps a second of both and their ratio, where SB3's is there.
+    """Environment steps a second of both and their ratio.
 
     torch's are measured with one thread and with one a core; the better ones count.
     """
-    if "sb3_ppo" not in agents.names():
-        return alone()
     import torch
 
     optimizer, env = _optimizer_and_env()
@@ -51,10 +48,10 @@ def run() -> dict[str, Any]:
     threads = (1, len(os.sched_getaffinity(0)))
     seconds: dict[Any, list[float]] = {"ours": [], **{count: [] for count in threads}}
     for _ in range(ROUNDS):
-        seconds["ours"].append(ours())
+        seconds["ours"].append(ours().seconds)
         for count in threads:
             torch.set_num_threads(count)
-            seconds[count].append(theirs())
+            seconds[count].append(theirs().seconds)
     steps = NUM_ENVS * HORIZON
     best = min(threads, key=lambda count: statistics.median(seconds[count]))
     pairs = zip(seconds["ours"], seconds[best], strict=True)
@@ -70,17 +67,15 @@ def _optimizer_and_env() -> tuple[LearnedOptimizer, Env]:
     # The unit of both policies: a step of the network's output 1 is one of their actions.
     settings = {"step_multiplier": SCALE, "action_scale": SCALE}
     optimizer = learned.make("mlp", **settings)
-    return optimizer, opt_gym.make(TASK, learned_optimizer=optimizer)
+    return optimizer, opt_gym.make(QUADRATIC_10, learned_optimizer=optimizer)
 
 
-def _ours(
-    optimizer: LearnedOptimizer, env: Env, outer_optimizer: Any = None
-) -> OuterTrainer:
+def _ours(optimizer: LearnedOptimizer, env: Env) -> OuterTrainer:
     return agents.make(
         "ppo",
         envs=[env],
         learned_optimizer=optimizer,
-        outer_optimizer=outer_optimizer or optax.adam(LEARNING_RATE),
+        outer_optimizer=optax.adam(LEARNING_RATE),
         num_envs=NUM_ENVS,
         num_steps=HORIZON,
         horizon=HORIZON,
@@ -99,21 +94,5 @@ def _sb3(optimizer: LearnedOptimizer, env: Env) -> OuterTrainer:
     )
 
 
-def _stepper(trainer: OuterTrainer) -> Callable[[], float]:
-    """Seconds of one more outer step; two are done before, to compile."""
-    key = jax.random.key(0)
-    data = (opt_gym.load_data(trainer.envs[0]),)
-    state = trainer.init(key, data, trainer.learned_optimizer.init_theta(key))
-    done = 0
-
-    def step() -> float:
-        nonlocal state, done
-        began = time.perf_counter()
-        state, report = trainer.step(jax.random.fold_in(key, done), data, state)
-        jax.block_until_ready(report)
-        done += 1
-        return time.perf_counter() - began
-
-    for _ in range(2):
-        step()
-    return step
+def _stepper(trainer: OuterTrainer) -> Callable[[], Timed]:
+    return stepper(trainer, (opt_gym.load_data(trainer.envs[0]),))

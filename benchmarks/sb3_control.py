@@ -18,10 +18,10 @@ import gymnasium as gym
 import numpy as np
 
 import opt_gym  # noqa: F401 — registers the ids
-from benchmarks.vector_step import TASK
+from envs_registry.benchmark_sets import QUADRATIC_10
 
 ID = "OptTask-quadratic-v0"
-TASKS: dict[str, dict[str, Any]] = {"10_weights": {"task": TASK}, "default": {}}
+TASKS: dict[str, dict[str, Any]] = {"10_weights": {"task": QUADRATIC_10}, "default": {}}
 NUM_ENVS, EPISODES, HORIZON = 64, 100, 50
 SECONDS, SEEDS = 120.0, (0, 1, 2)
 PLAIN_SGD: Any = (0.0, -10.0)

@@ -13,7 +13,7 @@ from typing import Any
 import gymnasium as gym
 
 import opt_gym  # noqa: F401 — registers the ids
-from benchmarks.vector_step import TASK
+from envs_registry.benchmark_sets import QUADRATIC_10
 
 NUM_ENVS, HORIZON, ITERATIONS = 256, 50, 5
 
@@ -40,7 +40,7 @@ def _measure(name: str) -> dict[str, float]:
     envs = gym.make_vec(
         "OptTask-quadratic-v0",
         num_envs=NUM_ENVS,
-        task=TASK,
+        task=QUADRATIC_10,
         horizon=HORIZON,
         autoreset_mode="SameStep",
     )

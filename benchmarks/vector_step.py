@@ -14,19 +14,10 @@ import numpy as np
 from gymnasium.envs.phys2d.cartpole import CartPoleJaxVectorEnv
 
 import opt_gym  # noqa: F401 — registers the ids
+from envs_registry.benchmark_sets import QUADRATIC_10
 
 NUM_ENVS = 64
 ROUNDS, STEPS = 10, 100
-TASK = {
-    "family": "quadratic",
-    "A_dist": ["normal", {"mean": 0.0, "std": 1.0}],
-    "initial_dist": ["normal", {"mean": 0.0, "std": 1.0}],
-    "output_fn": "identity",
-    "dims": 10,
-    "seed": None,
-    "loss_scale": 1.0,
-    "noise": None,
-}
 
 
 def alone() -> dict[str, Any]:
@@ -58,7 +49,7 @@ def run() -> dict[str, Any]:
 
 
 def _ours() -> gym.vector.VectorEnv:
-    return gym.make_vec("OptTask-quadratic-v0", num_envs=NUM_ENVS, task=TASK)
+    return gym.make_vec("OptTask-quadratic-v0", num_envs=NUM_ENVS, task=QUADRATIC_10)
 
 
 def _seconds_a_step(envs: gym.vector.VectorEnv, seed: int) -> float:

@@ -42,6 +42,19 @@ SMALL_MLP_DEVELOPMENT = _small_mlp(range(100, 112))
 SMALL_MLP_HELD_OUT = _small_mlp(range(200, 212))
 SMALL_MLP_HELD_OUT_16 = _small_mlp(range(200, 216))
 
+QUADRATIC_10 = {
+    "family": "quadratic",
+    "A_dist": ["normal", {"mean": 0.0, "std": 1.0}],
+    "initial_dist": ["normal", {"mean": 0.0, "std": 1.0}],
+    "output_fn": "identity",
+    "dims": 10,
+    "seed": None,
+    "loss_scale": 1.0,
+    "noise": None,
+}
+"""A config, not a list: ten weights, a new matrix every episode. What every outer-trainer can
+do, reinforcement learning included, and what the Gymnasium face is timed on."""
+
 _PARTS = ("train", "held_out", "held_out_families")
 _FULL_TRAIN = _listed("taskset-full-v1_train")
 

@@ -28,6 +28,7 @@ import agents
 import learned
 import opt_gym
 from agents.callbacks import ProgressBar
+from agents.outer_optimizers import clipped, outer_optimizer
 from envs_registry.benchmark_sets import SMALL_MLP_HELD_OUT, SMALL_MLP_TRAIN
 from opt_gym.evaluation.baselines import GLOBAL_ADAM, PER_TASK_ADAM, evaluate_baselines
 from opt_gym.evaluation.comparison import compare, format_summaries, format_tasks
@@ -77,9 +78,7 @@ def outer_train(out: Path, outer_steps: int, seed: int) -> tuple[LearnedOptimize
         opt_gym.make(task, learned_optimizer=optimizer, data="embedded")
         for task in SMALL_MLP_TRAIN[:NUM_TASKS]
     ]
-    rate = optax.warmup_cosine_decay_schedule(0.0, 1e-2, 20, outer_steps // 2, 5e-4)
-    adam = optax.adam(rate, b1=0.9, b2=0.99)
-    adam = optax.chain(optax.clip_by_global_norm(1.0), adam)
+    adam = clipped(outer_optimizer("adam", 1e-2, outer_steps // 2), norm=1.0)
     trainer = agents.make(
         "pes",
         envs=envs,

@@ -26,19 +26,10 @@ import learned
 import opt_gym
 from agents.callbacks import ProgressBar
 from agents.records import OuterTrainer
+from envs_registry.benchmark_sets import QUADRATIC_10
 from opt_gym.evaluation.plots import write_picture
 from opt_gym.records import Env, LearnedOptimizer
 
-QUADRATIC = {
-    "family": "quadratic",
-    "A_dist": ["normal", {"mean": 0.0, "std": 1.0}],
-    "initial_dist": ["normal", {"mean": 0.0, "std": 1.0}],
-    "output_fn": "identity",
-    "dims": 10,
-    "seed": None,  # a new matrix every episode
-    "loss_scale": 1.0,
-    "noise": None,
-}
 HORIZON, NUM_ENVS = 50, 256
 SCALE = 0.1  # the unit of the policy's updates
 UPDATES = 4 * 8  # epochs and minibatches of an outer step
@@ -63,7 +54,7 @@ def main(
     opt_gym.use_all_cores()
     out = out / trainer
     optimizer = learned.make("mlp", step_multiplier=SCALE, action_scale=SCALE)
-    env = opt_gym.make(QUADRATIC, learned_optimizer=optimizer)
+    env = opt_gym.make(QUADRATIC_10, learned_optimizer=optimizer)
     built = make_trainer(trainer, env, optimizer, outer_steps)
     untrained, trained, curves = [], [], []
     for seed in range(seeds):

@@ -5,7 +5,6 @@
 held out.
 """
 
-import math
 import warnings
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -15,12 +14,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PyTree
 
+from learned.decay import check_decay, cosine
 from opt_gym import policy
-from opt_gym.array_namespace import namespace
-from opt_gym.plugins import unknown
 from opt_gym.records import LearnedOptimizer, Signal
-
-DECAYS = (None, "cosine")
 
 
 class LearnedState(NamedTuple):
@@ -78,8 +74,7 @@ def to_optax(
         ValueError: an unknown decay; a need that is not met: no horizon (here), no params or
             loss (when `update` is traced).
     """
-    if decay not in DECAYS:
-        raise ValueError(unknown("decay", str(decay), [str(known) for known in DECAYS]))
+    check_decay(decay)
     horizon = planned_horizon(learned_optimizer, horizon, decay)
     transform: Any = _direction(learned_optimizer, theta, horizon, roles, warn)
 
@@ -154,12 +149,6 @@ def planned_horizon(
     if isinstance(horizon, int) and horizon < 1:
         raise ValueError(f"horizon must be >= 1, got {horizon}")
     return horizon
-
-
-def cosine(t: Any, horizon: Any) -> Any:
-    """From 1 at t = 0 to 0 at the horizon, where it stays: half a cosine."""
-    xp = namespace(t)
-    return 0.5 * (1.0 + xp.cos(math.pi * xp.clip(t / horizon, 0.0, 1.0)))
 
 
 def _direction(

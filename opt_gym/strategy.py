@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from opt_gym.files import cache_folder
+from opt_gym.key_arrays import is_key
 
 _AXIS = "unrolls"
 
@@ -189,7 +189,7 @@ def _place(tree: PyTree, sharding: NamedSharding) -> PyTree:
     def place(leaf: Any) -> Any:
         if isinstance(leaf, jax.Array) and not leaf.is_fully_addressable:
             return leaf
-        if _is_key(leaf):
+        if is_key(leaf):
             return jax.jit(jax.random.wrap_key_data)(place(jax.random.key_data(leaf)))
         host = np.asarray(leaf)
         return jax.make_array_from_callback(host.shape, sharding, lambda i: host[i])
@@ -201,16 +201,10 @@ def _local(leaf: Any) -> Any:
     """All of an array that lies on the devices of several processes, in this one."""
     if not isinstance(leaf, jax.Array) or leaf.is_fully_addressable:
         return leaf
-    if _is_key(leaf):
+    if is_key(leaf):
         return jax.random.wrap_key_data(_local(jax.jit(jax.random.key_data)(leaf)))
     whole = NamedSharding(leaf.sharding.mesh, PartitionSpec())  # type: ignore[attr-defined]
     return jax.jit(lambda x: x, out_shardings=whole)(leaf).addressable_data(0)
-
-
-def _is_key(leaf: Any) -> bool:
-    return isinstance(leaf, jax.Array) and jnp.issubdtype(
-        leaf.dtype, jax.dtypes.prng_key
-    )
 
 
 def _options(devices: list[Any]) -> dict[str, Any] | None:

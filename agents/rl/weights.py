@@ -40,7 +40,7 @@ def theta_from_policy(policy: Any) -> PyTree:
     """
     (net, *_) = _nets(policy)
     first, *rest = (
-        {"w": _array(layer.weight), "b": _array(layer.bias)} for layer in net.layers
+        {"w": as_array(layer.weight), "b": as_array(layer.bias)} for layer in net.layers
     )
     num_rows = net.settings.num_rows
     return {
@@ -80,6 +80,7 @@ def _nets(policy: Any) -> list[UpdateNet]:
     return [policy.action_net]
 
 
-def _array(tensor: torch.Tensor) -> Any:
+def as_array(tensor: torch.Tensor) -> Any:
+    """A JAX array with the numbers of a tensor."""
     # A copy: JAX would share the memory that the next update writes into.
     return jnp.array(tensor.detach().cpu().numpy().copy())

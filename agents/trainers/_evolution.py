@@ -1,7 +1,7 @@
 """What the outer-trainers that perturb θ have in common: their settings and their `SPEC`."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import optax
 
@@ -15,8 +15,18 @@ from agents.trainers._slots import check_aggregation, slots_estimator
 from opt_gym.plugins import Spec
 from opt_gym.records import Env, LearnedOptimizer
 
-Estimator = Callable[..., GradientEstimator]
-"""(env, learned_optimizer, num_pairs=, lengths=, sigma=, sign=, aggregation=, config=)."""
+
+class PairSettings(NamedTuple):
+    """What an estimator on antithetic pairs is told; see `evolution_spec`'s `make`."""
+
+    num_pairs: int
+    lengths: Lengths
+    sigma: float
+    sign: bool = False
+    aggregation: str = "mean"
+
+
+Estimator = Callable[[Env, LearnedOptimizer, PairSettings], GradientEstimator]
 
 
 def evolution_spec(name: str, estimator: Estimator, source: str) -> Spec:
@@ -66,16 +76,12 @@ def evolution_spec(name: str, estimator: Estimator, source: str) -> Spec:
         drawn = lengths(horizon, trunc_length, curriculum)
         check_pairs(num_pairs, sigma)
         check_aggregation(aggregation)
-        settings: dict[str, Any] = {
-            "num_pairs": num_pairs,
-            "sigma": sigma,
-            "sign": sign,
-            "aggregation": aggregation,
-        }
-        config = {**settings, **drawn._asdict()}
+        settings = PairSettings(num_pairs, drawn, sigma, sign, aggregation)
+        config = settings._asdict()
+        config |= config.pop("lengths")._asdict()
 
         def of_env(env: Env) -> GradientEstimator:
-            return estimator(env, learned_optimizer, lengths=drawn, **settings)
+            return estimator(env, learned_optimizer, settings)
 
         return gradient_trainer(
             name,
@@ -104,27 +110,22 @@ def persistent_pairs(
     """An estimator on pairs whose episodes go on; arguments as `slots_estimator`'s."""
 
     def estimator(
-        env: Env,
-        learned_optimizer: LearnedOptimizer,
-        *,
-        num_pairs: int,
-        lengths: Lengths,
-        sigma: float,
-        sign: bool = False,
-        aggregation: str = "mean",
+        env: Env, learned_optimizer: LearnedOptimizer, settings: PairSettings
     ) -> GradientEstimator:
         def gradient(scores: Any, weights: Any, out: WindowOut) -> Moments:
-            samples = evolution_samples(scores, out.difference, sigma, sign)
+            samples = evolution_samples(
+                scores, out.difference, settings.sigma, settings.sign
+            )
             return moments(weights[:, None] * samples)
 
         return slots_estimator(
             env,
             learned_optimizer,
             gradient,
-            num=num_pairs,
-            lengths=lengths,
-            sigma=sigma,
-            aggregation=aggregation,
+            num=settings.num_pairs,
+            lengths=settings.lengths,
+            sigma=settings.sigma,
+            aggregation=settings.aggregation,
             noise_lasts=noise_lasts,
             adds_up=adds_up,
             merge=merge,

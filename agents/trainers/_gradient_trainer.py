@@ -17,7 +17,9 @@ from agents.records import (
     Report,
 )
 from agents.task_mix import TaskMix
+from agents.trainers import _theta_average
 from agents.trainers._live_programs import LivePrograms
+from agents.trainers._record import outer_trainer
 from opt_gym.records import Config, Data, Env, LearnedOptimizer
 
 
@@ -57,8 +59,7 @@ def gradient_trainer(
     Raises:
         ValueError: theta_average outside [0, 1).
     """
-    if not 0.0 <= theta_average < 1.0:
-        raise ValueError(f"theta_average must be in [0, 1), got {theta_average}")
+    _theta_average.check_decay(theta_average)
     optimizer = optax.with_extra_args_support(outer_optimizer)
     estimators = LivePrograms(estimator, mix)
     apply = _update(optimizer, theta_average)
@@ -117,21 +118,14 @@ def gradient_trainer(
         )
 
     def theta(state: GradientTrainerState) -> PyTree:
-        if theta_average == 0.0 or int(state.count) == 0:
-            return state.theta
-        unbias = 1.0 - theta_average ** int(state.count)
-        return jax.tree.map(lambda leaf: leaf / unbias, state.average)
+        count = int(state.count)
+        return _theta_average.read(state.theta, state.average, count, theta_average)
 
-    return OuterTrainer(
-        name=name,
-        config={
-            "estimator": {"name": name, **config},
-            "theta_average": theta_average,
-            "learned_optimizer": [learned_optimizer.name, learned_optimizer.config],
-            "mix": mix.config,
-        },
-        envs=mix.envs,
-        learned_optimizer=learned_optimizer,
+    return outer_trainer(
+        name,
+        {"estimator": {"name": name, **config}, "theta_average": theta_average},
+        mix,
+        learned_optimizer,
         init=init,
         step=step,
         theta=theta,
@@ -159,11 +153,7 @@ def _update(
             moved,
             (state.theta, state.optimizer),
         )
-        average = jax.tree.map(
-            lambda a, b: theta_average * a + (1.0 - theta_average) * b,
-            state.average,
-            theta,
-        )
+        average = _theta_average.updated(state.average, theta, theta_average)
         count = state.count + 1
         return GradientTrainerState(theta, average, count, optimizer_state, ()), report
 

@@ -20,6 +20,7 @@ from agents.trainers._lengths import Lengths, staggered
 from agents.trainers._windows import run_window, value_and_slope
 from opt_gym import strategy
 from opt_gym.episode import check_compatible
+from opt_gym.key_arrays import zeros
 from opt_gym.records import Data, Env, LearnedOptimizer, UnrollState
 
 
@@ -101,8 +102,8 @@ def programs(
 
     def empty(theta: PyTree, data: Data) -> Particles:
         shapes = jax.eval_shape(fresh, jax.random.key(0), data, jnp.int32(0), theta)
-        instance = _zeros(shapes.env.instance, (num,))
-        return Particles(_zeros(_without_instance(shapes), (num, len(signs))), instance)
+        instance = zeros(shapes.env.instance, (num,))
+        return Particles(zeros(_without_instance(shapes), (num, len(signs))), instance)
 
     def reset_one(one: tuple, shared: tuple) -> Particles:
         index, particle, done = one
@@ -187,13 +188,3 @@ def _with_initial_carry(
 
 def _without_instance(state: UnrollState) -> UnrollState:
     return state._replace(env=state.env._replace(instance=None))
-
-
-def _zeros(shapes: PyTree, leading: tuple[int, ...]) -> PyTree:
-    def zero(leaf: Any) -> Any:
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            data = jax.eval_shape(jax.random.key_data, leaf)
-            return jax.random.wrap_key_data(jnp.zeros(leading + data.shape, data.dtype))
-        return jnp.zeros(leading + leaf.shape, leaf.dtype)
-
-    return jax.tree.map(zero, shapes)

@@ -6,14 +6,14 @@ is T/K windows of one compiled program over all unrolls, candidates × episodes.
 """
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from agents.records import OuterTrainer, Report
+from agents.records import Report
 from agents.task_mix import TaskMix
 from agents.trainers._lengths import Horizon, lengths
 from agents.trainers._live_programs import LivePrograms
@@ -139,32 +139,6 @@ def _on_one_task(
         return Costs(costs, int(np.sum(dead)), steps)
 
     return evaluate
-
-
-def trainer(
-    name: str,
-    mix: TaskMix,
-    learned_optimizer: LearnedOptimizer,
-    settings: dict[str, Any],
-    *,
-    init: Callable[[PRNGKeyArray, tuple[Data, ...], PyTree], Any],
-    step: Callable[[PRNGKeyArray, tuple[Data, ...], Any], tuple[Any, Report]],
-    theta: Callable[[Any], PyTree],
-) -> OuterTrainer:
-    """The record of an outer-trainer, its config made of its settings."""
-    return OuterTrainer(
-        name=name,
-        config={
-            name: settings,
-            "learned_optimizer": [learned_optimizer.name, learned_optimizer.config],
-            "mix": mix.config,
-        },
-        envs=mix.envs,
-        learned_optimizer=learned_optimizer,
-        init=init,
-        step=step,
-        theta=theta,
-    )
 
 
 def report(found: Costs, outer_loss: Float[Array, ""] | float) -> Report:

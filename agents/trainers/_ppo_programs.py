@@ -12,13 +12,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from agents.records import Report
 from agents.trainers import _ppo_rollout, _ppo_update, _seen
+from agents.trainers._lengths import staggered
 from agents.trainers._ppo_rollout import Credit, Rollout
 from agents.trainers._ppo_update import Learner, Update
 from opt_gym import strategy
+from opt_gym.key_arrays import zeros
 from opt_gym.records import Data, Env, EnvState, LearnedOptimizer
 
 TINY = 50
@@ -87,9 +89,8 @@ def programs(
         index, key = jnp.uint32(0), jax.random.key(0)
         one = jax.eval_shape(fresh, index, key, data, jnp.bool_(False))
         check_buffer(env, one, settings)
-        zeros = jax.tree.map(lambda leaf: _zeros(leaf, num_envs), one)
         everyone = jnp.ones(num_envs, bool)
-        return Slots(zeros, done=everyone, begun=~everyone)
+        return Slots(zeros(one, (num_envs,)), done=everyone, begun=~everyone)
 
     def reset(key: PRNGKeyArray, data: Data, slots: Slots) -> Slots:
         shared = (key, data, ~np.asarray(slots.begun)[0])
@@ -105,17 +106,11 @@ def programs(
     return Programs(empty, reset, call_window)
 
 
-def first_length(index: Array, settings: Settings) -> Int[Array, ""]:
-    """The length of a slot's first episode, so that slots do not reset all at once."""
-    windows = settings.horizon // settings.num_steps
-    count = (index.astype(jnp.int32) + 1) * windows
-    return settings.num_steps * ((count + settings.num_envs - 1) // settings.num_envs)
-
-
 def _fresh(env: Env, settings: Settings) -> Callable[..., EnvState]:
     def fresh(index: Array, key: PRNGKeyArray, data: Data, stagger: Array) -> EnvState:
-        short = first_length(index, settings)
-        length = jnp.where(stagger, short, jnp.int32(settings.horizon))
+        length = jnp.int32(settings.horizon)
+        short = staggered(length, index, settings.num_envs, settings.num_steps)
+        length = jnp.where(stagger, short, length)
         return env.reset(jax.random.fold_in(key, index), data, length)
 
     return fresh
@@ -201,13 +196,6 @@ def _batched(states: EnvState) -> Callable[..., Any]:
 
 def _count(state: EnvState) -> int:
     return sum(leaf.size for leaf in jax.tree.leaves(state.params))
-
-
-def _zeros(leaf: Any, count: int) -> Any:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        data = jax.eval_shape(jax.random.key_data, leaf)
-        return jax.random.wrap_key_data(jnp.zeros((count, *data.shape), data.dtype))
-    return jnp.zeros((count, *leaf.shape), leaf.dtype)
 
 
 def check_buffer(env: Env, state: PyTree, settings: Settings) -> None:

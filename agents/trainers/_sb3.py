@@ -23,6 +23,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from agents.records import OuterTrainer, Report, merged_reports
 from agents.task_mix import TaskMix
+from agents.trainers._record import outer_trainer
 from opt_gym.plugins import unknown
 from opt_gym.records import Data, Env, LearnedOptimizer
 
@@ -126,15 +127,11 @@ def sb3_trainer(
         _write(model, state)
         return theta_from_policy(model.policy)
 
-    return OuterTrainer(
-        name=name,
-        config={
-            name: settings,
-            "learned_optimizer": [learned_optimizer.name, learned_optimizer.config],
-            "mix": mix.config,
-        },
-        envs=mix.envs,
-        learned_optimizer=learned_optimizer,
+    return outer_trainer(
+        name,
+        {name: settings},
+        mix,
+        learned_optimizer,
         init=init,
         step=step,
         theta=theta,
@@ -244,6 +241,8 @@ def _optimizers(policy: Any) -> list[Any]:
 
 
 def _read(model: Any, turn: int) -> Sb3State:
+    from agents.rl.weights import as_array
+
     policy = model.policy
     moments = [
         [_moments(optimizer, param) for param in optimizer.param_groups[0]["params"]]
@@ -252,17 +251,19 @@ def _read(model: Any, turn: int) -> Sb3State:
     return Sb3State(
         turn=jnp.int32(turn),
         num_updates=jnp.int32(model._n_updates),
-        weights={name: _array(x) for name, x in policy.state_dict().items()},
+        weights={name: as_array(x) for name, x in policy.state_dict().items()},
         moments=moments,
     )
 
 
 def _moments(optimizer: Any, param: Any) -> dict[str, Array]:
+    from agents.rl.weights import as_array
+
     found = optimizer.state.get(param, {})
     if not found:  # before its first step
         blank = jnp.zeros(tuple(param.shape))
         return dict(zip(_MOMENTS, (jnp.zeros(()), blank, blank), strict=True))
-    return {name: _array(found[name]) for name in _MOMENTS}
+    return {name: as_array(found[name]) for name in _MOMENTS}
 
 
 def _write(model: Any, state: Sb3State) -> None:
@@ -280,11 +281,6 @@ def _grad_norm(policy: Any) -> float:
     net = policy.actor.net if hasattr(policy, "actor") else policy.action_net
     grads = (param.grad for param in net.parameters())
     return float(sum(g.pow(2).sum() for g in grads if g is not None)) ** 0.5
-
-
-def _array(tensor: Any) -> Array:
-    # A copy: JAX would share the memory that the next update writes into.
-    return jnp.array(tensor.detach().cpu().numpy().copy())
 
 
 def _tensor(array: Any) -> Any:

@@ -19,24 +19,17 @@ from agents.trainers._estimates import (
     evolution_samples,
     moments,
 )
-from agents.trainers._evolution import evolution_spec
-from agents.trainers._lengths import Lengths
+from agents.trainers._evolution import PairSettings, evolution_spec
 from agents.trainers._particles import WindowOut
 from opt_gym import strategy
 from opt_gym.records import Data, Env, LearnedOptimizer
 
 
 def estimator(
-    env: Env,
-    learned_optimizer: LearnedOptimizer,
-    *,
-    num_pairs: int,
-    lengths: Lengths,
-    sigma: float,
-    sign: bool = False,
-    aggregation: str = "mean",
+    env: Env, learned_optimizer: LearnedOptimizer, settings: PairSettings
 ) -> GradientEstimator:
     """The ES gradient estimator; arguments as `_evolution.evolution_spec` explains."""
+    num_pairs, lengths, sigma, sign, aggregation = settings
     run = _particles.programs(
         env,
         learned_optimizer,

@@ -20,6 +20,7 @@ from agents.records import OuterTrainer, Report
 from agents.task_mix import TaskMix
 from agents.trainers import _population
 from agents.trainers._lengths import Horizon
+from agents.trainers._record import outer_trainer
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import Data, LearnedOptimizer
 
@@ -132,11 +133,11 @@ def make(
         report = _population.report(found, jnp.mean(found.costs))
         return EvosaxState(_strong(told), state.turn + 1), report
 
-    return _population.trainer(
+    return outer_trainer(
         "evosax",
+        {"evosax": {**settings, **chosen}},
         mix,
         learned_optimizer,
-        {**settings, **chosen},
         init=init,
         step=step,
         theta=lambda state: built.get_mean(state.strategy),

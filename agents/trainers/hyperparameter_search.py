@@ -24,6 +24,7 @@ from agents.records import OuterTrainer, Report
 from agents.task_mix import TaskMix
 from agents.trainers import _population
 from agents.trainers._lengths import Horizon
+from agents.trainers._record import outer_trainer
 from opt_gym import plugins
 from opt_gym.evaluation.baselines import SPACES
 from opt_gym.plugins import Spec, unknown
@@ -142,11 +143,11 @@ def make(
         best = theta_of(state.theta, np.array([_best(state)]))
         return jax.tree.map(lambda leaf: jnp.asarray(leaf[0]), best)
 
-    return _population.trainer(
+    return outer_trainer(
         "hyperparameter_search",
+        {"hyperparameter_search": {**settings, "trials": trials, "keep": keep}},
         mix,
         learned_optimizer,
-        {**settings, "trials": trials, "keep": keep},
         init=init,
         step=step,
         theta=theta,

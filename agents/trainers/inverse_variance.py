@@ -20,22 +20,14 @@ from typing import Any
 
 from agents.records import GradientEstimator
 from agents.trainers._estimates import Moments, evolution_samples, merged
-from agents.trainers._evolution import evolution_spec
-from agents.trainers._lengths import Lengths
+from agents.trainers._evolution import PairSettings, evolution_spec
 from agents.trainers._particles import WindowOut
 from agents.trainers._slots import slots_estimator
 from opt_gym.records import Env, LearnedOptimizer
 
 
 def estimator(
-    env: Env,
-    learned_optimizer: LearnedOptimizer,
-    *,
-    num_pairs: int,
-    lengths: Lengths,
-    sigma: float,
-    sign: bool = False,
-    aggregation: str = "mean",
+    env: Env, learned_optimizer: LearnedOptimizer, settings: PairSettings
 ) -> GradientEstimator:
     """The merged gradient; arguments as `_evolution.evolution_spec` explains.
 
@@ -43,6 +35,7 @@ def estimator(
         ValueError: sign=True (a sign is no estimate of the gradient that backprop takes),
             or one pair (it has no variance).
     """
+    num_pairs, drawn, sigma, sign, aggregation = settings
     if sign:
         raise ValueError("inverse_variance cannot take signs: sign must be False")
     if num_pairs < 2:
@@ -57,7 +50,7 @@ def estimator(
         learned_optimizer,
         gradient,
         num=num_pairs,
-        lengths=lengths,
+        lengths=drawn,
         sigma=sigma,
         aggregation=aggregation,
         merge=True,

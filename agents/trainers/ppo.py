@@ -20,11 +20,18 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from agents.records import OuterTrainer, Report, merged_reports
 from agents.task_mix import TaskMix
-from agents.trainers import _critic, _ppo_programs, _ppo_rollout, _ppo_update
+from agents.trainers import (
+    _critic,
+    _ppo_programs,
+    _ppo_rollout,
+    _ppo_update,
+    _theta_average,
+)
 from agents.trainers._live_programs import LivePrograms
 from agents.trainers._ppo_programs import Programs, Settings, Slots
 from agents.trainers._ppo_rollout import Actor, Credit
 from agents.trainers._ppo_update import Learner, Update
+from agents.trainers._record import outer_trainer
 from opt_gym import strategy
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import Data, Env, LearnedOptimizer
@@ -132,9 +139,8 @@ def make(
         )
 
     @jax.jit
-    def average(old: PyTree, theta: PyTree) -> PyTree:
-        keep = theta_average
-        return jax.tree.map(lambda a, b: keep * a + (1.0 - keep) * b, old, theta)
+    def averaged(old: PyTree, theta: PyTree) -> PyTree:
+        return _theta_average.updated(old, theta, theta_average)
 
     def step(
         key: PRNGKeyArray, data: tuple[Data, ...], state: PpoState
@@ -150,30 +156,26 @@ def make(
                 k_window, data[task], slots, learner
             )
             reports.append(report)
-        averaged = average(state.average, strategy.gather(learner.actor.theta))
-        state = PpoState(state.turn + 1, learner, averaged, tuple(all_slots))
+        average = averaged(state.average, strategy.gather(learner.actor.theta))
+        state = PpoState(state.turn + 1, learner, average, tuple(all_slots))
         return state, merged_reports(reports)
 
     def theta(state: PpoState) -> PyTree:
-        if theta_average == 0.0 or int(state.turn) == 0:
-            return state.learner.actor.theta
-        unbias = 1.0 - theta_average ** int(state.turn)
-        return jax.tree.map(lambda leaf: leaf / unbias, state.average)
+        last, turn = state.learner.actor.theta, int(state.turn)
+        return _theta_average.read(last, state.average, turn, theta_average)
 
-    return OuterTrainer(
-        name="ppo",
-        config={
+    return outer_trainer(
+        "ppo",
+        {
             **settings._asdict(),
             **credit._asdict(),
             **update._asdict(),
             "log_std_init": log_std_init,
             "critic_hidden": critic_hidden,
             "theta_average": theta_average,
-            "learned_optimizer": [learned_optimizer.name, learned_optimizer.config],
-            "mix": mix.config,
         },
-        envs=mix.envs,
-        learned_optimizer=learned_optimizer,
+        mix,
+        learned_optimizer,
         init=init,
         step=step,
         theta=theta,
@@ -200,8 +202,7 @@ def _check(
             raise ValueError(f"{name} must be in [0, 1], got {value}")
     if credit.bootstrap and credit.gamma == 1.0:
         raise ValueError("bootstrap=True needs gamma < 1, got gamma 1.0")
-    if not 0.0 <= theta_average < 1.0:
-        raise ValueError(f"theta_average must be in [0, 1), got {theta_average}")
+    _theta_average.check_decay(theta_average)
     devices = len(strategy.devices_for(settings.num_envs))
     samples = settings.num_envs * settings.num_steps // devices
     if samples % update.num_minibatches:

@@ -18,6 +18,7 @@ from agents.records import OuterTrainer, Report
 from agents.task_mix import TaskMix
 from agents.trainers import _population
 from agents.trainers._lengths import Horizon
+from agents.trainers._record import outer_trainer
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import Data, LearnedOptimizer
 
@@ -110,11 +111,11 @@ def make(
         report = _population.report(found, found.costs[0])
         return RandomSearchState(theta, state.turn + 1), report
 
-    return _population.trainer(
+    return outer_trainer(
         "random_search",
+        {"random_search": {**settings, "around": around, "sigma": sigma}},
         mix,
         learned_optimizer,
-        {**settings, "around": around, "sigma": sigma},
         init=init,
         step=step,
         theta=lambda state: state.theta,

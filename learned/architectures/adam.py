@@ -7,17 +7,15 @@
 Equal to `optax.adam`.
 """
 
-import math
 from typing import Any
 
 from jaxtyping import PyTree
 
 from learned.architectures._descent import hand_designed, zeros
+from learned.decay import check_decay, cosine
 from opt_gym.array_namespace import namespace
-from opt_gym.plugins import Spec, unknown
+from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
-
-DECAYS = (None, "cosine")
 
 
 def make(
@@ -36,8 +34,7 @@ def make(
     Raises:
         ValueError: an unknown decay.
     """
-    if decay not in DECAYS:
-        raise ValueError(unknown("decay", decay, [str(one) for one in DECAYS]))
+    check_decay(decay)
 
     def rule(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal
@@ -50,7 +47,7 @@ def make(
         unbiased_v = v / (1 - (1 - a2) ** count)
         rate = theta["learning_rate"]
         if decay is not None:
-            rate = rate * _cosine(signal.t, signal.horizon, namespace(grad))
+            rate = rate * cosine(signal.t, signal.horizon)
         delta = -rate * unbiased_m
         return delta / (namespace(grad).sqrt(unbiased_v) + theta["epsilon"]), (m, v)
 
@@ -62,12 +59,6 @@ def make(
     }
     needs = () if decay is None else ("horizon",)
     return hand_designed(hyperparameters, zeros(2), rule, needs=needs)
-
-
-def _cosine(t: Any, horizon: Any, xp: Any) -> Any:
-    """From 1 before the first step to 0 at the horizon."""
-    done = xp.where(t < horizon, 1.0 * t, 1.0 * horizon)
-    return 0.5 * (1.0 + xp.cos(math.pi * done / horizon))
 
 
 SPEC = Spec(

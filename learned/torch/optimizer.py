@@ -11,10 +11,10 @@ import torch
 from jaxtyping import PyTree
 
 from learned import theta_file
-from learned.to_optax import DECAYS, beyond, cosine, planned_horizon
+from learned.decay import check_decay, cosine
+from learned.to_optax import beyond, planned_horizon
 from learned.torch.tensors import View, check_gradient, check_group
 from opt_gym import policy
-from opt_gym.plugins import unknown
 from opt_gym.records import LearnedOptimizer, Signal
 
 EXTRA = "learned_optimizer"
@@ -70,8 +70,7 @@ class LearnedOptim(torch.optim.Optimizer):
         if isinstance(learned, str | Path):
             learned = theta_file.load(learned)
         self.learned_optimizer, theta = learned
-        if decay not in DECAYS:
-            raise ValueError(unknown("decay", str(decay), [str(d) for d in DECAYS]))
+        check_decay(decay)
         self.horizon = planned_horizon(self.learned_optimizer, horizon, decay)
         self.decay = decay
         self._warn = warn

@@ -138,12 +138,9 @@ def _optimizer(recipe: dict[str, Any]) -> tuple[Any, Any]:
 
 
 def _trainer(recipe: dict[str, Any], optimizer: Any) -> Any:
-    import inspect
-
     import agents
     import opt_gym
     from envs_registry.benchmark_sets import SMALL_MLP_TRAIN
-    from opt_gym import plugins
     from opt_gym.cli._tasks import expand
 
     envs = [
@@ -165,8 +162,7 @@ def _trainer(recipe: dict[str, Any], optimizer: Any) -> Any:
         per_step=recipe["tasks_per_step"],
         max_programs=recipe["max_programs"],
     )
-    make = plugins.spec("trainer", recipe["trainer"]).make
-    takes_one = "outer_optimizer" in inspect.signature(make).parameters
+    takes_one = agents.takes_outer_optimizer(recipe["trainer"])
     return agents.make(
         recipe["trainer"],
         envs=mix,

@@ -3,18 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal
 
-QUADRATIC = {
-    "family": "quadratic",
-    "A_dist": ["normal", {"mean": 0.0, "std": 1.0}],
-    "initial_dist": ["normal", {"mean": 0.0, "std": 1.0}],
-    "output_fn": "identity",
-    "dims": 10,
-    "seed": None,
-    "loss_scale": 1.0,
-    "noise": None,
-}
-"""Ten weights, a new matrix every episode: what every trainer can do, RL included."""
-
 ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "hyperparameter_search": ("adam", {}),
 }
@@ -76,10 +64,11 @@ def compare_trainers(
     opt_gym.use_all_cores()
     import agents
     from agents.comparison import format_points, plot_points, run_seed
+    from envs_registry.benchmark_sets import QUADRATIC_10
     from opt_gym.cli._tasks import expand
     from opt_gym.files import write_atomically, write_table
 
-    named = expand(tasks) if tasks else {"quadratic 10": QUADRATIC}
+    named = expand(tasks) if tasks else {"quadratic 10": QUADRATIC_10}
     common = {"horizon": horizon, "trunc_length": trunc_length, "sigma": sigma}
     common["num_steps"] = horizon
     own = _own_options(options)
@@ -129,8 +118,6 @@ def _contestant(
     data: str,
 ) -> Any:
     """A trainer with the settings it knows, and how its θ are measured."""
-    import inspect
-
     import optax
 
     import agents
@@ -149,13 +136,12 @@ def _contestant(
         for task in named.values()
     ]
     known = {key: value for key, value in common.items() if key in spec.settings}
-    takes_one = "outer_optimizer" in inspect.signature(spec.make).parameters
     adam = clipped(optax.adam(learning_rate), norm=1.0)
     trainer = agents.make(
         name,
         envs=envs,
         learned_optimizer=optimizer,
-        outer_optimizer=adam if takes_one else None,
+        outer_optimizer=adam if agents.takes_outer_optimizer(name) else None,
         **{**known, **SETTINGS.get(name, {}), **own},
     )
     settings = Settings(common["horizon"], 64, num_points=2, num_batches=1, data=data)

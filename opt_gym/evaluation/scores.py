@@ -13,17 +13,18 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PRNGKeyArray, PyTree
 
-from opt_gym.evaluation.baselines import Baseline, evaluate_baselines
+from opt_gym.evaluation.baselines import (
+    PER_TASK_ADAM,
+    Baseline,
+    evaluate_baselines,
+)
 from opt_gym.evaluation.evaluate import evaluate
 from opt_gym.evaluation.jobs import Progress
 from opt_gym.evaluation.records import Runs, Settings, TaskLike
+from opt_gym.gym._settings import ACTION_SCALE
 from opt_gym.records import LearnedOptimizer
 
-ACTION_SCALE = 0.01
-"""That of the Gym face: its random action is uniform in ± this."""
-
 BEST_SGD = Baseline("sgd_lr", 14, per_task=True)
-BEST_ADAM = Baseline("adam_lr", 14, per_task=True)
 
 
 class Score(NamedTuple):
@@ -63,7 +64,7 @@ def score(
         evaluate(policy, tasks, name=name, progress=progress, **asked)
         for name, policy in (("zero", optax.set_to_zero()), ("random", random_action()))
     ]
-    baselines = [BEST_SGD, BEST_ADAM]
+    baselines = [BEST_SGD, PER_TASK_ADAM]
     found, _ = evaluate_baselines(baselines, tasks, (), settings, cache, progress)
     count = len(columns[0])
     columns += [found[:count], found[count:]]

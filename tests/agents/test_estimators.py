@@ -16,6 +16,7 @@ from agents.trainers import (
     truncated_es,
 )
 from agents.trainers._estimates import evolution_samples, merged, moments
+from agents.trainers._evolution import PairSettings
 from agents.trainers._lengths import lengths
 from tests import toy
 
@@ -37,7 +38,9 @@ def run(estimator, theta, num_steps, seed=0):
 
 def make(module, env, optimizer, *, trunc_length, horizon, curriculum=0, **settings):
     drawn = lengths(horizon, trunc_length, curriculum)
-    return module.estimator(env, optimizer, lengths=drawn, **settings)
+    if module is backprop:
+        return backprop.estimator(env, optimizer, lengths=drawn, **settings)
+    return module.estimator(env, optimizer, PairSettings(lengths=drawn, **settings))
 
 
 def gradients(estimates):

@@ -16,6 +16,7 @@ import opt_gym
 from agents.trainers import _sb3
 from opt_gym.episode import start, unroll
 from opt_gym.gym._core import draw_key
+from tests.agents.sb3_problems import one_thread  # noqa: F401 — a fixture
 from tests.gym.problems import quadratic
 
 SMALL: dict[str, Any] = {
@@ -23,14 +24,6 @@ SMALL: dict[str, Any] = {
     "sb3_td3": {"num_envs": 4, "horizon": 6, "num_updates": 3, "batch_size": 8},
 }
 SQUASHING = {"sb3_ppo": "clip", "sb3_td3": "tanh"}
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def mlp(squashing, **settings) -> Any:

@@ -1,0 +1,22 @@
+"""The running average of θ, which generalizes better than the last one."""
+
+import jax
+from jaxtyping import PyTree
+
+
+def check_decay(decay: float) -> None:
+    """Raises ValueError for a decay outside [0, 1)."""
+    if not 0.0 <= decay < 1.0:
+        raise ValueError(f"theta_average must be in [0, 1), got {decay}")
+
+
+def updated(average: PyTree, theta: PyTree, decay: float) -> PyTree:
+    """The average (from zeros) after one more θ; traceable."""
+    return jax.tree.map(lambda a, b: decay * a + (1.0 - decay) * b, average, theta)
+
+
+def read(theta: PyTree, average: PyTree, count: int, decay: float) -> PyTree:
+    """The unbiased average of `count` θ; the last θ where decay or count is 0."""
+    if decay == 0.0 or count == 0:
+        return theta
+    return jax.tree.map(lambda leaf: leaf / (1.0 - decay**count), average)
