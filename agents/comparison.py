@@ -124,6 +124,8 @@ def plot_points(path: Path, points: Sequence[Point], title: str) -> Path:
             axes.fill_between(x, low, high, color=color, alpha=0.12, lw=0)
         axes.set_xlabel("inner steps of outer-training")
         axes.set_ylabel("outer-loss (mean normalized loss)")
+        if all(p.outer_loss > 0 for p in points):
+            axes.set_yscale("log")
         axes.set_title(title, loc="left")
         figure.legend(loc="outside right upper", frameon=False)
 

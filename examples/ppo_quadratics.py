@@ -104,7 +104,7 @@ def make_trainer(
         "horizon": HORIZON,
     }
     if name == "sb3_ppo":
-        return agents.make(name, **common, learning_rate=1e-3, log_std_init=0.0)
+        return agents.make(name, **common, learning_rate=1e-3)
     rate = optax.cosine_decay_schedule(1e-3, outer_steps * UPDATES, 0.05)
     return agents.make(
         name,

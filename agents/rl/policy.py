@@ -55,7 +55,7 @@ class PerParameterPolicy(ActorCriticPolicy):
         *,
         settings: Any,
         critic_hidden: int = 32,
-        log_std_init: float = -1.0,
+        log_std_init: float = 0.0,
         ratio: str = "parameter",
         **keywords: Any,
     ) -> None:

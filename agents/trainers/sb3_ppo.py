@@ -26,7 +26,7 @@ def make(
     clip_range: float = 0.2,
     gae_lambda: float = 0.95,
     max_grad_norm: float = 0.5,
-    log_std_init: float = -1.0,
+    log_std_init: float = 0.0,
     critic_hidden: int = 32,
     ratio: str = "parameter",
     gamma: float = 1.0,

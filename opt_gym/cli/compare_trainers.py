@@ -3,10 +3,14 @@
 from pathlib import Path
 from typing import Any, Literal
 
-ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
-    "hyperparameter_search": ("adam", {}),
+HAND_DESIGNED: dict[str, str] = {"hyperparameter_search": "adam"}
+"""Trainers that are for one hand-designed optimizer; all others train `--architecture`."""
+
+ARCHITECTURE_OPTIONS: dict[str, dict[str, Any]] = {
+    "sb3_ppo": {"action_scale": 0.1},
+    "sb3_td3": {"action_scale": 0.1, "squashing": "tanh"},
 }
-"""Of trainers that are for hand-designed optimizers; all others train `--architecture`."""
+"""What a trainer needs of the architecture: its actions are updates in units of a scale."""
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "hyperparameter_search": {"space": "adam_lr"},
@@ -74,8 +78,7 @@ def compare_trainers(
     own = _own_options(options)
     found: list[Any] = []
     for name in trainers or agents.names():
-        plugin = (architecture, _parsed(architecture_options))
-        plugin = ARCHITECTURES.get(name, plugin)
+        plugin = _architecture(name, architecture, _parsed(architecture_options))
         try:
             contestant = _contestant(
                 name, plugin, named, common, own.get(name, {}), learning_rate, data
@@ -106,6 +109,19 @@ def compare_trainers(
     picture = plot_points(out / "comparison.png", found, title)
     print(f"\n{table}\n\nwrote {picture}, points.csv and table.md beside it")
     return 0
+
+
+def _architecture(
+    trainer: str, name: str, options: dict[str, Any]
+) -> tuple[str, dict[str, Any]]:
+    """The architecture that a trainer trains, with its settings; `options` have the last word."""
+    from opt_gym import plugins
+
+    if trainer in HAND_DESIGNED:
+        return HAND_DESIGNED[trainer], {}
+    known = plugins.spec("architecture", name).settings
+    needed = ARCHITECTURE_OPTIONS.get(trainer, {})
+    return name, {**{k: v for k, v in needed.items() if k in known}, **options}
 
 
 def _contestant(
