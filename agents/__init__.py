@@ -21,6 +21,7 @@ __all__ = [
     "takes_outer_optimizer",
     "task_mix",
     "train",
+    "updates_per_step",
 ]
 
 
@@ -33,6 +34,23 @@ def takes_outer_optimizer(name: str) -> bool:
     """Whether an outer-trainer follows gradients with an outer optimizer."""
     make = plugins.spec("trainer", name).make
     return "outer_optimizer" in inspect.signature(make).parameters
+
+
+def updates_per_step(name: str, per_step: int = 1, **config: Any) -> int:
+    """How often an outer step calls the outer optimizer: how long its schedule is to be.
+
+    Args:
+        name: of the outer-trainer.
+        per_step: tasks an outer step takes.
+        config: the trainer's own settings.
+
+    Raises:
+        ValueError: unknown name or setting.
+    """
+    settings = plugins.with_defaults(plugins.spec("trainer", name), config)
+    # PPO's minibatches; an estimator's gradients are averaged to one.
+    each = settings.get("num_epochs", 1) * settings.get("num_minibatches", 1)
+    return per_step * each if "num_minibatches" in settings else 1
 
 
 def make(

@@ -97,11 +97,9 @@ class CsvLog:
         """Opens the file with the rows of the steps that are done."""
         rows = read_rows(self._path, self.COLUMNS, done)
         self._before = float(rows[-1][1]) if rows else 0.0
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = self._path.open("w", newline="")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(self.COLUMNS)
-        self._writer.writerows(rows)
+        write_table(self._path, self.COLUMNS, rows)
+        self._file = self._path.open("a", newline="")
+        self._writer = csv.writer(self._file, lineterminator="\n")
 
     def __call__(self, progress: "Progress") -> None:
         """Writes one row."""
@@ -116,7 +114,10 @@ class CsvLog:
 
 
 class TensorBoardLog:
-    """The fields of `Report` as TensorBoard's events; needs the package tensorboard."""
+    """The fields of `Report` as TensorBoard's events; needs the package tensorboard.
+
+    A resumed run tells TensorBoard to drop what came after the checkpoint it goes on from.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -134,13 +135,14 @@ class TensorBoardLog:
             raise ValueError(
                 "TensorBoard logs need the package tensorboard: pip install tensorboard"
             ) from error
+        event = _event(done + 1)
+        event.session_log.status = event.session_log.START
         self._writer = EventFileWriter(str(self._folder))
+        self._writer.add_event(event)
 
     def __call__(self, progress: "Progress") -> None:
         """Writes one event."""
-        from tensorboard.compat.proto import event_pb2
-
-        event: Any = event_pb2.Event(step=progress.outer_step)  # type: ignore[attr-defined]
+        event = _event(progress.outer_step)
         for name, value in progress.report._asdict().items():
             event.summary.value.add(tag=f"outer/{name}", simple_value=value)
         self._writer.add_event(event)
@@ -149,6 +151,12 @@ class TensorBoardLog:
         """Closes the file."""
         if self._writer is not None:
             self._writer.close()
+
+
+def _event(step: int) -> Any:
+    from tensorboard.compat.proto import event_pb2
+
+    return event_pb2.Event(step=step)  # type: ignore[attr-defined]
 
 
 class ScalarLog:

@@ -1,8 +1,9 @@
 """Checkpoints of an outer-training run: whole, checked, and resumed bit for bit.
 
 One safetensors file a checkpoint: every array of the trainer's state, and a JSON header with
-the outer step, the run's seed, a digest of its config, versions and the device count. The
-last two are kept; a damaged newest one falls back to the one before. No pickle.
+the outer step, the run's seed, a digest of its config, versions, the device count and a
+checksum of the arrays. The last two are kept; a damaged newest one is set aside, and the
+one before is taken. No pickle.
 """
 
 import hashlib
@@ -23,7 +24,7 @@ from safetensors.numpy import save as to_bytes
 from opt_gym.files import write_atomically
 from opt_gym.key_arrays import is_key
 
-FORMAT = 1
+FORMAT = 2
 KEPT = 2
 _PATTERN = "checkpoint-*.safetensors"
 _log = logging.getLogger(__name__)
@@ -46,14 +47,15 @@ def save(
         state: of the trainer, after `outer_step` steps.
         outer_step, seed, config: what a resumed run must agree with.
     """
+    tensors = {f"{i:05d}": _as_numpy(x) for i, x in enumerate(jax.tree.leaves(state))}
     header = {
         "format": FORMAT,
         "outer_step": outer_step,
         "seed": seed,
         "config": digest(config),
         "environment": environment(),
+        "sha256": _sha256(tensors),
     }
-    tensors = {f"{i:05d}": _as_numpy(x) for i, x in enumerate(jax.tree.leaves(state))}
     content = to_bytes(tensors, metadata={"opt_gym": json.dumps(header)})
     path = write_atomically(
         folder / f"checkpoint-{outer_step:08d}.safetensors", content
@@ -74,19 +76,24 @@ def load(folder: Path, template: PyTree, config: dict[str, Any]) -> Checkpoint |
     Raises:
         ValueError: all of them are damaged, or the newest belongs to another run.
     """
-    damaged = []
+    damaged: dict[Path, str] = {}
     for path in _newest_first(folder):
         try:
             header, tensors = _read(path)
         except ValueError as error:
-            damaged.append(str(error))
+            damaged[path] = str(error)
             _log.warning("%s; falling back to the checkpoint before", error)
             continue
         if header["config"] != digest(config):
             raise ValueError(f"{path} belongs to a run with another configuration")
-        return Checkpoint(_restore(path, template, tensors), header)
+        state = _restore(path, template, tensors)
+        if jax.process_index() == 0:
+            for bad in damaged:  # so that it is not one of the last two
+                bad.rename(bad.with_suffix(".damaged"))
+        return Checkpoint(state, header)
     if damaged:
-        raise ValueError(f"no checkpoint in {folder} can be read: {'; '.join(damaged)}")
+        told = "; ".join(damaged.values())
+        raise ValueError(f"no checkpoint in {folder} can be read: {told}")
     return None
 
 
@@ -134,9 +141,18 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
             tensors = {name: file.get_tensor(name) for name in names}
         if header["format"] != FORMAT:
             raise ValueError(f"format {header['format']}, this version reads {FORMAT}")
+        if header["sha256"] != _sha256(tensors):
+            raise ValueError("its numbers are not those that were written")
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path} is damaged or not a checkpoint ({error})") from error
     return header, tensors
+
+
+def _sha256(tensors: dict[str, np.ndarray]) -> str:
+    found = hashlib.sha256()
+    for name in sorted(tensors):
+        found.update(np.ascontiguousarray(tensors[name]).data)
+    return found.hexdigest()
 
 
 def _restore(path: Path, template: PyTree, tensors: dict[str, np.ndarray]) -> PyTree:

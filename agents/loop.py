@@ -76,7 +76,7 @@ def train(
     run goes on bit for bit (same versions, kind of CPU and device count).
 
     With several processes (`jax.distributed`) each calls this with the same arguments, and a
-    folder that all of them see; the first one writes.
+    folder that all of them see; the first one writes, and says when to save and to stop.
 
     Args:
         trainer: from `agents.make`.
@@ -86,7 +86,8 @@ def train(
         theta: to start from, instead of `learned_optimizer.init_theta`.
         out: folder for checkpoints and `log.csv`.
         callbacks: each called with a `Progress` after every step; see `Callback`.
-        resume: go on from the newest checkpoint in `out`.
+        resume: go on from the newest checkpoint in `out`. Whether data and outer optimizer
+            are the same is for the caller to see to: a checkpoint does not know them.
         checkpoint_seconds: at least so long between checkpoints.
         until: ends the run earlier, when it is true after a step.
 
@@ -115,9 +116,10 @@ def train(
             checkpoint.save(folder, state, outer_step=done, seed=seed, config=config)
 
     reports: list[Report] = []
+    ended = interrupted = False
     began = saved = time.monotonic()
     with _open([*callbacks, *logs], done) as call, _ctrl_c() as stop:
-        while done < outer_steps and not stop.is_set():
+        while done < outer_steps and not ended:
             key = jax.random.fold_in(run_key, done)
             state, report = trainer.step(key, placed, state)
             done += 1
@@ -128,13 +130,16 @@ def train(
             seconds = time.monotonic() - began
             progress = Progress(done, outer_steps, report, seconds, trainer, state)
             call(progress)
-            if until(progress):
-                break
-            if time.monotonic() - saved >= checkpoint_seconds:
+            # Saving is done by all processes together, and no two clocks agree.
+            interrupted, ended, due = strategy.as_first_process(
+                stop.is_set() and done < outer_steps,
+                stop.is_set() or until(progress),
+                time.monotonic() - saved >= checkpoint_seconds,
+            )
+            if due and not ended and done < outer_steps:
                 save(state, done)
                 saved = time.monotonic()
         save(state, done)
-        interrupted = stop.is_set() and done < outer_steps
     seconds = time.monotonic() - began
     return TrainResult(trainer.theta(state), state, done, reports, seconds, interrupted)
 

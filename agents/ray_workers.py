@@ -4,11 +4,11 @@
     with ray_workers(make_trainer, num_workers=4) as workers:
         agents.train(workers.spread(trainer), data, ...)
 
-A worker is a process on one core that makes the same trainer and compiles the tasks it is
-given. It gets θ, a key and the state of a task's inner problems, and returns their new state
-and a gradient estimate; the learner merges them. So nothing is lost with a worker: one that
-died is replaced, and its work is done again, with the same result. Tasks go to the worker
-that has them compiled.
+A worker is a process on one core, number i on core i of its machine, that makes the same
+trainer and compiles the tasks it is given. It gets θ, a key and the state of a task's inner
+problems, and returns their new state and a gradient estimate; the learner merges them. So
+nothing is lost with a worker: one that died is replaced, and its work is done again, with the
+same result. Tasks go to the worker that has them compiled.
 """
 
 import logging
@@ -22,6 +22,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
+from agents.checkpoint import digest
 from agents.records import Call, GradientParts, OuterTrainer, Report
 from opt_gym import strategy
 from opt_gym.key_arrays import is_key
@@ -83,7 +84,12 @@ class _Worker:
         trainer, data = make_trainer()
         assert trainer.parts is not None
         self._parts: GradientParts = trainer.parts
+        self._config = digest(trainer.config)
         self._data = data
+
+    def config(self) -> str:
+        """A digest of the trainer's config."""
+        return self._config
 
     def process_id(self) -> int:
         """For who wants to look at it."""
@@ -110,11 +116,20 @@ class Workers:
         """The same trainer, its estimates made by the workers.
 
         Raises:
-            ValueError: a trainer that does not follow gradients.
+            ValueError: a trainer that does not follow gradients, or another one than the
+                workers made.
+            ray.exceptions.RayActorError: `make_trainer` failed in a worker; it says why.
         """
+        import ray
+
         parts = trainer.parts
         if parts is None:
             raise ValueError(f"the outer-trainer {trainer.name!r} has no estimates")
+        theirs = ray.get([worker.config.remote() for worker in self._workers])
+        if set(theirs) != {digest(trainer.config)}:
+            raise ValueError(
+                "the workers' make_trainer makes another trainer than this"
+            )
 
         def step(
             key: PRNGKeyArray, data: tuple[Data, ...], state: Any
@@ -137,6 +152,7 @@ class Workers:
         from ray.exceptions import RayActorError
 
         found: dict[int, Any] = {}
+        cause: Exception | None = None
         for _ in range(1 + MAX_RETRIES):
             open_calls = [i for i in range(len(calls)) if i not in found]
             if not open_calls:
@@ -151,7 +167,8 @@ class Workers:
             for i, (worker, reference) in waiting.items():
                 try:
                     found[i] = ray.get(reference)
-                except RayActorError:
+                except RayActorError as error:
+                    cause = error
                     dead.add(worker)
             for worker in dead:
                 _log.warning("worker %d died: a new one does its work again", worker)
@@ -160,7 +177,7 @@ class Workers:
         if missing:
             raise RuntimeError(
                 f"workers died {1 + MAX_RETRIES} times at the tasks {missing}"
-            )
+            ) from cause
         return [found[i] for i in range(len(calls))]
 
     def close(self) -> None:

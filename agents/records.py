@@ -15,8 +15,9 @@ class Estimate(NamedTuple):
     """A gradient of the outer-loss with respect to θ, and what it cost.
 
     Shapes: grad like θ; the rest scalars. variance: of one particle's gradient, averaged
-    over θ's coordinates; dropped: particles with a dead half (charged, never NaN);
-    inner_steps: executed, both halves counted.
+    over θ's coordinates (NaN for a single one's); dropped: particles with a dead half, which
+    is charged, or whose gradient is not finite and left out; inner_steps: executed, both
+    halves counted.
     """
 
     grad: PyTree
@@ -42,8 +43,8 @@ class Report(NamedTuple):
     """What one outer step tells the loop: scalars, on the host or on the device.
 
     outer_loss, variance, dropped, inner_steps: as those of `Estimate`; grad_norm: of what
-    the outer optimizer was given; skipped: tasks whose gradient was not finite and was left
-    out.
+    the outer optimizer was given; skipped: gradients of a task (of PPO: of a minibatch) that
+    were not finite and were left out.
     """
 
     outer_loss: Any

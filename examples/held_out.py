@@ -105,9 +105,10 @@ def report(
     (run / f"{name}.json").write_text(json.dumps(numbers, indent=1) + "\n")
     write_csv(run / f"{name}.csv", runs)
     shown = [one for one in runs if one.horizon == horizon[0]]
-    subject = "pooled" if any(one.optimizer == "pooled" for one in shown) else None
-    subject = subject or shown[0].optimizer
-    shown = [one for one in shown if not one.optimizer.startswith("seed")]
+    subject = shown[0].optimizer
+    if any(one.optimizer == "pooled" for one in shown):
+        subject = "pooled"
+        shown = [one for one in shown if not one.optimizer.startswith("seed")]
     plot_comparison(run / f"{name}.png", shown, subject=subject, title=f"{tasks}")
     print("\n\n".join(text))
 

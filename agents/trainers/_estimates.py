@@ -31,7 +31,10 @@ def evolution_samples(
 
 
 class Moments(NamedTuple):
-    """Of finite samples: mean [d], (unbiased) variance [d] of one, how many there are."""
+    """Of finite samples: mean [d], (unbiased) variance [d] of one, how many there are.
+
+    NaN for what too few of them do not tell: the mean of none, the variance of one.
+    """
 
     mean: Float[Array, " d"]
     variance: Float[Array, " d"]
@@ -43,10 +46,10 @@ def moments(samples: Float[Array, "n d"]) -> Moments:
     finite = jnp.all(jnp.isfinite(samples), 1)
     count = jnp.sum(finite)
     samples = jnp.where(finite[:, None], samples, 0.0)
-    mean = jnp.sum(samples, 0) / jnp.maximum(count, 1)
+    mean = jnp.sum(samples, 0) / count
     centred = jnp.where(finite[:, None], samples - mean[None], 0.0)
-    variance = jnp.sum(jnp.square(centred), 0) / jnp.maximum(count - 1, 1)
-    return Moments(mean, variance, count)
+    variance = jnp.sum(jnp.square(centred), 0) / (count - 1)
+    return Moments(mean, jnp.where(count > 1, variance, jnp.nan), count)
 
 
 def merged(evolution: Float[Array, "n d"], slopes: Float[Array, "n d"]) -> Moments:
@@ -83,6 +86,6 @@ def as_estimate(
         grad=ravel_pytree(theta)[1](gradient.mean),
         outer_loss=jnp.mean(out.cost),
         variance=jnp.mean(gradient.variance),
-        dropped=jnp.sum(out.dead),
+        dropped=jnp.maximum(jnp.sum(out.dead), out.dead.size - gradient.count),
         inner_steps=jnp.asarray(inner_steps, jnp.int32),
     )

@@ -9,9 +9,10 @@ from agents.records import GradientEstimator, OuterTrainer
 from agents.task_mix import TaskMix
 from agents.trainers._estimates import Moments, evolution_samples, moments
 from agents.trainers._gradient_trainer import gradient_trainer
-from agents.trainers._lengths import Horizon, Lengths, lengths
+from agents.trainers._lengths import Horizon, Lengths, check_whole, lengths
 from agents.trainers._particles import WindowOut
-from agents.trainers._slots import check_aggregation, slots_estimator
+from agents.trainers._slots import slots_estimator
+from agents.trainers._windows import check_aggregation
 from opt_gym.plugins import Spec
 from opt_gym.records import Env, LearnedOptimizer
 
@@ -98,8 +99,7 @@ def evolution_spec(name: str, estimator: Estimator, source: str) -> Spec:
 
 def check_pairs(num_pairs: int, sigma: float) -> None:
     """Raises ValueError for pairs that cannot be."""
-    if num_pairs < 1:
-        raise ValueError(f"num_pairs must be >= 1, got {num_pairs}")
+    check_whole("num_pairs", num_pairs, 1)
     if not sigma > 0:
         raise ValueError(f"sigma must be > 0, got {sigma}")
 

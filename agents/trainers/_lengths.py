@@ -5,6 +5,7 @@ between two windows.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import jax
@@ -67,16 +68,32 @@ def lengths(horizon: Horizon, trunc_length: int, curriculum: int = 0) -> Lengths
 
     Raises:
         ValueError: a horizon that is not >= 1 or 1 <= low <= high, trunc_length < 1,
-            curriculum < 0.
+            curriculum < 0, or one with a constant horizon; what is no integer.
     """
-    if trunc_length < 1:
-        raise ValueError(f"trunc_length must be >= 1, got {trunc_length}")
-    if curriculum < 0:
-        raise ValueError(f"curriculum must be >= 0, got {curriculum}")
-    low, high = (horizon, horizon) if isinstance(horizon, int) else horizon
-    if not 1 <= low <= high:
-        raise ValueError(f"horizon must be >= 1, or 1 <= low <= high, got {horizon}")
+    check_whole("trunc_length", trunc_length, 1)
+    check_whole("curriculum", curriculum, 0)
+    bounds = tuple(horizon) if isinstance(horizon, Sequence) else (horizon, horizon)
+    if not (
+        len(bounds) == 2
+        and all(isinstance(one, int) for one in bounds)
+        and 1 <= bounds[0] <= bounds[1]
+    ):
+        raise ValueError(
+            "horizon must be an integer >= 1, or two with 1 <= low <= high, got "
+            f"{horizon!r}"
+        )
+    low, high = bounds
+    if curriculum and low == high:
+        raise ValueError(
+            f"a curriculum needs a horizon (low, high) to grow in, got {horizon}"
+        )
     return Lengths(low, high, trunc_length, curriculum)
+
+
+def check_whole(name: str, value: object, least: int) -> None:
+    """Raises ValueError unless it is an integer, and large enough."""
+    if not isinstance(value, int) or isinstance(value, bool) or value < least:
+        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
 
 
 def staggered(

@@ -17,6 +17,7 @@ from agents.records import Report
 from agents.task_mix import TaskMix
 from agents.trainers._lengths import Horizon, lengths
 from agents.trainers._live_programs import LivePrograms
+from agents.trainers._windows import check_aggregation
 from opt_gym import strategy
 from opt_gym.episode import check_compatible, start, unroll
 from opt_gym.records import Data, Env, LearnedOptimizer, UnrollState
@@ -28,9 +29,9 @@ NO_GRADIENT = float("nan")
 class Costs(NamedTuple):
     """What an evaluation found.
 
-    costs: [P], mean ℓ̃ of every candidate over episodes and inner steps, in [−2, 2]: an
-    unroll that died paid 2 at every step from then on, and nothing here is ever NaN;
-    dropped: unrolls that died; inner_steps: executed.
+    costs: [P], mean ℓ̃ of every candidate over episodes and the inner steps that count, in
+    [−2, 2]: an unroll that died paid 2 at every step from then on, and nothing here is ever
+    NaN; dropped: unrolls that died; inner_steps: executed.
     """
 
     costs: Float[Array, " p"]
@@ -51,6 +52,7 @@ def evaluator(
     num_episodes: int,
     trunc_length: int,
     horizon: Horizon,
+    aggregation: str = "mean",
 ) -> Evaluate:
     """How a population is evaluated. A task's programs compile at its first call.
 
@@ -61,6 +63,7 @@ def evaluator(
         trunc_length: K, the inner steps of a compiled window.
         horizon: a length, or (low, high) of a log-uniform one, the same for all unrolls of
             a call; rounded up to multiples of K.
+        aggregation: "mean" over an episode, or "final": over its last K steps.
 
     Raises:
         ValueError: a setting out of its range.
@@ -69,11 +72,12 @@ def evaluator(
         raise ValueError(f"population must be >= 1, got {population}")
     if num_episodes < 1:
         raise ValueError(f"num_episodes must be >= 1, got {num_episodes}")
+    check_aggregation(aggregation)
     drawn = lengths(horizon, trunc_length)
 
     def one_task(env: Env) -> Callable[[PRNGKeyArray, PyTree, Data, Array], Costs]:
         return _on_one_task(
-            env, learned_optimizer, population, num_episodes, trunc_length
+            env, learned_optimizer, population, num_episodes, trunc_length, aggregation
         )
 
     programs = LivePrograms(one_task, mix)
@@ -102,6 +106,7 @@ def _on_one_task(
     population: int,
     num_episodes: int,
     trunc_length: int,
+    aggregation: str,
 ) -> Callable[[PRNGKeyArray, PyTree, Data, Array], Costs]:
     """(key, θs, data, length of all episodes) -> Costs."""
     check_compatible(env, learned_optimizer)
@@ -130,11 +135,13 @@ def _on_one_task(
     def evaluate(key: PRNGKeyArray, thetas: PyTree, data: Data, length: Array) -> Costs:
         num_windows = int(length) // trunc_length
         states = reset((candidates, episodes), (key, thetas, data, length))
-        total, dead = jnp.zeros(num_unrolls), jnp.zeros(num_unrolls, bool)
+        found, dead = [], jnp.zeros(num_unrolls, bool)
         for _ in range(num_windows):
             states, costs, dead = window((candidates, states), (thetas, data))
-            total = total + strategy.gather(costs)
-        costs = jnp.mean(total.reshape(population, num_episodes), axis=1) / num_windows
+            found.append(strategy.gather(costs))
+        counted = found[-1:] if aggregation == "final" else found
+        total = sum(counted[1:], counted[0]).reshape(population, num_episodes)
+        costs = jnp.mean(total, axis=1) / len(counted)
         steps = num_unrolls * num_windows * trunc_length
         return Costs(costs, int(np.sum(dead)), steps)
 

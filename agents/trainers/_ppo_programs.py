@@ -16,6 +16,7 @@ from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
 from agents.records import Report
 from agents.trainers import _ppo_rollout, _ppo_update, _seen
+from agents.trainers._estimates import moments
 from agents.trainers._lengths import staggered
 from agents.trainers._ppo_rollout import Credit, Rollout
 from agents.trainers._ppo_update import Learner, Update
@@ -67,7 +68,7 @@ class Programs(NamedTuple):
 def programs(
     env: Env,
     learned_optimizer: LearnedOptimizer,
-    outer_optimizer: optax.GradientTransformation,
+    outer_optimizer: optax.GradientTransformationExtraArgs,
     settings: Settings,
     credit: Credit,
     update: Update,
@@ -134,7 +135,7 @@ def _reset(fresh: Callable[..., EnvState]) -> Callable[..., tuple[Slots, tuple]]
 def _window(
     env: Env,
     learned_optimizer: LearnedOptimizer,
-    outer_optimizer: optax.GradientTransformation,
+    outer_optimizer: optax.GradientTransformationExtraArgs,
     settings: Settings,
     credit: Credit,
     update: Update,
@@ -165,7 +166,7 @@ def _window(
         step = _ppo_update.minibatch_step(
             mean, sizes, outer_optimizer, update, num_envs
         )
-        # Every device shuffles its own.
+        # Every device shuffles its own: minibatches differ with the number of devices.
         k_shuffle = jax.random.fold_in(k_shuffle, strategy.device_number(num_envs))
         learner, grads = _ppo_update.improve(
             k_shuffle, learner, samples, step, update, num_envs
@@ -177,12 +178,15 @@ def _window(
     def report(rollouts: Rollout, grads: Array) -> Report:
         means = jnp.mean(rollouts.cost), jnp.mean(rollouts.dead.astype(jnp.float32))
         cost, dead = strategy.mean_over_devices(means, num_envs)
+        norms = jnp.linalg.norm(grads, axis=1)
+        usable = moments(grads)
         return Report(
             outer_loss=cost,
-            grad_norm=jnp.mean(jnp.linalg.norm(grads, axis=1)),
-            variance=jnp.mean(jnp.var(grads, axis=0)),
+            grad_norm=jnp.mean(norms, where=jnp.isfinite(norms)),
+            variance=jnp.mean(usable.variance),
             dropped=jnp.round(dead * num_envs).astype(jnp.int32),
             inner_steps=jnp.int32(num_envs * num_steps),
+            skipped=len(grads) - usable.count,
         )
 
     return window

@@ -83,13 +83,14 @@ def sample_loss(
 def minibatch_step(
     mean: Mean,
     sizes: tuple[int, ...],
-    outer_optimizer: optax.GradientTransformation,
+    outer_optimizer: optax.GradientTransformationExtraArgs,
     settings: Update,
     num_envs: int,
 ) -> Callable[[Learner, Sample], tuple[Learner, Float[Array, " d"]]]:
     """(learner, a device's samples [b]) -> (learner, the gradient, flat).
 
-    A gradient that is not finite changes nothing.
+    A gradient that is not finite changes nothing. The outer optimizer is given the minibatch's
+    loss as `value`, for a learned one.
     """
 
     def step(learner: Learner, batch: Sample) -> tuple[Learner, Float[Array, " d"]]:
@@ -97,13 +98,17 @@ def minibatch_step(
             each = jax.vmap(lambda s: sample_loss(actor, s, mean, sizes, settings))
             return jnp.mean(each(batch))
 
-        flat, unravel = ravel_pytree(jax.grad(loss)(learner.actor))
-        flat = strategy.mean_over_devices(flat, num_envs)
+        value, grads = jax.value_and_grad(loss)(learner.actor)
+        flat, unravel = ravel_pytree(grads)
+        flat, value = strategy.mean_over_devices((flat, value), num_envs)
         norm = jnp.linalg.norm(flat)
         finite = jnp.isfinite(norm)
         shrunk = flat * jnp.minimum(1.0, settings.max_grad_norm / (norm + 1e-6))
         updates, optimizer = outer_optimizer.update(
-            unravel(jnp.where(finite, shrunk, 0.0)), learner.optimizer, learner.actor
+            unravel(jnp.where(finite, shrunk, 0.0)),
+            learner.optimizer,
+            learner.actor,
+            value=value,
         )
         moved = Learner(optax.apply_updates(learner.actor, updates), optimizer)  # type: ignore[arg-type]
         learner = jax.tree.map(lambda a, b: jnp.where(finite, a, b), moved, learner)

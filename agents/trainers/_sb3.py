@@ -6,7 +6,8 @@ over and a resumed run of PPO is the unbroken one bit for bit.
 
 The trainer's state is arrays: the weights of the policy and the moments of its Adams. They
 are written into a model of stable-baselines3 before a step and read after it, a model a task
-(its buffers have the task's shapes; the weights have the same everywhere).
+(its buffers have the task's shapes; the weights have the same everywhere). Updates that left
+anything in it that is not finite are undone, and the task counts as skipped.
 """
 
 import logging
@@ -111,14 +112,17 @@ def sb3_trainer(
         _write(model, state)
         with _seeded(key) as seed:
             episodes = _learn(model, seed, settings["horizon"] * settings["num_envs"])
+        learned = _read(model, turn)
+        usable = all(np.all(np.isfinite(leaf)) for leaf in jax.tree.leaves(learned))
         report = Report(
             outer_loss=-np.mean([episode["r"] for episode in episodes]),
             grad_norm=_grad_norm(model.policy),
             variance=np.nan,  # nobody estimates it
             dropped=sum(bool(episode["diverged"]) for episode in episodes),
             inner_steps=settings["horizon"] * settings["num_envs"],
+            skipped=not usable,
         )
-        return _read(model, turn), report
+        return learned if usable else state, report
 
     def theta(state: Sb3State) -> PyTree:
         from agents.rl.weights import theta_from_policy

@@ -31,17 +31,7 @@ from agents.trainers._estimates import Moments, as_estimate
 from agents.trainers._lengths import Lengths
 from agents.trainers._particles import Particles, WindowOut
 from opt_gym import strategy
-from opt_gym.plugins import unknown
 from opt_gym.records import Data, Env, LearnedOptimizer
-
-AGGREGATIONS = ("mean", "final")
-
-
-def check_aggregation(aggregation: str) -> None:
-    """Raises ValueError for an unknown one."""
-    if aggregation not in AGGREGATIONS:
-        raise ValueError(unknown("aggregation", aggregation, list(AGGREGATIONS)))
-
 
 Gradient = Callable[[Float[Array, "n d"], Float[Array, " n"], WindowOut], Moments]
 """(scores, weights, window) -> the flat gradient and the variance of a sample."""

@@ -25,9 +25,10 @@ from agents.records import GradientEstimator, OuterTrainer
 from agents.task_mix import TaskMix
 from agents.trainers._estimates import Moments, moments
 from agents.trainers._gradient_trainer import gradient_trainer
-from agents.trainers._lengths import Horizon, Lengths, lengths
+from agents.trainers._lengths import Horizon, Lengths, check_whole, lengths
 from agents.trainers._particles import WindowOut
-from agents.trainers._slots import check_aggregation, slots_estimator
+from agents.trainers._slots import slots_estimator
+from agents.trainers._windows import check_aggregation
 from opt_gym.plugins import Spec
 from opt_gym.records import Env, LearnedOptimizer
 
@@ -87,8 +88,7 @@ def make(
     """
     drawn = lengths(horizon, trunc_length, curriculum)
     check_aggregation(aggregation)
-    if num_problems < 1:
-        raise ValueError(f"num_problems must be >= 1, got {num_problems}")
+    check_whole("num_problems", num_problems, 1)
     if not sigma >= 0:
         raise ValueError(f"sigma must be >= 0, got {sigma}")
     settings: dict[str, Any] = {

@@ -64,6 +64,7 @@ def make(
     strategy_options: Mapping[str, Any] | None = None,
     trunc_length: int = 50,
     horizon: Horizon = 1000,
+    aggregation: str = "mean",
 ) -> OuterTrainer:
     """The outer-trainer "evosax".
 
@@ -85,6 +86,8 @@ def make(
             fields of its params (`std_min`), numbers by name.
         trunc_length: K, the inner steps of a compiled window.
         horizon: a length, or (low, high) of a log-uniform one; rounded up to multiples of K.
+        aggregation: what counts: the "mean" over an episode, or the "final" loss (the mean
+            over the last K steps).
 
     Raises:
         ValueError: an unknown strategy or option, a setting out of its range.
@@ -94,11 +97,12 @@ def make(
     """
     if not sigma > 0:
         raise ValueError(f"sigma must be > 0, got {sigma}")
-    settings = {
+    settings: dict[str, Any] = {
         "population": population,
         "num_episodes": num_episodes,
         "trunc_length": trunc_length,
         "horizon": horizon,
+        "aggregation": aggregation,
     }
     evaluate = _population.evaluator(mix, learned_optimizer, **settings)
     chosen = {

@@ -66,6 +66,7 @@ def make(
     keep: float = 1.0,
     trunc_length: int = 50,
     horizon: Horizon = 1000,
+    aggregation: str = "mean",
 ) -> OuterTrainer:
     """The outer-trainer "hyperparameter_search".
 
@@ -81,6 +82,8 @@ def make(
         keep: the share of trials that is left after each pass over the tasks.
         trunc_length: K, the inner steps of a compiled window.
         horizon: a length, or (low, high) of a log-uniform one; rounded up to multiples of K.
+        aggregation: what counts: the "mean" over an episode, or the "final" loss (the mean
+            over the last K steps).
 
     Raises:
         ValueError: an unknown space, one of another architecture, entries that θ does not
@@ -96,11 +99,12 @@ def make(
     if not 0.0 < keep <= 1.0:
         raise ValueError(f"keep must be in (0, 1], got {keep}")
     trials = [found.trial(number) for number in range(count)]
-    settings = {
+    settings: dict[str, Any] = {
         "population": population,
         "num_episodes": num_episodes,
         "trunc_length": trunc_length,
         "horizon": horizon,
+        "aggregation": aggregation,
     }
     evaluate = _population.evaluator(mix, learned_optimizer, **settings)
 

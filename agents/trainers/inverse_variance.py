@@ -9,11 +9,12 @@ Both estimate the gradient of the outer-loss smoothed by N(0, σ²I), from the s
 
 Short unrolls give backprop the smaller variance; long ones, whose losses are rough functions
 of θ, give it to evolution. K = T for whole unrolls; with K < T both see one window only
-(biased), as in the paper, where K grows during training: here `horizon` with `curriculum`.
+(biased), as in the paper.
 
-differs: the released code gives both samples a factor of 2, which the outer Adam there does
-not see. A particle that diverged has no b_i and keeps its a_i, whose clipped losses say that
-it should not have.
+differs: K, which grows during training there, is constant (a window is one compiled program;
+a `curriculum` lets T grow). The released code gives both samples a factor of 2, which the
+outer Adam there does not see. A particle that diverged has no b_i and keeps its a_i, whose
+clipped losses say that it should not have.
 """
 
 from typing import Any

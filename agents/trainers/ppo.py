@@ -115,9 +115,11 @@ def make(
     _check_positive("critic_hidden", critic_hidden)
     _ppo_rollout.check_memoryless(learned_optimizer)
 
+    optimizer = optax.with_extra_args_support(outer_optimizer)
+
     def build(env: Env) -> Programs:
         return _ppo_programs.programs(
-            env, learned_optimizer, outer_optimizer, settings, credit, update
+            env, learned_optimizer, optimizer, settings, credit, update
         )
 
     programs = LivePrograms(build, mix)
@@ -133,7 +135,7 @@ def make(
         )
         return PpoState(
             turn=jnp.zeros((), jnp.int32),
-            learner=Learner(actor, outer_optimizer.init(actor)),  # type: ignore[arg-type]
+            learner=Learner(actor, optimizer.init(actor)),  # type: ignore[arg-type]
             average=jax.tree.map(jnp.zeros_like, theta),
             slots=slots,
         )

@@ -7,7 +7,7 @@ The best so far runs again beside every step's new candidates, on new episodes: 
 lucky once does not stay for that.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -42,6 +42,7 @@ def make(
     sigma: float = 0.01,
     trunc_length: int = 50,
     horizon: Horizon = 1000,
+    aggregation: str = "mean",
 ) -> OuterTrainer:
     """The outer-trainer "random_search".
 
@@ -57,6 +58,8 @@ def make(
         sigma: of those steps, in units of θ.
         trunc_length: K, the inner steps of a compiled window.
         horizon: a length, or (low, high) of a log-uniform one; rounded up to multiples of K.
+        aggregation: what counts: the "mean" over an episode, or the "final" loss (the mean
+            over the last K steps).
 
     Raises:
         ValueError: a setting out of its range, or `around="init"` for an architecture whose
@@ -67,11 +70,12 @@ def make(
     if population < 2:
         raise ValueError(f"population must be >= 2, got {population}")
     _check_around(around, learned_optimizer)
-    settings = {
+    settings: dict[str, Any] = {
         "population": population,
         "num_episodes": num_episodes,
         "trunc_length": trunc_length,
         "horizon": horizon,
+        "aggregation": aggregation,
     }
     evaluate = _population.evaluator(mix, learned_optimizer, **settings)
 

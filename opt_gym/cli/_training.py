@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 RECIPE_FILE = "run.json"
+THETA_FILE = "theta.safetensors"
 
 DEFAULTS: dict[str, Any] = {
     "num_pairs": 8,
@@ -24,12 +25,23 @@ RELATIVES = ("es", "es_single", "pes", "truncated_es")
 
 def check(recipe: dict[str, Any]) -> None:
     """Raises ValueError for what can be seen to be wrong before anything is written."""
+    import opt_gym
+    from opt_gym.cli._tasks import expand
+
+    opt_gym.use_all_cores()  # before JAX starts
     if recipe["start"] is not None and recipe["architecture_options"]:
         raise ValueError("--start brings its own architecture: no options for it")
     if recipe["seeds"] < 1:
         raise ValueError(f"--seeds must be >= 1, got {recipe['seeds']}")
-    trainer_settings(recipe)
-    _optimizer(recipe)
+    if recipe["outer_steps"] < 1:
+        raise ValueError(f"--outer-steps must be >= 1, got {recipe['outer_steps']}")
+    if recipe["evaluate_every"] < 1:
+        raise ValueError(
+            f"--evaluate-every must be >= 1, got {recipe['evaluate_every']}"
+        )
+    _trainer(recipe, _optimizer(recipe)[0])
+    for name in recipe["evaluate_on"] or ():
+        expand([name])
 
 
 def run(out: Path, recipe: dict[str, Any]) -> int:
@@ -44,7 +56,8 @@ def run(out: Path, recipe: dict[str, Any]) -> int:
     # A run is bit for bit the same only on as many devices as it was begun on.
     opt_gym.use_all_cores(found["environment"]["devices"] if found else None)
     for seed, folder, header in zip(seeds, folders, headers, strict=True):
-        if header and header["outer_step"] >= recipe["outer_steps"]:
+        done = header is not None and header["outer_step"] >= recipe["outer_steps"]
+        if done and (folder / THETA_FILE).exists():
             print(f"{folder} is done")
         elif not _one_seed(folder, recipe, seed, resume=header is not None):
             print(f"interrupted; go on with opt-gym resume {out}", file=sys.stderr)
@@ -101,7 +114,7 @@ def _one_seed(folder: Path, recipe: dict[str, Any], seed: int, resume: bool) -> 
             resume=resume,
             callbacks=_callbacks(recipe, optimizer, folder, save),
         )
-    path = save(folder / "theta.safetensors", result.theta, result.outer_step)
+    path = save(folder / THETA_FILE, result.theta, result.outer_step)
     print(f"{path} holds θ after {result.outer_step} outer steps")
     return not result.interrupted
 
@@ -189,11 +202,13 @@ def _reparameterised(tasks: Iterable[Any], levels: list[str] | None) -> list[Any
 def _outer_optimizer(recipe: dict[str, Any]) -> Any:
     import optax
 
+    import agents
     import learned
     from agents.outer_optimizers import USUAL, clipped, outer_optimizer
 
-    name, rate, steps = (
-        recipe[key] for key in ("outer_optimizer", "learning_rate", "outer_steps")
+    name, rate = recipe["outer_optimizer"], recipe["learning_rate"]
+    steps = recipe["outer_steps"] * agents.updates_per_step(
+        recipe["trainer"], recipe["tasks_per_step"], **trainer_settings(recipe)
     )
     if name in USUAL:
         optimizer = outer_optimizer(name, rate, steps)

@@ -57,7 +57,8 @@ def compare_trainers(
         horizon: of all episodes.
         trunc_length: K, for the trainers that truncate.
         sigma: of perturbations.
-        learning_rate: of the outer optimizer, Adam, gradients clipped at norm 1.
+        learning_rate: of the outer optimizer, Adam, gradients clipped at norm 1;
+            stable-baselines3 has its own (`--options sb3_ppo.learning_rate 3e-4`).
         seeds: runs of every trainer.
         points: measurements of a run.
         options: trainer.setting and its value in JSON.
@@ -75,9 +76,10 @@ def compare_trainers(
     named = expand(tasks) if tasks else {"quadratic 10": QUADRATIC_10}
     common = {"horizon": horizon, "trunc_length": trunc_length, "sigma": sigma}
     common["num_steps"] = horizon
-    own = _own_options(options)
+    chosen = trainers or agents.names()
+    own = _own_options(options, chosen)
     found: list[Any] = []
-    for name in trainers or agents.names():
+    for name in chosen:
         plugin = _architecture(name, architecture, _parsed(architecture_options))
         try:
             contestant = _contestant(
@@ -92,6 +94,8 @@ def compare_trainers(
                     num_points=points,
                     seed=seed,
                 )
+                # After every seed, so that little is lost with a run that is cut off.
+                write_table(out / "points.csv", found[0]._fields, found)
                 last = found[-1]
                 print(
                     f"{name}, seed {seed}: outer-loss {last.outer_loss:.4f} after "
@@ -104,7 +108,6 @@ def compare_trainers(
         raise ValueError("none of the trainers could run")
     table = format_points(found)
     title = f"{', '.join(named) if len(named) < 4 else f'{len(named)} tasks'}: {seeds} seeds"
-    write_table(out / "points.csv", found[0]._fields, found)
     write_atomically(out / "table.md", (table + "\n").encode())
     picture = plot_points(out / "comparison.png", found, title)
     print(f"\n{table}\n\nwrote {picture}, points.csv and table.md beside it")
@@ -114,7 +117,7 @@ def compare_trainers(
 def _architecture(
     trainer: str, name: str, options: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
-    """The architecture that a trainer trains, with its settings; `options` have the last word."""
+    """The architecture that a trainer trains, with its settings, `options` last."""
     from opt_gym import plugins
 
     if trainer in HAND_DESIGNED:
@@ -165,13 +168,27 @@ def _contestant(
     return Contestant(name, trainer, lambda theta: summary(theta).mean_cost.value)
 
 
-def _own_options(options: dict[str, str] | None) -> dict[str, dict[str, Any]]:
+def _own_options(
+    options: dict[str, str] | None, trainers: list[str]
+) -> dict[str, dict[str, Any]]:
+    """The settings of each trainer.
+
+    Raises:
+        ValueError: an unknown trainer or setting, or settings of one that does not run.
+    """
+    from opt_gym import plugins
+
     found: dict[str, dict[str, Any]] = {}
     for key, value in _parsed(options).items():
         trainer, dot, setting = key.partition(".")
         if not dot:
             raise ValueError(f"an option is trainer.setting, got {key!r}")
         found.setdefault(trainer, {})[setting] = value
+    for name in trainers:
+        plugins.with_defaults(plugins.spec("trainer", name), found.get(name, {}))
+    for name in found:
+        if name not in trainers:
+            raise ValueError(plugins.unknown("trainer of --options", name, trainers))
     return found
 
 

@@ -64,6 +64,7 @@ class MixtureVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         )
         self.action_space = batch_space(first.single_action_space, self.num_envs)
         self.feature_names = first.feature_names
+        self._output = first._output
         self._actions_shape = (self.num_envs, *(first.single_action_space.shape or ()))
         self._shown: list[Any] = [None] * len(self.envs)
 

@@ -349,16 +349,34 @@ def test_variance_is_that_of_one_particle():
     np.testing.assert_allclose(variance, grads.var(0, ddof=1), rtol=1e-6)
 
 
+def test_of_one_particle_the_variance_and_of_none_the_gradient_is_unknown():
+    mean, variance, count = moments(jnp.array([[1.0, 2.0], [jnp.nan, 0.0]]))
+    np.testing.assert_array_equal(mean, [1.0, 2.0])
+    assert (int(count), np.all(np.isnan(variance))) == (1, True)
+    assert np.all(np.isnan(moments(jnp.full((2, 2), jnp.inf)).mean))
+
+
+def test_backprop_of_nothing_but_diverged_unrolls_is_skipped_and_counted():
+    env, optimizer, theta = toy.sgd_env(toy.quadratic(dies_above=0.0))
+    settings = {"num_problems": 4, "trunc_length": 4, "horizon": 4}
+    found, _ = run(make(backprop, env, optimizer, **settings), theta, 1)
+    assert np.isnan(gradients(found)[0])
+    assert int(found[0].dropped) == 4
+
+
 @pytest.mark.parametrize("name", ["es", "pes", "backprop", "inverse_variance"])
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num": 0}, "must be >= 1, got 0"),
-        ({"trunc_length": 0}, "trunc_length must be >= 1, got 0"),
+        ({"num": 0}, "must be an integer >= 1, got 0"),
+        ({"trunc_length": 10.0}, "trunc_length must be an integer >= 1, got 10.0"),
         ({"sigma": -1.0}, "sigma must be >=? 0, got -1.0"),
-        ({"horizon": 0}, "horizon must be >= 1"),
+        ({"horizon": 0}, "horizon must be an integer >= 1"),
+        ({"horizon": 1e3}, "got 1000.0"),
+        ({"horizon": (100,)}, r"got \(100,\)"),
+        ({"horizon": 100, "curriculum": 5}, "curriculum needs a horizon"),
         ({"horizon": (10, 5)}, r"got \(10, 5\)"),
-        ({"curriculum": -1}, "curriculum must be >= 0, got -1"),
+        ({"curriculum": -1}, "curriculum must be an integer >= 0, got -1"),
         ({"aggregation": "max"}, "unknown aggregation: 'max'"),
         ({"theta_average": 1.0}, r"theta_average must be in \[0, 1\), got 1.0"),
     ],

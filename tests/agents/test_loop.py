@@ -94,10 +94,31 @@ def test_a_damaged_checkpoint_falls_back_to_the_one_before(tmp_path, caplog):
     assert len(resumed.reports) == 8 - 4
     assert "falling back" in caplog.text
     same(resumed.theta, unbroken.theta)
+    # The numbers themselves have a checksum.
+    newest = max(tmp_path.glob("checkpoint-*"))
+    newest.write_bytes(newest.read_bytes()[:-8] + bytes(8))
+    header = checkpoint.newest_header(tmp_path)
+    assert header is not None
+    assert header["outer_step"] == 4
     for path in tmp_path.glob("checkpoint-*"):
         path.write_bytes(b"")
     with pytest.raises(ValueError, match=r"no checkpoint in .* can be read"):
         run(tmp_path, resume=True)
+
+
+def test_a_log_that_cannot_be_rewritten_stays_as_it_was(tmp_path, monkeypatch):
+    path = tmp_path / "log.csv"
+    run(tmp_path, outer_steps=3)
+    before = path.read_text()
+
+    def full(*_):
+        raise OSError(28, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr("opt_gym.files.os.replace", full)
+        with pytest.raises(OSError, match="No space left"):
+            CsvLog(path).begin(2)
+    assert path.read_text() == before
 
 
 KILLED = """

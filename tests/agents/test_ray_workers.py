@@ -45,6 +45,8 @@ def test_a_killed_worker_is_replaced_and_its_work_done_again(caplog):
             workers.spread(trainer), data, outer_steps=OUTER_STEPS, callbacks=[kill]
         )
         after = workers.process_ids()
+        with pytest.raises(ValueError, match="makes another trainer than this"):
+            workers.spread(trainer._replace(config={}))
     assert "worker 0 died" in caplog.text
     assert (after[0] != before[0], after[1] == before[1]) == (True, True)
     np.testing.assert_allclose(

@@ -126,6 +126,16 @@ def test_a_diverged_episode_is_counted_and_charged():
     assert report.outer_loss == 2.0
 
 
+def test_updates_that_are_not_finite_are_undone_and_counted():
+    trainer, data = trainer_of("sb3_ppo", dims=(3,), learning_rate=1e30)
+    theta = jax.jit(trainer.learned_optimizer.init_theta)(jax.random.key(5))
+    state = trainer.init(jax.random.key(0), data, theta)
+    after, report = trainer.step(jax.random.key(1), data, state)
+    assert report.skipped == 1
+    same(trainer.theta(after), theta)
+    same(after._replace(turn=state.turn), state)
+
+
 def test_the_discounted_form_begins_alike_and_learns_something_else():
     plain, data = trainer_of("sb3_ppo", dims=(3,))
     other, _ = trainer_of("sb3_ppo", dims=(3,), gamma=0.9, bootstrap=True)

@@ -100,6 +100,14 @@ def test_a_drawn_horizon_is_the_same_for_all_and_a_multiple_of_the_window():
     assert len(steps) > 1
 
 
+def test_the_final_loss_is_that_of_the_last_window():
+    rates = [0.1, 0.5]
+    found = evaluate(rates, aggregation="final", trunc_length=1)
+    sums = [[n * toy.outer_loss(x, n) for x in rates] for n in (HORIZON - 1, HORIZON)]
+    expected = np.diff(np.array(sums), axis=0)[0]
+    np.testing.assert_allclose(found.costs, expected, rtol=1e-3)
+
+
 def test_the_dead_pay_two_and_are_counted():
     # At rate 2.5 |φ| is 1.5, ... dead from the first step on; NaN and inf are no rates.
     rates = [0.1, 2.5, np.nan, np.inf]

@@ -218,7 +218,13 @@ def test_several_seeds_in_one_command(parabola_family, capsys):
     assert main(command) == 0
     logs = [(folder / f"seed{i}" / "log.csv").read_text() for i in (4, 5)]
     assert logs[0] != logs[1]
-    assert (folder / "seed5" / "theta.safetensors").exists()
+    # One that was killed between its last checkpoint and its θ:
+    theta = folder / "seed5" / "theta.safetensors"
+    content = theta.read_bytes()
+    theta.unlink()
+    assert main(["resume", str(folder)]) == 0
+    assert "seed4 is done" in capsys.readouterr().out
+    assert theta.read_bytes() == content
 
 
 def test_compare_trainers(parabola_family, capsys):
@@ -240,9 +246,14 @@ def test_compare_trainers(parabola_family, capsys):
     first = {row["outer_loss"] for row in rows if row["inner_steps"] == "0"}
     assert len(first) == 1  # every run begins with the same θ
     assert (out / "comparison.png").stat().st_size > 10_000
-    assert "is trainer.setting, got 'sigma'" in failed(
-        capsys, "compare-trainers", "--options", "sigma", "1"
-    )
+    command = ("compare-trainers", "--trainers", "es")
+    for words, message in {
+        ("--options", "sigma", "1"): "is trainer.setting, got 'sigma'",
+        ("--options", "es.sgima", "1"): "unknown option of trainer 'es': 'sgima'",
+        ("--options", "pes.sigma", "1"): "unknown trainer of --options: 'pes'",
+        ("pess",): "unknown trainer: 'pess'",
+    }.items():
+        assert message in failed(capsys, *command, *words)
 
 
 @pytest.mark.slow
@@ -287,6 +298,11 @@ def test_errors_are_one_line(capsys, tmp_path):
         capsys, *out, "--start", str(theta), "--architecture-options", "a", "1"
     )
     assert "--start brings its own architecture" in line
+    line = failed(capsys, *out, "--tasks", "small_mpl/train")
+    assert "unknown frozen list" in line
+    assert "num_pairs must be" in failed(capsys, *out, "--options", "num_pairs", "0")
+    assert "--outer-steps must be >= 1" in failed(capsys, *out, "--outer-steps", "0")
+    assert "unknown frozen list" in failed(capsys, *out, "--evaluate-on", "a/b")
     assert not (tmp_path / "run").exists()
 
 
