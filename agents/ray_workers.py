@@ -8,11 +8,13 @@ A worker is a process on one core, number i on core i of its machine, that makes
 trainer and compiles the tasks it is given. It gets θ, a key and the state of a task's inner
 problems, and returns their new state and a gradient estimate; the learner merges them. So
 nothing is lost with a worker: one that died is replaced, and its work is done again, with the
-same result. Tasks go to the worker that has them compiled.
+same result. Tasks go to the worker that has them compiled, unless another division of them,
+by the seconds that each was seen to take, would be done much sooner.
 """
 
 import logging
 import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -36,6 +38,9 @@ MAX_RETRIES = 3
 
 LOCAL_SLOTS = 256
 """Workers that may be on this machine; Ray counts cores, it does not bind them."""
+
+MUCH_SOONER = 1.1
+"""A division that is faster by this factor is worth compiling tasks anew."""
 
 _log = logging.getLogger(__name__)
 
@@ -86,6 +91,7 @@ class _Worker:
         self._parts: GradientParts = trainer.parts
         self._config = digest(trainer.config)
         self._data = data
+        self._compiled: set[int] = set()
 
     def config(self) -> str:
         """A digest of the trainer's config."""
@@ -96,9 +102,13 @@ class _Worker:
         return os.getpid()
 
     def estimate(self, call: Any) -> Any:
-        """One task's estimate."""
+        """(one task's estimate, seconds; None where some of them were compilation)."""
+        began = time.monotonic()
         call = Call(*from_host(tuple(call)))
-        return to_host(self._parts.estimate(self._data[call.task], call))
+        found = to_host(self._parts.estimate(self._data[call.task], call))
+        seconds = time.monotonic() - began if call.task in self._compiled else None
+        self._compiled.add(call.task)
+        return found, seconds
 
 
 class Workers:
@@ -111,6 +121,7 @@ class Workers:
         self._make_trainer = ray.put(make_trainer)
         self._workers = [self._new(i) for i in range(num_workers)]
         self._home: dict[int, int] = {}
+        self._seconds: dict[int, float] = {}
 
     def spread(self, trainer: OuterTrainer) -> OuterTrainer:
         """The same trainer, its estimates made by the workers.
@@ -166,7 +177,9 @@ class Workers:
             dead = set()
             for i, (worker, reference) in waiting.items():
                 try:
-                    found[i] = ray.get(reference)
+                    found[i], seconds = ray.get(reference)
+                    if seconds is not None:
+                        self._seconds[calls[i].task] = seconds
                 except RayActorError as error:
                     cause = error
                     dead.add(worker)
@@ -191,18 +204,35 @@ class Workers:
         return self._remote.remote(self._make_trainer, index)
 
     def _assigned(self, calls: Sequence[Any]) -> list[int]:
-        """A worker for each call: its task's own, unless that has its share of calls."""
-        share = -(-len(calls) // len(self._workers))
-        load = [0] * len(self._workers)
-        found = []
-        for call in calls:
-            home = self._home.get(call.task)
-            if home is None or load[home] >= share:
-                home = int(np.argmin(load))
-                self._home.setdefault(call.task, home)
-            load[home] += 1
-            found.append(home)
-        return found
+        """A worker for each call."""
+        tasks = [call.task for call in calls]
+        known = [self._seconds[task] for task in tasks if task in self._seconds]
+        usual = float(np.mean(known)) if known else 1.0
+        seconds = [self._seconds.get(task, usual) for task in tasks]
+        divided, soonest = divide(seconds, len(self._workers))
+        if all(task in self._home for task in tasks):
+            homes = [self._home[task] for task in tasks]
+            if last_ends(homes, seconds) <= MUCH_SOONER * soonest:
+                return homes
+        self._home.update(zip(tasks, divided, strict=True))
+        return divided
+
+
+def divide(seconds: Sequence[float], num_workers: int) -> tuple[list[int], float]:
+    """A worker for each piece of work, the longest first; when the last one ends."""
+    load, found = [0.0] * num_workers, [0] * len(seconds)
+    for i in sorted(range(len(seconds)), key=lambda i: -seconds[i]):
+        found[i] = int(np.argmin(load))
+        load[found[i]] += seconds[i]
+    return found, max(load)
+
+
+def last_ends(workers: Sequence[int], seconds: Sequence[float]) -> float:
+    """When the busiest of the workers ends."""
+    load: dict[int, float] = {}
+    for worker, one in zip(workers, seconds, strict=True):
+        load[worker] = load.get(worker, 0.0) + one
+    return max(load.values())
 
 
 class _RawKey(NamedTuple):

@@ -2,13 +2,21 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import numpy as np
 import optax
 import pytest
 
 import agents
-from agents.ray_workers import from_host, ray_workers, to_host
+from agents.ray_workers import (
+    Workers,
+    divide,
+    from_host,
+    last_ends,
+    ray_workers,
+    to_host,
+)
 from tests import toy
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*os.fork")
@@ -52,6 +60,26 @@ def test_a_killed_worker_is_replaced_and_its_work_done_again(caplog):
     np.testing.assert_allclose(
         result.theta["learning_rate"], alone.theta["learning_rate"], rtol=1e-6
     )
+
+
+def test_work_is_divided_by_the_seconds_it_takes():
+    seconds = [84.0, 199.0, 58.0, 109.0]
+    workers, end = divide(seconds, 2)
+    assert (workers, end) == ([1, 0, 1, 1], 251.0)
+    assert last_ends([0, 1, 0, 1], seconds) == 308.0
+    assert divide([1.0] * 4, 2)[0] == [0, 1, 0, 1]
+
+
+def test_tasks_stay_where_they_are_compiled_unless_that_is_slow():
+    workers = object.__new__(Workers)
+    workers._workers, workers._home, workers._seconds = [None] * 2, {}, {}
+    calls = [SimpleNamespace(task=i) for i in range(4)]
+    assert workers._assigned(calls) == [0, 1, 0, 1]
+    workers._seconds = {0: 1.0, 1: 1.1, 2: 1.0, 3: 1.1}  # [0, 1, 1, 0] is no better
+    assert workers._assigned(calls) == [0, 1, 0, 1]
+    workers._seconds = {0: 84.0, 1: 199.0, 2: 58.0, 3: 109.0}
+    assert workers._assigned(calls) == [1, 0, 1, 1]
+    assert workers._assigned(calls[:1]) == [1]
 
 
 def test_what_is_sent_comes_back():
