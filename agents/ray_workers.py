@@ -179,7 +179,9 @@ class Workers:
                 try:
                     found[i], seconds = ray.get(reference)
                     if seconds is not None:
-                        self._seconds[calls[i].task] = seconds
+                        task = calls[i].task
+                        usual = self._seconds.get(task, seconds)
+                        self._seconds[task] = min(seconds, usual)
                 except RayActorError as error:
                     cause = error
                     dead.add(worker)
