@@ -16,6 +16,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "hyperparameter_search": {"space": "adam_lr"},
     "evosax": {"strategy": "CMA_ES"},
     "ppo": {"action_scale": 0.1},
+    "sb3_td3": {"num_envs": 64},
 }
 """Beside the settings that all have who know them."""
 
