@@ -180,8 +180,8 @@ class Workers:
                     found[i], seconds = ray.get(reference)
                     if seconds is not None:
                         task = calls[i].task
-                        usual = self._seconds.get(task, seconds)
-                        self._seconds[task] = min(seconds, usual)
+                        least = self._seconds.get(task, np.inf)
+                        self._seconds[task] = min(float(seconds), least)
                 except RayActorError as error:
                     cause = error
                     dead.add(worker)
