@@ -48,9 +48,9 @@ def updates_per_step(name: str, per_step: int = 1, **config: Any) -> int:
         ValueError: unknown name or setting.
     """
     settings = plugins.with_defaults(plugins.spec("trainer", name), config)
-    # PPO's minibatches; an estimator's gradients are averaged to one.
-    each = settings.get("num_epochs", 1) * settings.get("num_minibatches", 1)
-    return per_step * each if "num_minibatches" in settings else 1
+    if "num_minibatches" not in settings:
+        return 1  # the gradients of all tasks are averaged
+    return per_step * settings["num_epochs"] * settings["num_minibatches"]
 
 
 def make(

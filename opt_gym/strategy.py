@@ -25,8 +25,12 @@ from opt_gym.files import cache_folder
 from opt_gym.key_arrays import is_key
 
 _AXIS = "unrolls"
-_LARGE = 1 << 16  # bytes
+
+_LARGE = 1 << 16
+"""Bytes of an array whose copies on other devices are worth keeping."""
+
 _placed: dict[tuple[int, NamedSharding], Any] = {}
+"""These copies, by the array's id and where they lie; see `_placed_once`."""
 
 _CPU_OPTIONS = {"xla_backend_optimization_level": 1}
 """Of XLA's compiler. Level 1 compiles a window of the optimizer `nominal` in 3.4 instead of

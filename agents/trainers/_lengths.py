@@ -12,6 +12,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray
 
+from opt_gym.checks import check_whole
+
 Horizon = int | tuple[int, int]
 
 
@@ -88,12 +90,6 @@ def lengths(horizon: Horizon, trunc_length: int, curriculum: int = 0) -> Lengths
             f"a curriculum needs a horizon (low, high) to grow in, got {horizon}"
         )
     return Lengths(low, high, trunc_length, curriculum)
-
-
-def check_whole(name: str, value: object, least: int) -> None:
-    """Raises ValueError unless it is an integer, and large enough."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ValueError(f"{name} must be an integer >= {least}, got {value!r}")
 
 
 def staggered(

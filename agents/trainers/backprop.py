@@ -25,10 +25,11 @@ from agents.records import GradientEstimator, OuterTrainer
 from agents.task_mix import TaskMix
 from agents.trainers._estimates import Moments, moments
 from agents.trainers._gradient_trainer import gradient_trainer
-from agents.trainers._lengths import Horizon, Lengths, check_whole, lengths
+from agents.trainers._lengths import Horizon, Lengths, lengths
 from agents.trainers._particles import WindowOut
 from agents.trainers._slots import slots_estimator
 from agents.trainers._windows import check_aggregation
+from opt_gym.checks import check_whole
 from opt_gym.plugins import Spec
 from opt_gym.records import Env, LearnedOptimizer
 

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from opt_gym.checks import check_whole
 from opt_gym.data.catalog import SOURCES
 from opt_gym.data.corruptions import Corruption
 from opt_gym.plugins import unknown
@@ -69,14 +70,6 @@ def check_choice(name: str, value: Any, known: tuple[Any, ...]) -> None:
     if not any(value is item or value == item for item in known):
         names = [item for item in known if item is not None]
         raise ValueError(unknown(name, value, names))
-
-
-def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
-    """Raises ValueError unless `value` is an integer in [low, high]."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        most = "" if high is None else f" and <= {high}"
-        raise ValueError(f"{name} must be an integer >= {low}{most}, got {value!r}")
 
 
 def with_task_seed(settings: Settings, value: Any) -> Settings:

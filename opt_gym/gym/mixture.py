@@ -9,8 +9,8 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
+from opt_gym.checks import check_whole
 from opt_gym.gym import _arrays, _options
-from opt_gym.gym._settings import check_whole
 from opt_gym.gym.vector import OptVectorEnv
 from opt_gym.records import Config, Task
 
