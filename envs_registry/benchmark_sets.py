@@ -28,13 +28,12 @@ the same two families; `held_out` 84 others at random, those of the small set am
 better optimizers?
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 
 _FOLDER = Path(__file__).with_name("sets")
 
 
-def _small_mlp(seeds: Iterable[int]) -> tuple[str, ...]:
+def _small_mlp(seeds: range) -> tuple[str, ...]:
     return tuple(f"small_mlp_family_seed{seed}" for seed in seeds)
 
 
@@ -43,26 +42,7 @@ def _listed(name: str) -> tuple[str, ...]:
 
 
 SMALL_MLP_TRAIN = _small_mlp(range(24))
-SMALL_MLP_TRAIN_27 = _small_mlp(
-    (
-        1000,
-        1001,
-        1002,
-        1003,
-        1004,
-        1005,
-        1006,
-        1007,
-        1008,
-        1009,
-        1011,
-        1012,
-        1020,
-        1021,
-        1023,
-    )
-    + (1027, 1029, 1035, 1036, 1040, 1046, 1058, 1067, 1072, 1085, 1099, 1160)
-)
+SMALL_MLP_TRAIN_27 = _listed("small_mlp_train_27")
 SMALL_MLP_DEVELOPMENT = _small_mlp(range(100, 112))
 SMALL_MLP_DEVELOPMENT_24 = _small_mlp(range(100, 124))
 SMALL_MLP_HELD_OUT = _small_mlp(range(200, 212))

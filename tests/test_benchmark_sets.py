@@ -4,14 +4,18 @@ import hashlib
 
 import pytest
 
+import opt_gym
 from envs_registry import names
 from envs_registry.benchmark_sets import BENCHMARK_SETS
 
 DIGESTS = {
     "small_mlp/train": "f749b9e1f25971e0",
+    "small_mlp/train_27": "c2c9d37262304a8e",
     "small_mlp/development": "bf4e41bb17c6c0e3",
+    "small_mlp/development_24": "074c5f682f26bc20",
     "small_mlp/held_out": "ebbadcab1e3534e5",
     "small_mlp/held_out_16": "12d6ff18caf79b64",
+    "small_mlp/held_out_32": "e062d63fe1c42803",
     "taskset-small-v1/train": "5d14fcfdf285cd08",
     "taskset-small-v1/held_out": "f57cfe147180b7b0",
     "taskset-small-v1/held_out_families": "7db2dde9ba616bff",
@@ -60,6 +64,27 @@ def test_parts_are_apart(name):
             names.family_of(task) for task in held_out
         }
         assert len(others) == 10
+
+
+def test_small_lists_are_apart():
+    lists = {
+        name: set(of) for name, of in BENCHMARK_SETS.items() if "small_mlp/" in name
+    }
+    train = lists["small_mlp/train"] | lists["small_mlp/train_27"]
+    held_out = lists["small_mlp/held_out_16"] | lists["small_mlp/held_out_32"]
+    assert lists["small_mlp/development"] < lists["small_mlp/development_24"]
+    assert lists["small_mlp/held_out"] < lists["small_mlp/held_out_16"]
+    assert not lists["small_mlp/held_out_16"] & lists["small_mlp/held_out_32"]
+    assert not train & held_out
+    assert not lists["small_mlp/development_24"] & (train | held_out)
+
+
+def test_train_27_has_every_activation_at_every_depth():
+    configs = [
+        opt_gym.task_config(name) for name in BENCHMARK_SETS["small_mlp/train_27"]
+    ]
+    found = {(str(one["activation"]), len(one["layer_sizes"])) for one in configs}
+    assert len(found) == len(configs) == 9 * 3
 
 
 def test_the_small_set_is_part_of_the_full_one():
