@@ -13,6 +13,7 @@ import jax
 from jaxtyping import PyTree
 
 from agents.records import Report
+from opt_gym.checks import check_whole
 from opt_gym.files import write_table
 
 if TYPE_CHECKING:
@@ -209,8 +210,7 @@ class HeldOut:
             every: outer steps between evaluations; the last step has one always.
             told: is given a line of text after each.
         """
-        if every < 1:
-            raise ValueError(f"every must be >= 1, got {every}")
+        check_whole("every", every, 1)
         self._evaluators, self._folder, self._save = dict(evaluators), folder, save
         self._every, self._told = every, told or (lambda line: None)
         self._rows: list[list[str]] = []

@@ -16,6 +16,7 @@ from agents import checkpoint
 from agents.callbacks import CsvLog
 from agents.records import OuterTrainer, Report
 from opt_gym import strategy
+from opt_gym.checks import check_whole
 from opt_gym.records import Data
 
 CHECKPOINT_SECONDS = 30.0
@@ -161,8 +162,7 @@ def _check(
     folder: Path | None,
     resume: bool,
 ) -> None:
-    if outer_steps < 1:
-        raise ValueError(f"outer_steps must be >= 1, got {outer_steps}")
+    check_whole("outer_steps", outer_steps, 1)
     if len(data) != len(trainer.envs):
         raise ValueError(f"{len(trainer.envs)} envs need as many data, got {len(data)}")
     if resume and folder is None:

@@ -5,6 +5,7 @@ from typing import Any
 
 import optax
 
+from opt_gym.checks import check_positive
 from opt_gym.plugins import unknown
 
 USUAL: dict[str, Callable[..., optax.GradientTransformation]] = {
@@ -38,8 +39,7 @@ def outer_optimizer(
     """
     if name not in USUAL:
         raise ValueError(unknown("outer optimizer", name, list(USUAL)))
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be > 0, got {learning_rate}")
+    check_positive("learning_rate", learning_rate)
     warm_up = min(warm_up, outer_steps // 2)
     rate: Any = optax.warmup_cosine_decay_schedule(
         0.0,

@@ -27,6 +27,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from agents.checkpoint import digest
 from agents.records import Call, GradientParts, OuterTrainer, Report
 from opt_gym import strategy
+from opt_gym.checks import check_whole
 from opt_gym.key_arrays import is_key
 from opt_gym.records import Data
 
@@ -56,8 +57,7 @@ def ray_workers(make_trainer: MakeTrainer, num_workers: int) -> Iterator["Worker
     Raises:
         ValueError: num_workers < 1, Ray is not installed.
     """
-    if num_workers < 1:
-        raise ValueError(f"num_workers must be >= 1, got {num_workers}")
+    check_whole("num_workers", num_workers, 1)
     try:
         import ray
     except ImportError as error:

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from opt_gym.checks import check_weights, check_whole
 from opt_gym.records import Config, Env
 
 MAX_PROGRAMS = 24
@@ -84,18 +85,10 @@ def task_mix(
     """
     if not envs:
         raise ValueError("an outer-trainer needs at least one env, got none")
-    if weights and (len(weights) != len(envs) or not all(w > 0 for w in weights)):
-        raise ValueError(
-            f"{len(envs)} envs need as many weights, all > 0, got {list(weights)}"
-        )
-    if max_programs < 0 or refresh_every < 1:
-        raise ValueError(
-            "max_programs must be >= 0 and refresh_every >= 1, got "
-            f"{max_programs} and {refresh_every}"
-        )
-    most = min(max_programs or len(envs), len(envs))
-    if not 1 <= per_step <= most:
-        raise ValueError(f"per_step must be in 1 ... {most}, got {per_step}")
+    check_weights(weights, len(envs))
+    check_whole("max_programs", max_programs, 0)
+    check_whole("refresh_every", refresh_every, 1)
+    check_whole("per_step", per_step, 1, min(max_programs or len(envs), len(envs)))
     return TaskMix(
         tuple(envs), tuple(weights), per_step, max_programs, refresh_every, seed
     )

@@ -13,7 +13,7 @@ from agents.trainers._lengths import Horizon, Lengths, lengths
 from agents.trainers._particles import WindowOut
 from agents.trainers._slots import slots_estimator
 from agents.trainers._windows import check_aggregation
-from opt_gym.checks import check_whole
+from opt_gym.checks import check_positive, check_whole
 from opt_gym.plugins import Spec
 from opt_gym.records import Env, LearnedOptimizer
 
@@ -101,8 +101,7 @@ def evolution_spec(name: str, estimator: Estimator, source: str) -> Spec:
 def check_pairs(num_pairs: int, sigma: float) -> None:
     """Raises ValueError for pairs that cannot be."""
     check_whole("num_pairs", num_pairs, 1)
-    if not sigma > 0:
-        raise ValueError(f"sigma must be > 0, got {sigma}")
+    check_positive("sigma", sigma)
 
 
 def persistent_pairs(

@@ -19,6 +19,7 @@ from agents.trainers._lengths import Horizon, lengths
 from agents.trainers._live_programs import LivePrograms
 from agents.trainers._windows import check_aggregation
 from opt_gym import strategy
+from opt_gym.checks import check_whole
 from opt_gym.episode import check_compatible, start, unroll
 from opt_gym.records import Data, Env, LearnedOptimizer, UnrollState
 
@@ -68,10 +69,8 @@ def evaluator(
     Raises:
         ValueError: a setting out of its range.
     """
-    if population < 1:
-        raise ValueError(f"population must be >= 1, got {population}")
-    if num_episodes < 1:
-        raise ValueError(f"num_episodes must be >= 1, got {num_episodes}")
+    check_whole("population", population, 1)
+    check_whole("num_episodes", num_episodes, 1)
     check_aggregation(aggregation)
     drawn = lengths(horizon, trunc_length)
 

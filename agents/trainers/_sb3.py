@@ -25,6 +25,7 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from agents.records import OuterTrainer, Report, merged_reports
 from agents.task_mix import TaskMix
 from agents.trainers._record import outer_trainer
+from opt_gym.checks import check_positive, check_whole
 from opt_gym.plugins import unknown
 from opt_gym.records import Data, Env, LearnedOptimizer
 
@@ -145,11 +146,9 @@ def sb3_trainer(
 def check_settings(whole: dict[str, int], positive: dict[str, float]) -> None:
     """Raises ValueError unless all are integers >= 1, numbers > 0."""
     for name, value in whole.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name} must be an integer >= 1, got {value!r}")
+        check_whole(name, value, 1)
     for name, number in positive.items():
-        if not 0.0 < number < float("inf"):
-            raise ValueError(f"{name} must be > 0, got {number!r}")
+        check_positive(name, number)
 
 
 def check_discount(gamma: float, bootstrap: bool) -> None:

@@ -21,6 +21,7 @@ from agents.task_mix import TaskMix
 from agents.trainers import _population
 from agents.trainers._lengths import Horizon
 from agents.trainers._record import outer_trainer
+from opt_gym.checks import check_positive
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import Data, LearnedOptimizer
 
@@ -95,8 +96,7 @@ def make(
         FloatingPointError: in a step, from a strategy that is beside itself (LM_MA_ES in few
             dimensions): a θ that is not finite is never handed on.
     """
-    if not sigma > 0:
-        raise ValueError(f"sigma must be > 0, got {sigma}")
+    check_positive("sigma", sigma)
     settings: dict[str, Any] = {
         "population": population,
         "num_episodes": num_episodes,
@@ -209,8 +209,7 @@ def _check_optimizer(
         raise ValueError(f"strategy {strategy!r} has no use for a learning_rate")
     if optimizer not in OPTIMIZERS:
         raise ValueError(unknown("optimizer", optimizer, list(OPTIMIZERS)))
-    if not learning_rate > 0:
-        raise ValueError(f"learning_rate must be > 0, got {learning_rate}")
+    check_positive("learning_rate", learning_rate)
 
 
 def _strong(state: PyTree) -> PyTree:

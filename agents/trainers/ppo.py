@@ -33,8 +33,19 @@ from agents.trainers._ppo_rollout import Actor, Credit
 from agents.trainers._ppo_update import Learner, Update
 from agents.trainers._record import outer_trainer
 from opt_gym import strategy
+from opt_gym.checks import check_positive, check_whole
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import Data, Env, LearnedOptimizer
+
+_WHOLE = [
+    "num_envs",
+    "num_steps",
+    "horizon",
+    "num_epochs",
+    "num_minibatches",
+    "critic_hidden",
+]
+_POSITIVE = ("action_scale", "max_buffer_gb", "clip_range", "max_grad_norm")
 
 
 class PpoState(NamedTuple):
@@ -111,8 +122,7 @@ def make(
         max_grad_norm,
         normalize_advantages,
     )
-    _check(settings, credit, update, theta_average)
-    _check_positive("critic_hidden", critic_hidden)
+    _check(settings, credit, update, critic_hidden, theta_average)
     _ppo_rollout.check_memoryless(learned_optimizer)
 
     optimizer = optax.with_extra_args_support(outer_optimizer)
@@ -185,13 +195,18 @@ def make(
 
 
 def _check(
-    settings: Settings, credit: Credit, update: Update, theta_average: float
+    settings: Settings,
+    credit: Credit,
+    update: Update,
+    critic_hidden: int,
+    theta_average: float,
 ) -> None:
     """Raises ValueError for a setting that cannot be, by name."""
-    for name in ("num_envs", "num_steps", "horizon", "action_scale", "max_buffer_gb"):
-        _check_positive(name, getattr(settings, name))
-    for name in ("num_epochs", "num_minibatches", "clip_range", "max_grad_norm"):
-        _check_positive(name, getattr(update, name))
+    given = settings._asdict() | update._asdict() | {"critic_hidden": critic_hidden}
+    for name in _WHOLE:
+        check_whole(name, given[name], 1)
+    for name in _POSITIVE:
+        check_positive(name, given[name])
     if settings.horizon % settings.num_steps:
         raise ValueError(
             f"horizon must be a multiple of num_steps, got {settings.horizon} and "
@@ -213,11 +228,6 @@ def _check(
             f"device, {settings.num_envs} envs x {settings.num_steps} steps / {devices} "
             f"devices = {samples}"
         )
-
-
-def _check_positive(name: str, value: float) -> None:
-    if not value > 0:
-        raise ValueError(f"{name} must be > 0, got {value}")
 
 
 SPEC = Spec(

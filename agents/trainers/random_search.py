@@ -19,6 +19,7 @@ from agents.task_mix import TaskMix
 from agents.trainers import _population
 from agents.trainers._lengths import Horizon
 from agents.trainers._record import outer_trainer
+from opt_gym.checks import check_positive, check_whole
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import Data, LearnedOptimizer
 
@@ -65,10 +66,8 @@ def make(
         ValueError: a setting out of its range, or `around="init"` for an architecture whose
             initial θ is always the same.
     """
-    if not sigma > 0:
-        raise ValueError(f"sigma must be > 0, got {sigma}")
-    if population < 2:
-        raise ValueError(f"population must be >= 2, got {population}")
+    check_positive("sigma", sigma)
+    check_whole("population", population, 2)
     _check_around(around, learned_optimizer)
     settings: dict[str, Any] = {
         "population": population,

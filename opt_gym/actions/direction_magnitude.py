@@ -16,6 +16,7 @@ import jax
 from jaxtyping import PyTree
 
 from opt_gym.array_namespace import namespace
+from opt_gym.checks import check_positive
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import ActionMap, Memory, Signal
 
@@ -40,8 +41,7 @@ def make(
     """
     if squashing not in SQUASHINGS:
         raise ValueError(unknown("squashing", squashing, list(SQUASHINGS)))
-    if not 0.0 < action_scale < float("inf"):
-        raise ValueError(f"action_scale must be > 0, got {action_scale}")
+    check_positive("action_scale", action_scale)
     squash = _squash(squashing, action_scale)
 
     def init(params: PyTree) -> Memory:

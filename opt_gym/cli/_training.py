@@ -26,19 +26,14 @@ RELATIVES = ("es", "es_single", "pes", "truncated_es")
 def check(recipe: dict[str, Any]) -> None:
     """Raises ValueError for what can be seen to be wrong before anything is written."""
     import opt_gym
+    from opt_gym.checks import check_whole
     from opt_gym.cli._tasks import expand
 
     opt_gym.use_all_cores()  # before JAX starts
     if recipe["start"] is not None and recipe["architecture_options"]:
         raise ValueError("--start brings its own architecture: no options for it")
-    if recipe["seeds"] < 1:
-        raise ValueError(f"--seeds must be >= 1, got {recipe['seeds']}")
-    if recipe["outer_steps"] < 1:
-        raise ValueError(f"--outer-steps must be >= 1, got {recipe['outer_steps']}")
-    if recipe["evaluate_every"] < 1:
-        raise ValueError(
-            f"--evaluate-every must be >= 1, got {recipe['evaluate_every']}"
-        )
+    for name in ("seeds", "outer_steps", "evaluate_every"):
+        check_whole(f"--{name.replace('_', '-')}", recipe[name], 1)
     _trainer(recipe, _optimizer(recipe)[0])
     for name in recipe["evaluate_on"] or ():
         expand([name])

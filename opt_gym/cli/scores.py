@@ -3,22 +3,6 @@
 from pathlib import Path
 from typing import Literal
 
-TASKS = (
-    "quadratic_family_seed0",
-    "losg_tasks_family_seed0",
-    "small_mlp_family_seed200",
-    "mlp_family_seed3",
-    "mlp_ae_family_seed0",
-    "mlp_vae_family_seed0",
-    "conv_pooling_family_seed0",
-    "conv_fc_family_seed0",
-    "nvp_family_seed0",
-    "maf_family_seed0",
-    "rnn_text_classification_family_seed0",
-    "char_rnn_language_model_family_seed0",
-)
-"""One of each kind."""
-
 
 def scores(
     tasks: list[str] | None = None,
@@ -40,7 +24,7 @@ def scores(
       opt-gym scores --learned-optimizer runs/first/theta.safetensors
 
     Args:
-        tasks: names, ids, frozen lists or .json files; one of each kind by default.
+        tasks: names, ids, frozen lists or .json files; one of each family by default.
         learned_optimizer: a θ file or bundled name.
         horizon: inner steps of an episode.
         num_seeds: episodes of each task, the same for all.
@@ -61,7 +45,7 @@ def scores(
     optimizer, theta = learned.load(learned_optimizer)
     settings = Settings(horizon, num_seeds, num_points=2, num_batches=1, data=data)
     found = score(
-        expand(tasks or list(TASKS)),
+        expand(tasks) if tasks else one_of_each_family(),
         optimizer,
         theta,
         settings,
@@ -74,3 +58,15 @@ def scores(
         out.parent.mkdir(parents=True, exist_ok=True)
         out.write_text(table + "\n")
     return 0
+
+
+def one_of_each_family() -> list[str]:
+    """The first task of each family in taskset-small-v1: finite, and quick."""
+    from envs_registry.benchmark_sets import BENCHMARK_SETS
+    from envs_registry.names import family_of
+
+    first: dict[str, str] = {}
+    for part in ("train", "held_out_families"):
+        for task in BENCHMARK_SETS[f"taskset-small-v1/{part}"]:
+            first.setdefault(family_of(task), task)
+    return [first[family] for family in sorted(first)]

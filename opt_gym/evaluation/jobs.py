@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from opt_gym import factory, strategy
+from opt_gym.checks import check_whole
 from opt_gym.evaluation import run_cache
 from opt_gym.evaluation.program import (
     Curves,
@@ -249,7 +250,5 @@ def check_settings(settings: Settings) -> None:
     """Raises a ValueError where settings cannot be."""
     for horizon in _horizons(settings):
         evaluation_steps(horizon, settings.num_points, settings.spacing)
-    if settings.num_seeds < 1:
-        raise ValueError(f"num_seeds must be >= 1, got {settings.num_seeds}")
-    if settings.num_batches < 1:
-        raise ValueError(f"num_batches must be >= 1, got {settings.num_batches}")
+    check_whole("num_seeds", settings.num_seeds, 1)
+    check_whole("num_batches", settings.num_batches, 1)

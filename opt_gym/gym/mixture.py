@@ -9,14 +9,14 @@ import numpy as np
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
-from opt_gym.checks import check_whole
+from opt_gym.checks import check_weights, check_whole
 from opt_gym.gym import _arrays, _options
 from opt_gym.gym.vector import OptVectorEnv
 from opt_gym.records import Config, Task
 
 
 class MixtureVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
-    """Rows split among tasks: the first N/k rows train the first of k tasks, and so on.
+    """Rows split among tasks: the first ones train the first of k tasks, and so on.
 
     Every task keeps its own program, data and normalizer: a step is k programs, each over
     its own rows (one program that switched between tasks would compute, under `vmap`, all of
@@ -25,9 +25,10 @@ class MixtureVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     `reparameterised`. Row i has the seeds and the episodes of row i of a vector of its task.
 
     Args:
-        num_envs: N, at least one row a task; the first tasks have one more if k does not
-            divide it.
+        num_envs: N, at least one row a task.
         tasks: names, configs or Tasks.
+        weights: how many rows each has, relative to the others; () for as many each, the
+            first ones one more if k does not divide N.
         keywords: as for `OptVectorEnv`, the same for all.
 
     Attributes:
@@ -35,18 +36,22 @@ class MixtureVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         rows: the slice of rows of each.
 
     Raises:
-        ValueError: no tasks, fewer rows than tasks, tasks of different shapes (all are
-            shown), or what `OptVectorEnv` finds.
+        ValueError: no tasks, fewer rows than tasks, weights of another number or not above
+            0, tasks of different shapes (all are shown), or what `OptVectorEnv` finds.
     """
 
     def __init__(
-        self, num_envs: int, tasks: Sequence[str | Config | Task], **keywords: Any
+        self,
+        num_envs: int,
+        tasks: Sequence[str | Config | Task],
+        weights: Sequence[float] = (),
+        **keywords: Any,
     ) -> None:
         if not tasks:
             raise ValueError("a mixture needs at least one task, got none")
         check_whole("num_envs", num_envs, len(tasks))
-        share, more = divmod(num_envs, len(tasks))
-        counts = [share + (i < more) for i in range(len(tasks))]
+        check_weights(weights, len(tasks))
+        counts = _shares(num_envs, weights or [1.0] * len(tasks))
         self.envs = [
             OptVectorEnv(count, task, **keywords)
             for count, task in zip(counts, tasks, strict=True)
@@ -150,6 +155,17 @@ class MixtureVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             ]
             joined[key] = _joined(columns, like)
         return joined
+
+
+def _shares(num_envs: int, weights: Sequence[float]) -> list[int]:
+    """Rows of each task: one, and the others in proportion (Webster's method)."""
+    counts = [1] * len(weights)
+    for _ in range(num_envs - len(weights)):
+        needs = [
+            weight / (2 * n + 1) for weight, n in zip(weights, counts, strict=True)
+        ]
+        counts[needs.index(max(needs))] += 1
+    return counts
 
 
 def _joined(parts: Sequence[Any], like: Any = None) -> Any:

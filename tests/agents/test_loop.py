@@ -296,7 +296,7 @@ def test_the_progress_bar_says_what_it_should(tmp_path):
 
 
 def test_mistakes_are_named(tmp_path):
-    with pytest.raises(ValueError, match="outer_steps must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="outer_steps must be an integer >= 1, got 0"):
         run(outer_steps=0)
     with pytest.raises(ValueError, match="1 envs need as many data, got 0"):
         agents.train(make_trainer(), [], outer_steps=1)

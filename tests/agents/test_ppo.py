@@ -361,19 +361,19 @@ def test_large_environments_go_one_after_the_other_to_the_same_end(monkeypatch):
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"num_envs": 0}, "num_envs must be > 0, got 0"),
-        ({"num_steps": 0}, "num_steps must be > 0, got 0"),
+        ({"num_envs": 0}, "num_envs must be an integer >= 1, got 0"),
+        ({"num_steps": 0}, "num_steps must be an integer >= 1, got 0"),
         ({"horizon": 6}, "horizon must be a multiple of num_steps, got 6 and 4"),
-        ({"num_epochs": 0}, "num_epochs must be > 0"),
+        ({"num_epochs": 0}, "num_epochs must be an integer >= 1"),
         ({"num_minibatches": 3}, "num_minibatches=3 must divide .* = (16|32)$"),
-        ({"clip_range": 0.0}, "clip_range must be > 0"),
+        ({"clip_range": 0.0}, "clip_range must be a number > 0"),
         ({"ratio": "jiont"}, "unknown ratio: 'jiont'; did you mean 'joint'"),
         ({"gamma": 1.1}, r"gamma must be in \[0, 1\], got 1.1"),
         ({"gae_lambda": -1.0}, r"gae_lambda must be in \[0, 1\]"),
         ({"bootstrap": True}, "bootstrap=True needs gamma < 1"),
-        ({"action_scale": 0.0}, "action_scale must be > 0"),
+        ({"action_scale": 0.0}, "action_scale must be a number > 0"),
         ({"theta_average": 1.0}, r"theta_average must be in \[0, 1\), got 1.0"),
-        ({"critic_hidden": 0}, "critic_hidden must be > 0"),
+        ({"critic_hidden": 0}, "critic_hidden must be an integer >= 1"),
     ],
 )
 def test_bad_settings_are_named(settings, message):

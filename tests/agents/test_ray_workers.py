@@ -94,7 +94,7 @@ def test_what_is_sent_comes_back():
 
 def test_mistakes_are_named():
     with (
-        pytest.raises(ValueError, match="num_workers must be >= 1, got 0"),
+        pytest.raises(ValueError, match="num_workers must be an integer >= 1, got 0"),
         ray_workers(make_trainer, num_workers=0),
     ):
         pass

@@ -237,5 +237,7 @@ def test_a_squashing_that_cannot_be_is_named():
         ValueError, match="unknown squashing: 'tan'; did you mean 'tanh'"
     ):
         mlp("tan")
-    with pytest.raises(ValueError, match=r"action_scale must be > 0, got 0\.0"):
+    with pytest.raises(
+        ValueError, match=r"action_scale must be a number > 0, got 0\.0"
+    ):
         mlp(action_scale=0.0)

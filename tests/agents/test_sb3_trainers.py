@@ -178,7 +178,7 @@ def test_mistakes_are_named():
         make(optimizer=mlp("clip", features="momenta"))
     with pytest.raises(ValueError, match=r"horizon must be an integer >= 1, got \("):
         make(horizon=(50, 1000))
-    with pytest.raises(ValueError, match="learning_rate must be > 0, got 0"):
+    with pytest.raises(ValueError, match="learning_rate must be a number > 0, got 0"):
         make(learning_rate=0.0)
     with pytest.raises(ValueError, match=r"3200 steps .* 7 equal minibatches"):
         make(num_minibatches=7)

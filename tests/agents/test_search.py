@@ -355,11 +355,19 @@ def test_evosax_is_asked_for_by_name(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "settings", "message"),
     [
-        ("random_search", {"population": 1}, "population must be >= 2, got 1"),
-        ("random_search", {"num_episodes": 0}, "num_episodes must be >= 1, got 0"),
-        ("random_search", {"sigma": 0.0}, "sigma must be > 0, got 0.0"),
+        (
+            "random_search",
+            {"population": 1},
+            "population must be an integer >= 2, got 1",
+        ),
+        (
+            "random_search",
+            {"num_episodes": 0},
+            "num_episodes must be an integer >= 1, got 0",
+        ),
+        ("random_search", {"sigma": 0.0}, "sigma must be a number > 0, got 0.0"),
         ("random_search", {"around": "bset"}, "'bset'; did you mean 'best'"),
-        ("evosax", {"population": 0}, "population must be >= 1, got 0"),
+        ("evosax", {"population": 0}, "population must be an integer >= 1, got 0"),
         ("evosax", {"horizon": (5, 2)}, r"got \(5, 2\)"),
         ("evosax", {"strategy": "CMA-ES"}, "'CMA-ES'; did you mean 'CMA_ES'"),
         ("evosax", {"strategy": "PersistentES"}, "outer-trainer 'pes'"),
@@ -368,7 +376,7 @@ def test_evosax_is_asked_for_by_name(monkeypatch):
         (
             "evosax",
             {"strategy": "Open_ES", "learning_rate": 0.0},
-            "learning_rate must be > 0, got 0.0",
+            "learning_rate must be a number > 0, got 0.0",
         ),
         (
             "evosax",

@@ -110,5 +110,5 @@ def test_spaces_of_one_optimizer_share_what_they_found(tmp_path, run, monkeypatc
 def test_a_search_has_one_horizon():
     with pytest.raises(ValueError, match=r"one horizon, got \(20, 40\)"):
         search.search([job(1)[0]], SMALL._replace(horizon=(20, 40)))
-    with pytest.raises(ValueError, match="num_seeds must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="num_seeds must be an integer >= 1, got 0"):
         search.search([job(1)[0]], SMALL._replace(num_seeds=0))

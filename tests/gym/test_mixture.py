@@ -120,9 +120,18 @@ def test_wrappers_pictures_and_generators():
     recorded.close()
 
 
+def test_weights_share_out_the_rows():
+    envs = MixtureVectorEnv(10, TASKS, [1.0, 5.0, 0.01], horizon=3)
+    assert envs.rows == [slice(0, 2), slice(2, 9), slice(9, 10)]
+    seen, _ = envs.reset(seed=0)
+    assert seen in envs.observation_space
+
+
 def test_mistakes_are_named():
     with pytest.raises(ValueError, match="at least one task"):
         MixtureVectorEnv(2, [])
+    with pytest.raises(ValueError, match=r"weights must be 3 numbers > 0, got \[1.0\]"):
+        MixtureVectorEnv(4, TASKS, [1.0])
     with pytest.raises(ValueError, match="num_envs must be an integer >= 3, got 2"):
         MixtureVectorEnv(2, TASKS)
     shapes = r"quadratic: observation \(3, .*; quadratic: observation \(4, "
