@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import platform
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -65,12 +66,14 @@ def save(
     return path
 
 
-def load(folder: Path, template: PyTree, config: dict[str, Any]) -> Checkpoint | None:
+def load(
+    folder: Path, template: Callable[[int], PyTree], config: dict[str, Any]
+) -> Checkpoint | None:
     """The newest checkpoint that can be read; None where there is none at all.
 
     Args:
         folder: of the run.
-        template: a state of the same trainer, for its structure.
+        template: outer step -> a state of the same trainer, for its structure.
         config: of the trainer.
 
     Raises:
@@ -86,7 +89,7 @@ def load(folder: Path, template: PyTree, config: dict[str, Any]) -> Checkpoint |
             continue
         if header["config"] != digest(config):
             raise ValueError(f"{path} belongs to a run with another configuration")
-        state = _restore(path, template, tensors)
+        state = _restore(path, template(header["outer_step"]), tensors)
         if jax.process_index() == 0:
             for bad in damaged:  # so that it is not one of the last two
                 bad.rename(bad.with_suffix(".damaged"))

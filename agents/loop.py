@@ -1,5 +1,6 @@
 """The one loop around every outer-trainer: steps, callbacks, checkpoints, Ctrl-C."""
 
+import functools
 import logging
 import signal
 import threading
@@ -17,7 +18,7 @@ from agents.callbacks import CsvLog
 from agents.records import OuterTrainer, Report
 from opt_gym import strategy
 from opt_gym.checks import check_whole
-from opt_gym.records import Data
+from opt_gym.records import Config, Data
 
 CHECKPOINT_SECONDS = 30.0
 _log = logging.getLogger(__name__)
@@ -105,8 +106,11 @@ def train(
         theta = initial_theta(trainer, seed)
     # Arrays that were not yet put anywhere would make every program compile twice.
     placed, theta = strategy.gather((tuple(data), theta))
-    state = trainer.init(k_init, placed, theta)
-    state, done = _resumed(trainer, state, folder, resume, seed)
+    if resume and folder:
+        blank = functools.partial(trainer.init, k_init, placed, theta)
+        state, done = _resumed(folder, blank, trainer.config, seed)
+    else:
+        state, done = trainer.init(k_init, placed, theta), 0
     state = strategy.gather(state)
     writes = folder is not None and jax.process_index() == 0
     logs: list[Callback] = [CsvLog(folder / "log.csv")] if folder and writes else []
@@ -167,20 +171,15 @@ def _check(
         raise ValueError(f"{len(trainer.envs)} envs need as many data, got {len(data)}")
     if resume and folder is None:
         raise ValueError("resume=True needs out=, the folder of the run")
+    if folder and not resume and checkpoint.newest_header(folder) is not None:
+        raise ValueError(f"{folder} holds a run already: resume it, or name another")
 
 
 def _resumed(
-    trainer: OuterTrainer, state: PyTree, folder: Path | None, resume: bool, seed: int
+    folder: Path, template: Callable[[int], PyTree], config: Config, seed: int
 ) -> tuple[PyTree, int]:
-    if folder is None:
-        return state, 0
-    if not resume:
-        if checkpoint.newest_header(folder) is not None:
-            raise ValueError(
-                f"{folder} holds a run already: resume it, or name another"
-            )
-        return state, 0
-    found = checkpoint.load(folder, state, trainer.config)
+    """The state to go on from, and its outer step."""
+    found = checkpoint.load(folder, template, config)
     if found is None:
         raise ValueError(f"{folder} holds no checkpoint to resume from")
     if found.header["seed"] != seed:

@@ -22,10 +22,10 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PRNGKeyArray, PyTree
+from jaxtyping import PyTree
 
 from agents.checkpoint import digest
-from agents.records import Call, GradientParts, OuterTrainer, Report
+from agents.records import Call, Estimate, GradientParts, OuterTrainer
 from opt_gym import strategy
 from opt_gym.checks import check_whole
 from opt_gym.key_arrays import is_key
@@ -142,14 +142,13 @@ class Workers:
                 "the workers' make_trainer makes another trainer than this"
             )
 
-        def step(
-            key: PRNGKeyArray, data: tuple[Data, ...], state: Any
-        ) -> tuple[Any, Report]:
-            calls = parts.calls(key, state)
+        def run(
+            data: tuple[Data, ...], calls: list[Call]
+        ) -> list[tuple[Any, Estimate]]:
             found = self._run([to_host(call) for call in calls])
-            return parts.merge(state, calls, [from_host(one) for one in found])
+            return [from_host(one) for one in found]
 
-        return trainer._replace(step=step)
+        return trainer._replace(step=parts.step_with(run))
 
     def process_ids(self) -> list[int]:
         """Of every worker."""

@@ -4,7 +4,7 @@ As in `opt_gym.records`: NamedTuples of pure functions, keys first, data always 
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
@@ -64,12 +64,25 @@ def merged_reports(reports: Sequence[Report]) -> Report:
     )
 
 
+class Init(Protocol):
+    """What `OuterTrainer.init` is."""
+
+    def __call__(  # noqa: D102
+        self,
+        key: PRNGKeyArray,
+        data: tuple[Data, ...],
+        theta: PyTree,
+        outer_step: int = 0,
+    ) -> Any: ...
+
+
 class OuterTrainer(NamedTuple):
     """Anything that improves θ step by step.
 
     Attributes:
         config: JSON that identifies the run (a checkpoint is refused by another one).
-        init: (key, data, θ) -> s, a pytree of arrays.
+        init: (key, data, θ, outer_step=0) -> s, a pytree of arrays, with the structure and
+            shapes of that step: a resumed run reads a checkpoint into it.
         step: (key, data, s) -> (s, Report); composes jitted programs, is not jitted itself.
         theta: s -> θ.
         parts: of `step`, where it follows gradients: for who runs them elsewhere.
@@ -79,7 +92,7 @@ class OuterTrainer(NamedTuple):
     config: Config
     envs: tuple[Env, ...]
     learned_optimizer: LearnedOptimizer
-    init: Callable[[PRNGKeyArray, tuple[Data, ...], PyTree], Any]
+    init: Init
     step: Callable[[PRNGKeyArray, tuple[Data, ...], Any], tuple[Any, Report]]
     theta: Callable[[Any], PyTree]
     parts: "GradientParts | None" = None
@@ -95,15 +108,17 @@ class Call(NamedTuple):
     outer_step: int
 
 
+RunCalls = Callable[[tuple[Data, ...], list[Call]], list[tuple[Any, Estimate]]]
+"""(data, calls) -> (the estimator's state, its estimate) of each."""
+
+
 class GradientParts(NamedTuple):
-    """An outer step in three: which estimates it takes, one of them, what they do to θ.
+    """An outer step in two: one task's estimate, and all that is around the estimates.
 
     Attributes:
-        calls: (key, s) -> one `Call` a task of this step.
         estimate: (data of the task, call) -> (the estimator's state, Estimate).
-        merge: (s, calls, what `estimate` gave for each) -> (s, Report).
+        step_with: who makes the estimates -> an `OuterTrainer.step`.
     """
 
-    calls: Callable[[PRNGKeyArray, Any], list[Call]]
     estimate: Callable[[Data, Call], tuple[Any, Estimate]]
-    merge: Callable[[Any, list[Call], list[tuple[Any, Estimate]]], tuple[Any, Report]]
+    step_with: Callable[[RunCalls], Callable[..., tuple[Any, Report]]]

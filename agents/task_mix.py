@@ -1,12 +1,14 @@
 """Which tasks an outer step takes: in turn, or at random with weights, a few at a time."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
 from opt_gym.checks import check_weights, check_whole
 from opt_gym.records import Config, Env
+
+Of = TypeVar("Of")
 
 MAX_PROGRAMS = 24
 """Linux lets a process map 65,530 pieces of memory, and XLA's CPU compiler takes 1,780 of them
@@ -24,7 +26,7 @@ class TaskMix(NamedTuple):
         per_step: tasks an outer step takes, their gradients averaged.
         max_programs: how many tasks are live, with their programs compiled; 0 for all. The
             others wait: every `refresh_every` outer steps the oldest of the live ones gives
-            way to the next (its programs are freed, its unrolls wait).
+            way to the next (its programs are freed, its unrolls end).
         refresh_every: see there.
         seed: of the draws.
     """
@@ -44,6 +46,13 @@ class TaskMix(NamedTuple):
             "envs": [env.config for env in self.envs],
             "weights": list(self.weights),
         }
+
+    def of_live(
+        self, outer_step: int, known: Mapping[int, Of], begin: Callable[[int], Of]
+    ) -> dict[int, Of]:
+        """What is known of each task that is live in an outer step; begun where nothing is."""
+        tasks = sorted(place % len(self.envs) for place in self.live(outer_step))
+        return {task: known[task] if task in known else begin(task) for task in tasks}
 
     def live(self, outer_step: int) -> range:
         """Positions of the live tasks, modulo their number."""

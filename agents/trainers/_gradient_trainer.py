@@ -15,6 +15,7 @@ from agents.records import (
     GradientParts,
     OuterTrainer,
     Report,
+    RunCalls,
 )
 from agents.task_mix import TaskMix
 from agents.trainers import _theta_average
@@ -24,13 +25,16 @@ from opt_gym.records import Config, Data, Env, LearnedOptimizer
 
 
 class GradientTrainerState(NamedTuple):
-    """θ, its running average (unbiased when read), the optax state, one estimator's a task."""
+    """θ, its running average (unbiased when read), the optax state, and the estimators'.
+
+    estimators: of every live task, by its place in the mix.
+    """
 
     theta: PyTree
     average: PyTree
     count: Int[Array, ""]
     optimizer: PyTree
-    estimators: tuple[Any, ...]
+    estimators: dict[int, Any]
 
 
 def gradient_trainer(
@@ -63,59 +67,54 @@ def gradient_trainer(
     optimizer = optax.with_extra_args_support(outer_optimizer)
     estimators = LivePrograms(estimator, mix)
     apply = _update(optimizer, theta_average)
+    live = _live_states(estimator, mix)
 
     def init(
-        key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree
+        key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree, outer_step: int = 0
     ) -> GradientTrainerState:
-        keys = jax.random.split(key, len(data))
         return GradientTrainerState(
             theta=theta,
             average=jax.tree.map(jnp.zeros_like, theta),
             count=jnp.zeros((), jnp.int32),
             optimizer=optimizer.init(theta),
-            estimators=tuple(
-                estimator(env).init(k, task_data, theta)
-                for env, k, task_data in zip(mix.envs, keys, data, strict=True)
-            ),
+            estimators=live({}, key, data, theta, outer_step),
         )
-
-    def calls(key: PRNGKeyArray, state: GradientTrainerState) -> list[Call]:
-        outer_step = int(state.count)
-        return [
-            Call(
-                task,
-                jax.random.fold_in(key, task),
-                state.theta,
-                state.estimators[task],
-                outer_step,
-            )
-            for task in mix.pick(outer_step)
-        ]
 
     def estimate(data: Data, call: Call) -> tuple[Any, Estimate]:
         one = estimators.of(call.task, call.outer_step)
         return one.step(call.key, data, call.theta, call.state, call.outer_step)
 
-    def merge(
-        state: GradientTrainerState,
-        calls: list[Call],
-        results: list[tuple[Any, Estimate]],
-    ) -> tuple[GradientTrainerState, Report]:
-        states = list(state.estimators)
-        for call, (new, _) in zip(calls, results, strict=True):
-            states[call.task] = new
-        state, report = apply(
-            state._replace(estimators=()), [found for _, found in results]
-        )
-        return state._replace(estimators=tuple(states)), report
+    def run_here(
+        data: tuple[Data, ...], calls: list[Call]
+    ) -> list[tuple[Any, Estimate]]:
+        return [estimate(data[call.task], call) for call in calls]
 
-    def step(
-        key: PRNGKeyArray, data: tuple[Data, ...], state: GradientTrainerState
-    ) -> tuple[GradientTrainerState, Report]:
-        wanted = calls(key, state)
-        return merge(
-            state, wanted, [estimate(data[call.task], call) for call in wanted]
-        )
+    def step_with(run: RunCalls) -> Callable[..., Any]:
+        def step(
+            key: PRNGKeyArray, data: tuple[Data, ...], state: GradientTrainerState
+        ) -> tuple[GradientTrainerState, Report]:
+            outer_step = int(state.count)
+            states = dict(state.estimators)
+            calls = [
+                Call(
+                    task,
+                    jax.random.fold_in(key, task),
+                    state.theta,
+                    states[task],
+                    outer_step,
+                )
+                for task in mix.pick(outer_step)
+            ]
+            results = run(data, calls)
+            for call, (new, _) in zip(calls, results, strict=True):
+                states[call.task] = new
+            state, report = apply(
+                state._replace(estimators={}), [found for _, found in results]
+            )
+            states = live(states, key, data, state.theta, outer_step + 1)
+            return state._replace(estimators=states), report
+
+        return step
 
     def theta(state: GradientTrainerState) -> PyTree:
         count = int(state.count)
@@ -127,10 +126,31 @@ def gradient_trainer(
         mix,
         learned_optimizer,
         init=init,
-        step=step,
+        step=step_with(run_here),
         theta=theta,
-        parts=GradientParts(calls, estimate, merge),
+        parts=GradientParts(estimate, step_with),
     )
+
+
+def _live_states(
+    estimator: Callable[[Env], GradientEstimator], mix: TaskMix
+) -> Callable[..., dict[int, Any]]:
+    """(known, key, data, θ, outer_step) -> the estimators' states of the live tasks."""
+
+    def live(
+        known: dict[int, Any],
+        key: PRNGKeyArray,
+        data: tuple[Data, ...],
+        theta: PyTree,
+        outer_step: int,
+    ) -> dict[int, Any]:
+        def fresh(task: int) -> Any:
+            own_key = jax.random.split(key, len(data))[task]
+            return estimator(mix.envs[task]).init(own_key, data[task], theta)
+
+        return mix.of_live(outer_step, known, fresh)
+
+    return live
 
 
 def _update(
@@ -155,7 +175,7 @@ def _update(
         )
         average = _theta_average.updated(state.average, theta, theta_average)
         count = state.count + 1
-        return GradientTrainerState(theta, average, count, optimizer_state, ()), report
+        return GradientTrainerState(theta, average, count, optimizer_state, {}), report
 
     return apply
 

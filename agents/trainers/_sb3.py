@@ -86,7 +86,9 @@ def sb3_trainer(
                 models[task] = build(vec_env, update_settings(learned_optimizer))
         return models[task]
 
-    def init(key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree) -> Sb3State:
+    def init(
+        key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree, outer_step: int = 0
+    ) -> Sb3State:
         from agents.rl.weights import policy_from_theta
 
         models.clear()  # and with them the replay buffers of another run

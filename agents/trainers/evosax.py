@@ -115,7 +115,9 @@ def make(
     shapes = jax.eval_shape(learned_optimizer.init_theta, jax.random.key(0))
     built, params = _build(shapes, population, **chosen)
 
-    def init(key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree) -> EvosaxState:
+    def init(
+        key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree, outer_step: int = 0
+    ) -> EvosaxState:
         with jax.numpy_rank_promotion("allow"):  # evosax broadcasts
             state = _strong(built.init(key, theta, params))
         return EvosaxState(state, jnp.zeros((), jnp.int32))

@@ -113,7 +113,9 @@ def make(
         rows = [{**base, **trials[number]} for number in numbers]
         return {k: np.array([row[k] for row in rows], np.float32) for k in base}
 
-    def init(key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree) -> SearchState:
+    def init(
+        key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree, outer_step: int = 0
+    ) -> SearchState:
         return SearchState(
             theta=jax.tree.map(np.asarray, theta),
             key=key,

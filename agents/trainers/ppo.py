@@ -49,12 +49,12 @@ _POSITIVE = ("action_scale", "max_buffer_gb", "clip_range", "max_grad_norm")
 
 
 class PpoState(NamedTuple):
-    """turn: outer steps done. average: of θ, see `make`. slots: one a task."""
+    """turn: outer steps done. average: of θ, see `make`. slots: of every live task."""
 
     turn: Int[Array, ""]
     learner: Learner
     average: PyTree
-    slots: tuple[Slots, ...]
+    slots: dict[int, Slots]
 
 
 def make(
@@ -138,16 +138,22 @@ def make(
     def init_critic(key: PRNGKeyArray) -> PyTree:
         return _critic.init(key, learned_optimizer.features, critic_hidden)
 
-    def init(key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree) -> PpoState:
-        actor = Actor(theta, jnp.float32(log_std_init), init_critic(key))
-        slots = tuple(
-            build(env).empty(part) for env, part in zip(mix.envs, data, strict=True)
+    def live_slots(
+        known: dict[int, Slots], data: tuple[Data, ...], turn: int
+    ) -> dict[int, Slots]:
+        return mix.of_live(
+            turn, known, lambda task: build(mix.envs[task]).empty(data[task])
         )
+
+    def init(
+        key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree, outer_step: int = 0
+    ) -> PpoState:
+        actor = Actor(theta, jnp.float32(log_std_init), init_critic(key))
         return PpoState(
             turn=jnp.zeros((), jnp.int32),
             learner=Learner(actor, optimizer.init(actor)),  # type: ignore[arg-type]
             average=jax.tree.map(jnp.zeros_like, theta),
-            slots=slots,
+            slots=live_slots({}, data, outer_step),
         )
 
     @jax.jit
@@ -157,7 +163,7 @@ def make(
     def step(
         key: PRNGKeyArray, data: tuple[Data, ...], state: PpoState
     ) -> tuple[PpoState, Report]:
-        turn, all_slots, learner = int(state.turn), list(state.slots), state.learner
+        turn, all_slots, learner = int(state.turn), dict(state.slots), state.learner
         reports = []
         for task in mix.pick(turn):
             run, slots = programs.of(task, turn), all_slots[task]
@@ -169,7 +175,8 @@ def make(
             )
             reports.append(report)
         average = averaged(state.average, strategy.gather(learner.actor.theta))
-        state = PpoState(state.turn + 1, learner, average, tuple(all_slots))
+        live = live_slots(all_slots, data, turn + 1)
+        state = PpoState(state.turn + 1, learner, average, live)
         return state, merged_reports(reports)
 
     def theta(state: PpoState) -> PyTree:

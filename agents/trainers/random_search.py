@@ -96,7 +96,7 @@ def make(
         return jax.tree.map(lambda a, b: jnp.concatenate([a[None], b]), theta, new)
 
     def init(
-        key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree
+        key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree, outer_step: int = 0
     ) -> RandomSearchState:
         return RandomSearchState(
             jax.tree.map(jnp.asarray, theta), jnp.zeros((), jnp.int32)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
@@ -17,6 +18,7 @@ import pytest
 import agents
 from agents import checkpoint
 from agents.callbacks import CsvLog, ProgressBar
+from agents.ray_workers import to_host
 from agents.records import Estimate, GradientEstimator
 from agents.trainers._gradient_trainer import gradient_trainer
 from tests import toy
@@ -58,6 +60,42 @@ def test_a_resumed_run_is_the_unbroken_run_bit_for_bit(tmp_path):
     rows = (tmp_path / "log.csv").read_text().splitlines()
     assert rows[0].split(",") == list(CsvLog.COLUMNS)
     assert [row.split(",")[0] for row in rows[1:]] == [str(i) for i in range(1, 9)]
+
+
+def test_so_is_one_whose_tasks_take_turns_at_being_live(tmp_path):
+    """The unrolls of a task end when it gives way, and begin anew when it comes back."""
+
+    def task(size):
+        def init(key, data):
+            return (jnp.ones(size),), ()
+
+        return toy.quadratic(noise=0.1)._replace(init=init)
+
+    envs = [toy.sgd_env(task(size))[0] for size in (2, 3, 4)]
+    trainer = agents.make(
+        "pes",
+        envs=agents.task_mix(envs, max_programs=2, refresh_every=2),
+        learned_optimizer=toy.sgd_env(toy.quadratic())[1],
+        outer_optimizer=optax.adam(1e-2),
+        num_pairs=2,
+        trunc_length=2,
+        horizon=(2, 8),
+        sigma=0.05,
+    )
+    data = [{}] * 3
+    kept = []
+    unbroken = agents.train(
+        trainer,
+        data,
+        outer_steps=7,
+        callbacks=[lambda now: kept.append(sorted(now.state.estimators))],
+    )
+    assert kept == [[0, 1], [1, 2], [1, 2], [0, 2], [0, 2], [0, 1], [0, 1]]
+    for stop in (1, 4, 6):
+        out = tmp_path / str(stop)
+        agents.train(trainer, data, outer_steps=stop, out=out)
+        resumed = agents.train(trainer, data, outer_steps=7, out=out, resume=True)
+        same(to_host(resumed.state), to_host(unbroken.state))
 
 
 @pytest.mark.slow
