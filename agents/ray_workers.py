@@ -210,22 +210,22 @@ class Workers:
         known = [self._seconds[task] for task in tasks if task in self._seconds]
         usual = float(np.mean(known)) if known else 1.0
         seconds = [self._seconds.get(task, usual) for task in tasks]
-        divided, soonest = divide(seconds, len(self._workers))
+        divided = divide(seconds, len(self._workers))
         if all(task in self._home for task in tasks):
             homes = [self._home[task] for task in tasks]
-            if last_ends(homes, seconds) <= MUCH_SOONER * soonest:
+            if last_ends(homes, seconds) <= MUCH_SOONER * last_ends(divided, seconds):
                 return homes
         self._home.update(zip(tasks, divided, strict=True))
         return divided
 
 
-def divide(seconds: Sequence[float], num_workers: int) -> tuple[list[int], float]:
-    """A worker for each piece of work, the longest first; when the last one ends."""
+def divide(seconds: Sequence[float], num_workers: int) -> list[int]:
+    """A worker for each piece of work, the longest first to who is free the soonest."""
     load, found = [0.0] * num_workers, [0] * len(seconds)
     for i in sorted(range(len(seconds)), key=lambda i: -seconds[i]):
         found[i] = int(np.argmin(load))
         load[found[i]] += seconds[i]
-    return found, max(load)
+    return found
 
 
 def last_ends(workers: Sequence[int], seconds: Sequence[float]) -> float:

@@ -110,11 +110,11 @@ def scanned(case: Case, step: Step, num_steps: int, num: int) -> Callable[[], fl
     start = jax.vmap(lambda key, data: _start(case.task, key, data), in_axes=(0, None))
     states = jax.jit(start)(keys, case.data)
     run = strategy.map_unrolls(train, num)
-    mapped, shared = (keys, *states), strategy.replicate(case.data, num)
+    mapped = (keys, *states)
 
     def rate() -> float:
         began = time.perf_counter()
-        jax.block_until_ready(run(mapped, shared))
+        jax.block_until_ready(run(mapped, case.data))
         return num * num_steps / (time.perf_counter() - began)
 
     rate()

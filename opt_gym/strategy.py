@@ -143,14 +143,6 @@ def _over_devices(
     return call
 
 
-def replicate(tree: PyTree, num: int) -> PyTree:
-    """Places a pytree on every device that `map_unrolls(..., num)` uses, once."""
-    devices = devices_for(num)
-    if len(devices) == 1:
-        return jax.device_put(tree, devices[0])
-    return jax.device_put(tree, NamedSharding(_mesh(tuple(devices)), PartitionSpec()))
-
-
 def gather(tree: PyTree) -> PyTree:
     """Brings a pytree onto the first device, so that sums keep one order.
 

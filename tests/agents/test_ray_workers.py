@@ -64,10 +64,10 @@ def test_a_killed_worker_is_replaced_and_its_work_done_again(caplog):
 
 def test_work_is_divided_by_the_seconds_it_takes():
     seconds = [84.0, 199.0, 58.0, 109.0]
-    workers, end = divide(seconds, 2)
-    assert (workers, end) == ([1, 0, 1, 1], 251.0)
+    workers = divide(seconds, 2)
+    assert (workers, last_ends(workers, seconds)) == ([1, 0, 1, 1], 251.0)
     assert last_ends([0, 1, 0, 1], seconds) == 308.0
-    assert divide([1.0] * 4, 2)[0] == [0, 1, 0, 1]
+    assert divide([1.0] * 4, 2) == [0, 1, 0, 1]
 
 
 def test_tasks_stay_where_they_are_compiled_unless_that_is_slow():
