@@ -40,7 +40,10 @@ def check(recipe: dict[str, Any]) -> None:
 
 
 def run(out: Path, recipe: dict[str, Any]) -> int:
-    """Runs all seeds of a recipe, each from its newest checkpoint, if there is one."""
+    """Runs all seeds of a recipe, each from its newest checkpoint, if there is one.
+
+    They share one trainer, so that its programs compile once.
+    """
     import opt_gym
     from agents import checkpoint
 
@@ -50,13 +53,17 @@ def run(out: Path, recipe: dict[str, Any]) -> int:
     found = next((header for header in headers if header), None)
     # A run is bit for bit the same only on as many devices as it was begun on.
     opt_gym.use_all_cores(found["environment"]["devices"] if found else None)
-    for seed, folder, header in zip(seeds, folders, headers, strict=True):
-        done = header is not None and header["outer_step"] >= recipe["outer_steps"]
-        if done and (folder / THETA_FILE).exists():
-            print(f"{folder} is done")
-        elif not _one_seed(folder, recipe, seed, resume=header is not None):
-            print(f"interrupted; go on with opt-gym resume {out}", file=sys.stderr)
-            return 130
+    optimizer, theta = _optimizer(recipe)
+    with _spread(recipe, _trainer(recipe, optimizer)) as trainer:
+        for seed, folder, header in zip(seeds, folders, headers, strict=True):
+            done = header is not None and header["outer_step"] >= recipe["outer_steps"]
+            if done and (folder / THETA_FILE).exists():
+                print(f"{folder} is done")
+            elif not _one_seed(
+                folder, recipe, trainer, theta, seed, header is not None
+            ):
+                print(f"interrupted; go on with opt-gym resume {out}", file=sys.stderr)
+                return 130
     return 0
 
 
@@ -73,16 +80,21 @@ def trainer_settings(recipe: dict[str, Any]) -> dict[str, Any]:
     return settings
 
 
-def _one_seed(folder: Path, recipe: dict[str, Any], seed: int, resume: bool) -> bool:
+def _one_seed(
+    folder: Path,
+    recipe: dict[str, Any],
+    trainer: Any,
+    theta: Any,
+    seed: int,
+    resume: bool,
+) -> bool:
     """Runs one seed and writes its θ; whether it came to its end."""
     import agents
     import learned
     import opt_gym
 
-    optimizer, theta = _optimizer(recipe)
-    trainer = _trainer(recipe, optimizer)
     settings = trainer_settings(recipe)
-    optimizer = optimizer._replace(trained_horizon=_longest(settings))
+    optimizer = trainer.learned_optimizer._replace(trained_horizon=_longest(settings))
     training = {
         "trainer": [recipe["trainer"], settings],
         "tasks": [env.task.config for env in trainer.envs],
@@ -98,17 +110,16 @@ def _one_seed(folder: Path, recipe: dict[str, Any], seed: int, resume: bool) -> 
         f"outer-training {optimizer.name!r} on {len(trainer.envs)} tasks, seed {seed}; "
         "each compiles first"
     )
-    with _spread(recipe, trainer) as spread:
-        result = agents.train(
-            spread,
-            [opt_gym.load_data(env) for env in trainer.envs],
-            outer_steps=recipe["outer_steps"],
-            seed=seed,
-            theta=theta,
-            out=folder,
-            resume=resume,
-            callbacks=_callbacks(recipe, optimizer, folder, save),
-        )
+    result = agents.train(
+        trainer,
+        [opt_gym.load_data(env) for env in trainer.envs],
+        outer_steps=recipe["outer_steps"],
+        seed=seed,
+        theta=theta,
+        out=folder,
+        resume=resume,
+        callbacks=_callbacks(recipe, optimizer, folder, save),
+    )
     path = save(folder / THETA_FILE, result.theta, result.outer_step)
     print(f"{path} holds θ after {result.outer_step} outer steps")
     return not result.interrupted

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -224,6 +225,10 @@ def test_several_seeds_in_one_command(parabola_family, capsys):
     theta.unlink()
     assert main(["resume", str(folder)]) == 0
     assert "seed4 is done" in capsys.readouterr().out
+    assert theta.read_bytes() == content
+    # Alone it is what it was after another seed of the same trainer.
+    shutil.rmtree(folder / "seed5")
+    assert main(["resume", str(folder)]) == 0
     assert theta.read_bytes() == content
 
 
