@@ -306,7 +306,9 @@ def test_errors_are_one_line(capsys, tmp_path):
     line = failed(capsys, *out, "--tasks", "small_mpl/train")
     assert "unknown frozen list" in line
     assert "num_pairs must be" in failed(capsys, *out, "--options", "num_pairs", "0")
-    assert "--outer-steps must be >= 1" in failed(capsys, *out, "--outer-steps", "0")
+    assert "--outer-steps must be an integer >= 1" in failed(
+        capsys, *out, "--outer-steps", "0"
+    )
     assert "unknown frozen list" in failed(capsys, *out, "--evaluate-on", "a/b")
     assert not (tmp_path / "run").exists()
 
