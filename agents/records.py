@@ -33,10 +33,12 @@ class GradientEstimator(NamedTuple):
     Attributes:
         init: (key, data, θ) -> s, a pytree of arrays.
         step: (key, data, θ, s, outer_step) -> (s, Estimate); outer_step is a Python int.
+        num_windows: steps that the longest episode takes.
     """
 
     init: Callable[[PRNGKeyArray, Data, PyTree], Any]
     step: Callable[[PRNGKeyArray, Data, PyTree, Any, int], tuple[Any, Estimate]]
+    num_windows: int = 1
 
 
 class Report(NamedTuple):
@@ -65,7 +67,7 @@ def merged_reports(reports: Sequence[Report]) -> Report:
 
 
 class Init(Protocol):
-    """What `OuterTrainer.init` is."""
+    """(key, data, θ, outer_step) -> a state before that outer step; see `OuterTrainer`."""
 
     def __call__(  # noqa: D102
         self,
@@ -109,7 +111,9 @@ class Call(NamedTuple):
 
 
 RunCalls = Callable[[tuple[Data, ...], list[Call]], list[tuple[Any, Estimate]]]
-"""(data, calls) -> (the estimator's state, its estimate) of each."""
+"""(data, calls) -> (the estimator's state, its estimate) of each.
+
+Who has the data where the estimates are made leaves that argument alone."""
 
 
 class GradientParts(NamedTuple):

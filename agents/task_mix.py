@@ -8,7 +8,7 @@ import numpy as np
 from opt_gym.checks import check_weights, check_whole
 from opt_gym.records import Config, Env
 
-Of = TypeVar("Of")
+T = TypeVar("T")
 
 MAX_PROGRAMS = 24
 """Linux lets a process map 65,530 pieces of memory, and XLA's CPU compiler takes 1,780 of them
@@ -24,10 +24,11 @@ class TaskMix(NamedTuple):
         envs: the tasks.
         weights: how often each is taken, relative to the others; () for all in turn.
         per_step: tasks an outer step takes, their gradients averaged.
-        max_programs: how many tasks are live, with their programs compiled; 0 for all. The
-            others wait: every `refresh_every` outer steps the oldest of the live ones gives
-            way to the next (its programs are freed, its unrolls end).
-        refresh_every: see there.
+        max_programs: how many tasks are live, with their programs compiled; 0 for all.
+        refresh_every: outer steps after which the oldest of the live tasks gives way to the
+            next: its programs are freed, its unrolls end, and when it comes back it begins
+            as at first. Meanwhile it had refresh_every · per_step windows, which should be
+            several episodes.
         seed: of the draws.
     """
 
@@ -48,8 +49,8 @@ class TaskMix(NamedTuple):
         }
 
     def of_live(
-        self, outer_step: int, known: Mapping[int, Of], begin: Callable[[int], Of]
-    ) -> dict[int, Of]:
+        self, outer_step: int, known: Mapping[int, T], begin: Callable[[int], T]
+    ) -> dict[int, T]:
         """What is known of each task that is live in an outer step; begun where nothing is."""
         tasks = sorted(place % len(self.envs) for place in self.live(outer_step))
         return {task: known[task] if task in known else begin(task) for task in tasks}
@@ -61,6 +62,20 @@ class TaskMix(NamedTuple):
             return range(count)
         first = outer_step // self.refresh_every
         return range(first, first + self.max_programs)
+
+    def check_episodes(self, num_windows: int) -> None:
+        """Raises ValueError where a task is not live for two episodes of so many windows.
+
+        What is after the end of the last whole episode is trained too seldom.
+        """
+        rotates = 0 < self.max_programs < len(self.envs)
+        windows = self.refresh_every * self.per_step
+        if rotates and windows < 2 * num_windows:
+            raise ValueError(
+                f"a task is live for {windows} windows (refresh_every={self.refresh_every} x "
+                f"per_step={self.per_step}) and an episode lasts {num_windows}: it needs two; "
+                f"raise refresh_every, or max_programs to the number of tasks"
+            )
 
     def pick(self, outer_step: int) -> tuple[int, ...]:
         """The tasks of an outer step, all different."""

@@ -14,14 +14,20 @@ def check_whole(name: str, value: Any, low: int, high: int | None = None) -> Non
         raise ValueError(f"{name} must be an integer >= {low}{most}, got {value!r}")
 
 
-def check_positive(name: str, value: float) -> None:
-    """Raises ValueError unless `value` is above 0 and finite."""
-    if not 0.0 < value < float("inf"):
+def check_positive(name: str, value: Any, *, infinite: bool = False) -> None:
+    """Raises ValueError unless `value` is a number above 0; `infinite`: may be infinity."""
+    if not _is_number(value) or not (0.0 < value < np.inf or (infinite and value > 0)):
         raise ValueError(f"{name} must be a number > 0, got {value!r}")
 
 
 def check_weights(weights: Sequence[float], count: int) -> None:
     """Raises ValueError unless there are none, or `count` numbers that are all above 0."""
-    whole = not weights or len(weights) == count
-    if not whole or not all(0.0 < weight < float("inf") for weight in weights):
-        raise ValueError(f"weights must be {count} numbers > 0, got {list(weights)}")
+    shares = list(weights)
+    fits = len(shares) in (0, count)
+    if not fits or not all(_is_number(one) and 0.0 < one < np.inf for one in shares):
+        raise ValueError(f"weights must be {count} numbers > 0, got {shares}")
+
+
+def _is_number(value: Any) -> bool:
+    numbers = int | float | np.integer | np.floating
+    return isinstance(value, numbers) and not isinstance(value, bool)

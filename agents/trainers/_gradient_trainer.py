@@ -21,6 +21,7 @@ from agents.task_mix import TaskMix
 from agents.trainers import _theta_average
 from agents.trainers._live_programs import LivePrograms
 from agents.trainers._record import outer_trainer
+from opt_gym import strategy
 from opt_gym.records import Config, Data, Env, LearnedOptimizer
 
 
@@ -66,8 +67,8 @@ def gradient_trainer(
     _theta_average.check_decay(theta_average)
     optimizer = optax.with_extra_args_support(outer_optimizer)
     estimators = LivePrograms(estimator, mix)
-    apply = _update(optimizer, theta_average)
-    live = _live_states(estimator, mix)
+    mix.check_episodes(estimators.of(0, 0).num_windows)
+    live = _live_states(estimators, mix)
 
     def init(
         key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree, outer_step: int = 0
@@ -89,32 +90,7 @@ def gradient_trainer(
     ) -> list[tuple[Any, Estimate]]:
         return [estimate(data[call.task], call) for call in calls]
 
-    def step_with(run: RunCalls) -> Callable[..., Any]:
-        def step(
-            key: PRNGKeyArray, data: tuple[Data, ...], state: GradientTrainerState
-        ) -> tuple[GradientTrainerState, Report]:
-            outer_step = int(state.count)
-            states = dict(state.estimators)
-            calls = [
-                Call(
-                    task,
-                    jax.random.fold_in(key, task),
-                    state.theta,
-                    states[task],
-                    outer_step,
-                )
-                for task in mix.pick(outer_step)
-            ]
-            results = run(data, calls)
-            for call, (new, _) in zip(calls, results, strict=True):
-                states[call.task] = new
-            state, report = apply(
-                state._replace(estimators={}), [found for _, found in results]
-            )
-            states = live(states, key, data, state.theta, outer_step + 1)
-            return state._replace(estimators=states), report
-
-        return step
+    step_with = _step_with(mix, live, _update(optimizer, theta_average))
 
     def theta(state: GradientTrainerState) -> PyTree:
         count = int(state.count)
@@ -133,7 +109,7 @@ def gradient_trainer(
 
 
 def _live_states(
-    estimator: Callable[[Env], GradientEstimator], mix: TaskMix
+    estimators: LivePrograms[GradientEstimator], mix: TaskMix
 ) -> Callable[..., dict[int, Any]]:
     """(known, key, data, θ, outer_step) -> the estimators' states of the live tasks."""
 
@@ -144,13 +120,49 @@ def _live_states(
         theta: PyTree,
         outer_step: int,
     ) -> dict[int, Any]:
-        def fresh(task: int) -> Any:
-            own_key = jax.random.split(key, len(data))[task]
-            return estimator(mix.envs[task]).init(own_key, data[task], theta)
+        def begin(task: int) -> Any:
+            # Calls of the same outer step have the keys of the tasks themselves.
+            own_key = jax.random.fold_in(key, len(mix.envs) + task)
+            one = estimators.of(task, outer_step)
+            # Arrays that were not yet put anywhere would make its programs compile twice.
+            return strategy.gather(one.init(own_key, data[task], theta))
 
-        return mix.of_live(outer_step, known, fresh)
+        return mix.of_live(outer_step, known, begin)
 
     return live
+
+
+def _step_with(
+    mix: TaskMix, live: Callable[..., dict[int, Any]], apply: Callable[..., Any]
+) -> Callable[[RunCalls], Callable[..., Any]]:
+    """Who makes the estimates -> an outer step."""
+
+    def step_with(run: RunCalls) -> Callable[..., Any]:
+        def step(
+            key: PRNGKeyArray, data: tuple[Data, ...], state: GradientTrainerState
+        ) -> tuple[GradientTrainerState, Report]:
+            outer_step, states = int(state.count), dict(state.estimators)
+            calls = [
+                Call(
+                    task,
+                    jax.random.fold_in(key, task),
+                    state.theta,
+                    states[task],
+                    outer_step,
+                )
+                for task in mix.pick(outer_step)
+            ]
+            results = run(data, calls)
+            for call, (new, _) in zip(calls, results, strict=True):
+                states[call.task] = new
+            estimates = [found for _, found in results]
+            state, report = apply(state._replace(estimators={}), estimates)
+            states = live(states, key, data, state.theta, outer_step + 1)
+            return state._replace(estimators=states), report
+
+        return step
+
+    return step_with
 
 
 def _update(

@@ -33,6 +33,11 @@ class Lengths(NamedTuple):
     trunc_length: int
     curriculum: int = 0
 
+    @property
+    def num_windows(self) -> int:
+        """Of the longest episode."""
+        return math.ceil(self.high / self.trunc_length)
+
     def upper(self, outer_step: int) -> float:
         """The upper bound at an outer step."""
         if outer_step >= self.curriculum:

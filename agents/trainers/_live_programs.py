@@ -33,8 +33,11 @@ class LivePrograms(Generic[Built]):
         if kind not in self._built:
             live = self._mix.live(outer_step)
             kept = {self._kinds[place % len(self._kinds)] for place in live}
-            for other in [other for other in self._built if other not in kept]:
+            gone = [other for other in self._built if other not in kept]
+            for other in gone:
                 del self._built[other]
+            if gone:
+                strategy.trim_memory()
             while self._built and strategy.is_crowded():
                 del self._built[next(iter(self._built))]
                 strategy.trim_memory()

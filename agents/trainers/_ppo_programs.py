@@ -52,12 +52,14 @@ class Programs(NamedTuple):
     """One task's programs.
 
     Attributes:
-        empty: data -> the slots before their first reset; refuses a buffer too large.
+        check: data -> raises ValueError for a buffer too large.
+        empty: data -> the slots before their first reset.
         reset: (key, data, slots) -> slots, done ones begun anew, the first time with short
             first episodes.
         window: (key, data, slots, learner) -> (slots, learner, Report). Donates the slots.
     """
 
+    check: Callable[[Data], None]
     empty: Callable[[Data], Slots]
     reset: Callable[[PRNGKeyArray, Data, Slots], Slots]
     window: Callable[
@@ -76,7 +78,7 @@ def programs(
     """The programs of one task; arguments as those of `ppo.make`.
 
     Raises:
-        ValueError: see `_ppo_rollout.update_env`; from `empty`, a buffer too large.
+        ValueError: see `_ppo_rollout.update_env`.
     """
     num_envs = settings.num_envs
     env = _ppo_rollout.update_env(env, learned_optimizer)
@@ -86,12 +88,16 @@ def programs(
     window = _window(env, learned_optimizer, outer_optimizer, settings, credit, update)
     run_window = strategy.map_and_share(window, num_envs, donate=1)
 
-    def empty(data: Data) -> Slots:
+    def shapes(data: Data) -> EnvState:
         index, key = jnp.uint32(0), jax.random.key(0)
-        one = jax.eval_shape(fresh, index, key, data, jnp.bool_(False))
-        check_buffer(env, one, settings)
+        return jax.eval_shape(fresh, index, key, data, jnp.bool_(False))
+
+    def check(data: Data) -> None:
+        check_buffer(env, shapes(data), settings)
+
+    def empty(data: Data) -> Slots:
         everyone = jnp.ones(num_envs, bool)
-        return Slots(zeros(one, (num_envs,)), done=everyone, begun=~everyone)
+        return Slots(zeros(shapes(data), (num_envs,)), done=everyone, begun=~everyone)
 
     def reset(key: PRNGKeyArray, data: Data, slots: Slots) -> Slots:
         shared = (key, data, ~np.asarray(slots.begun)[0])
@@ -104,7 +110,7 @@ def programs(
         slots, (learner, report) = run_window((indices, slots.env), shared)
         return slots, learner, report
 
-    return Programs(empty, reset, call_window)
+    return Programs(check, empty, reset, call_window)
 
 
 def _fresh(env: Env, settings: Settings) -> Callable[..., EnvState]:

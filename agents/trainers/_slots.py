@@ -129,7 +129,7 @@ def slots_estimator(
         scores, estimate = combine(theta, kept, out, lengths.mean(upper))
         return Slots(particles, scores, noise, out.done, jnp.bool_(True)), estimate
 
-    return GradientEstimator(init, step)
+    return GradientEstimator(init, step, lengths.num_windows)
 
 
 def _weights(

@@ -10,6 +10,7 @@ environments keep going from one outer step to the next, first episodes are shor
 amounts, and a reset is a program of its own between windows.
 """
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -37,15 +38,15 @@ from opt_gym.checks import check_positive, check_whole
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import Data, Env, LearnedOptimizer
 
-_WHOLE = [
+_WHOLE = (
     "num_envs",
     "num_steps",
     "horizon",
     "num_epochs",
     "num_minibatches",
     "critic_hidden",
-]
-_POSITIVE = ("action_scale", "max_buffer_gb", "clip_range", "max_grad_norm")
+)
+_BOUNDS = ("max_buffer_gb", "clip_range", "max_grad_norm")
 
 
 class PpoState(NamedTuple):
@@ -133,21 +134,18 @@ def make(
         )
 
     programs = LivePrograms(build, mix)
+    mix.check_episodes(horizon // num_steps)
+    live_slots = _live_slots(programs, mix)
 
     @jax.jit
     def init_critic(key: PRNGKeyArray) -> PyTree:
         return _critic.init(key, learned_optimizer.features, critic_hidden)
 
-    def live_slots(
-        known: dict[int, Slots], data: tuple[Data, ...], turn: int
-    ) -> dict[int, Slots]:
-        return mix.of_live(
-            turn, known, lambda task: build(mix.envs[task]).empty(data[task])
-        )
-
     def init(
         key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree, outer_step: int = 0
     ) -> PpoState:
+        for env, part in zip(mix.envs, data, strict=True):  # those that wait, too
+            build(env).check(part)
         actor = Actor(theta, jnp.float32(log_std_init), init_critic(key))
         return PpoState(
             turn=jnp.zeros((), jnp.int32),
@@ -201,6 +199,23 @@ def make(
     )
 
 
+def _live_slots(
+    programs: LivePrograms[Programs], mix: TaskMix
+) -> Callable[..., dict[int, Slots]]:
+    """(known, data, outer step) -> the slots of the live tasks."""
+
+    def live(
+        known: dict[int, Slots], data: tuple[Data, ...], turn: int
+    ) -> dict[int, Slots]:
+        def begin(task: int) -> Slots:
+            # Arrays that were not yet put anywhere would make its programs compile twice.
+            return strategy.gather(programs.of(task, turn).empty(data[task]))
+
+        return mix.of_live(turn, known, begin)
+
+    return live
+
+
 def _check(
     settings: Settings,
     credit: Credit,
@@ -212,8 +227,9 @@ def _check(
     given = settings._asdict() | update._asdict() | {"critic_hidden": critic_hidden}
     for name in _WHOLE:
         check_whole(name, given[name], 1)
-    for name in _POSITIVE:
-        check_positive(name, given[name])
+    for name in _BOUNDS:  # which infinity switches off
+        check_positive(name, given[name], infinite=True)
+    check_positive("action_scale", settings.action_scale)
     if settings.horizon % settings.num_steps:
         raise ValueError(
             f"horizon must be a multiple of num_steps, got {settings.horizon} and "

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 RECIPE_FILE = "run.json"
 THETA_FILE = "theta.safetensors"
@@ -39,29 +39,49 @@ def check(recipe: dict[str, Any]) -> None:
         expand([name])
 
 
+class _Seed(NamedTuple):
+    """One outer-training of a recipe; header: of its newest checkpoint, if there is one."""
+
+    seed: int
+    folder: Path
+    header: dict[str, Any] | None
+
+
 def run(out: Path, recipe: dict[str, Any]) -> int:
     """Runs all seeds of a recipe, each from its newest checkpoint, if there is one.
 
-    They share one trainer, so that its programs compile once.
+    They share one trainer and its evaluators, so that programs compile once.
     """
     import opt_gym
-    from agents import checkpoint
+    from agents.checkpoint import newest_header
 
     seeds = range(recipe["seed"], recipe["seed"] + recipe["seeds"])
     folders = [out] if len(seeds) == 1 else [out / f"seed{seed}" for seed in seeds]
-    headers = [checkpoint.newest_header(folder) for folder in folders]
-    found = next((header for header in headers if header), None)
+    runs = [
+        _Seed(seed, folder, newest_header(folder))
+        for seed, folder in zip(seeds, folders, strict=True)
+    ]
+    found = next((one.header for one in runs if one.header), None)
     # A run is bit for bit the same only on as many devices as it was begun on.
     opt_gym.use_all_cores(found["environment"]["devices"] if found else None)
+    todo = [one for one in runs if not _is_done(one, recipe)]
+    for one in runs:
+        if one not in todo:
+            print(f"{one.folder} is done")
+    return _run_seeds(out, recipe, todo) if todo else 0
+
+
+def _is_done(one: _Seed, recipe: dict[str, Any]) -> bool:
+    ended = one.header is not None and one.header["outer_step"] >= recipe["outer_steps"]
+    return ended and (one.folder / THETA_FILE).exists()
+
+
+def _run_seeds(out: Path, recipe: dict[str, Any], todo: list[_Seed]) -> int:
     optimizer, theta = _optimizer(recipe)
+    evaluators = _evaluators(recipe, optimizer)
     with _spread(recipe, _trainer(recipe, optimizer)) as trainer:
-        for seed, folder, header in zip(seeds, folders, headers, strict=True):
-            done = header is not None and header["outer_step"] >= recipe["outer_steps"]
-            if done and (folder / THETA_FILE).exists():
-                print(f"{folder} is done")
-            elif not _one_seed(
-                folder, recipe, trainer, theta, seed, header is not None
-            ):
+        for one in todo:
+            if not _one_seed(one, recipe, trainer, theta, evaluators):
                 print(f"interrupted; go on with opt-gym resume {out}", file=sys.stderr)
                 return 130
     return 0
@@ -81,12 +101,11 @@ def trainer_settings(recipe: dict[str, Any]) -> dict[str, Any]:
 
 
 def _one_seed(
-    folder: Path,
+    one: _Seed,
     recipe: dict[str, Any],
     trainer: Any,
     theta: Any,
-    seed: int,
-    resume: bool,
+    evaluators: dict[str, Any],
 ) -> bool:
     """Runs one seed and writes its θ; whether it came to its end."""
     import agents
@@ -98,8 +117,10 @@ def _one_seed(
     training = {
         "trainer": [recipe["trainer"], settings],
         "tasks": [env.task.config for env in trainer.envs],
-        "seed": seed,
-        **{key: recipe[key] for key in ("objective", "learning_rate")},
+        "seed": one.seed,
+        **{
+            key: recipe[key] for key in ("objective", "learning_rate", "tasks_per_step")
+        },
     }
 
     def save(path: Path, theta: Any, outer_step: int) -> Path:
@@ -107,20 +128,20 @@ def _one_seed(
         return learned.save(path, optimizer, theta, training=told)
 
     print(
-        f"outer-training {optimizer.name!r} on {len(trainer.envs)} tasks, seed {seed}; "
-        "each compiles first"
+        f"outer-training {optimizer.name!r} on {len(trainer.envs)} tasks, seed {one.seed}; "
+        "a task's programs compile when it is first taken"
     )
     result = agents.train(
         trainer,
         [opt_gym.load_data(env) for env in trainer.envs],
         outer_steps=recipe["outer_steps"],
-        seed=seed,
+        seed=one.seed,
         theta=theta,
-        out=folder,
-        resume=resume,
-        callbacks=_callbacks(recipe, optimizer, folder, save),
+        out=one.folder,
+        resume=one.header is not None,
+        callbacks=_callbacks(recipe, one.folder, save, evaluators),
     )
-    path = save(folder / THETA_FILE, result.theta, result.outer_step)
+    path = save(one.folder / THETA_FILE, result.theta, result.outer_step)
     print(f"{path} holds θ after {result.outer_step} outer steps")
     return not result.interrupted
 
@@ -180,6 +201,7 @@ def _trainer(recipe: dict[str, Any], optimizer: Any) -> Any:
         recipe["task_weights"],
         per_step=recipe["tasks_per_step"],
         max_programs=recipe["max_programs"],
+        refresh_every=recipe["refresh_every"],
     )
     takes_one = agents.takes_outer_optimizer(recipe["trainer"])
     return agents.make(
@@ -226,30 +248,35 @@ def _outer_optimizer(recipe: dict[str, Any]) -> Any:
     )
 
 
-def _callbacks(recipe: dict[str, Any], optimizer: Any, folder: Path, save: Any) -> list:
-    from agents.callbacks import HeldOut, ProgressBar, TensorBoardLog
+def _evaluators(recipe: dict[str, Any], optimizer: Any) -> dict[str, Any]:
+    """What evaluates θ on each of the held-out sets."""
     from opt_gym.cli._tasks import expand
     from opt_gym.evaluation.evaluate import evaluator
     from opt_gym.evaluation.records import Settings
 
+    settings = Settings(
+        _longest(trainer_settings(recipe)) or 1000,
+        recipe["evaluate_seeds"],
+        objective=recipe["objective"],
+        data=recipe["data"],
+    )
+    return {
+        name: evaluator(optimizer, expand([name]), settings)
+        for name in recipe["evaluate_on"] or ()
+    }
+
+
+def _callbacks(
+    recipe: dict[str, Any], folder: Path, save: Any, evaluators: dict[str, Any]
+) -> list[Any]:
+    from agents.callbacks import HeldOut, ProgressBar, TensorBoardLog
+
     found: list[Any] = [ProgressBar()]
     if recipe["tensorboard"]:
         found.append(TensorBoardLog(folder / "tensorboard"))
-    if recipe["evaluate_on"]:
-        settings = Settings(
-            optimizer.trained_horizon or 1000,
-            recipe["evaluate_seeds"],
-            objective=recipe["objective"],
-            data=recipe["data"],
-        )
-        evaluators = {
-            name: evaluator(optimizer, expand([name]), settings)
-            for name in recipe["evaluate_on"]
-        }
-        held_out = HeldOut(
-            evaluators, folder, save, recipe["evaluate_every"], told=_tell
-        )
-        found.append(held_out)
+    if evaluators:
+        every = recipe["evaluate_every"]
+        found.append(HeldOut(evaluators, folder, save, every, told=_tell))
     return found
 
 

@@ -31,6 +31,7 @@ def train(
     tasks_per_step: int = 1,
     task_weights: Sequence[float] = (),
     max_programs: int = 24,
+    refresh_every: int = 50,
     reparameterise: list[Literal["none", "global", "tensor", "parameter"]]
     | None = None,
     evaluate_on: list[str] | None = None,
@@ -75,7 +76,10 @@ def train(
         second_derivatives: let backprop see how a gradient depends on the weights.
         tasks_per_step: tasks whose gradients an outer step averages.
         task_weights: how often each task is taken; all in turn by default.
-        max_programs: tasks that are compiled at a time, the others wait; 0 for all.
+        max_programs: tasks that are live (compiled, their unrolls kept) at a time, the others
+            wait; 0 for all.
+        refresh_every: outer steps after which the oldest of these gives way to the next, and
+            its unrolls end; it has had refresh_every x tasks_per_step windows of trunc_length.
         reparameterise: task augmentation: weights are stored in another scale, drawn anew
             for every episode, for all of them, per tensor or per parameter; each task is
             taken once with every level named here.

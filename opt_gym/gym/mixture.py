@@ -51,7 +51,7 @@ class MixtureVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             raise ValueError("a mixture needs at least one task, got none")
         check_whole("num_envs", num_envs, len(tasks))
         check_weights(weights, len(tasks))
-        counts = _shares(num_envs, weights or [1.0] * len(tasks))
+        counts = _shares(num_envs, list(weights) or [1.0] * len(tasks))
         self.envs = [
             OptVectorEnv(count, task, **keywords)
             for count, task in zip(counts, tasks, strict=True)

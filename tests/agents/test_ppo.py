@@ -312,6 +312,18 @@ def test_a_resumed_run_is_the_unbroken_run_bit_for_bit(tmp_path):
     assert resumed.reports == unbroken.reports[2:]
 
 
+@pytest.mark.slow
+def test_so_is_one_whose_tasks_take_turns_at_being_live(tmp_path):
+    envs = [env_for(mlp(), TASKS[name]()) for name in ("quadratic", "two tensors")]
+    run = trainer(envs=agents.task_mix(envs, max_programs=1, refresh_every=2))
+    unbroken = agents.train(run, [{}, {}], outer_steps=5)
+    assert list(unbroken.state.slots) == [0]
+    agents.train(run, [{}, {}], outer_steps=3, out=tmp_path)
+    resumed = agents.train(run, [{}, {}], outer_steps=5, out=tmp_path, resume=True)
+    jax.tree.map(np.testing.assert_array_equal, resumed.theta, unbroken.theta)
+    assert resumed.reports == unbroken.reports[3:]
+
+
 def test_theta_is_an_unbiased_average_over_outer_steps():
     run = shared_trainer()
     thetas = []

@@ -69,6 +69,14 @@ def test_a_resumed_run_of_ppo_is_the_unbroken_run_bit_for_bit(tmp_path):
     assert mine == (float(torch.rand(())), np.random.rand())
 
 
+def test_a_second_run_of_one_trainer_is_that_of_a_fresh_one():
+    trainer, data = trainer_of("sb3_ppo", dims=(3,))
+    agents.train(trainer, data, outer_steps=2, seed=0)
+    second = agents.train(trainer, data, outer_steps=2, seed=1)
+    fresh, _ = trainer_of("sb3_ppo", dims=(3,))
+    same(second.theta, agents.train(fresh, data, outer_steps=2, seed=1).theta)
+
+
 def test_a_resumed_run_of_td3_says_that_it_is_not(tmp_path, caplog):
     trainer, data = trainer_of("sb3_td3", dims=(3,))
     agents.train(trainer, data, outer_steps=2, out=tmp_path)

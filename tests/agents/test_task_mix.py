@@ -66,6 +66,14 @@ def test_mistakes_are_named(settings, message):
         agents.task_mix(envs(2), **settings)
 
 
+def test_a_task_is_live_for_two_episodes_at_least():
+    mix = agents.task_mix(envs(3), max_programs=2, refresh_every=5, per_step=2)
+    mix.check_episodes(5)
+    with pytest.raises(ValueError, match=r"live for 10 windows .* an episode lasts 6"):
+        mix.check_episodes(6)
+    agents.task_mix(envs(3)).check_episodes(1000)  # all are live all the time
+
+
 def test_programs_of_tasks_that_are_no_longer_live_are_freed():
     built = []
 
