@@ -4,8 +4,8 @@
 
 `opt-gym train` with a recipe, on small networks that classify 8x8 digits, then 1,000 steps on
 the twelve held-out ones; θ, its log and a model card are in `runs/bundle/<name>`. That takes a
-few minutes for four networks, half an hour for 24. The recipes start from
-the published forms; only step sizes are larger, for unrolls of 1,000 steps.
+few minutes for four networks, half an hour for 24. The recipes start from the published forms;
+only step sizes are larger, for unrolls of 1,000 steps.
 """
 
 import sys
@@ -139,12 +139,15 @@ def describe(header: dict[str, Any], seconds: int, s: Summary) -> str:
     published = learned.make(name).config
     changed = {k: v for k, v in config.items() if v != published[k]}
     settings = ", ".join(f"{key} {value}" for key, value in changed.items())
-    recipe, steps = RECIPES[name], training["outer_steps"]
-    sigma = training["trainer"][1]["sigma"]
-    unrolls = 2 * recipe.num_pairs * recipe.tasks_per_step
+    settings_of_pes = training["trainer"][1]
+    steps, sigma = training["outer_steps"], settings_of_pes["sigma"]
+    unrolls = 2 * settings_of_pes["num_pairs"] * training["tasks_per_step"]
+    tasks = RECIPES[name].tasks
+    if training["tasks"] != [opt_gym.task_config(task) for task in tasks]:
+        raise SystemExit(f"{name} was trained on other tasks than its recipe's")
     points = [
         f"Trained by `python examples/bundle.py {name}`: PES on "
-        f"`{recipe.tasks[0]}` … `{recipe.tasks[-1]}`, horizons log-uniform 50–{HORIZON:,}, "
+        f"`{tasks[0]}` … `{tasks[-1]}`, horizons log-uniform 50–{HORIZON:,}, "
         f"{steps:,} outer steps of {unrolls} unrolls x 50 inner steps "
         f"({steps * unrolls * 50:,} inner steps), "
         f"σ {sigma:g}, outer rate {training['learning_rate']:g}, outer seed "
@@ -157,7 +160,7 @@ def describe(header: dict[str, Any], seconds: int, s: Summary) -> str:
         f"runs diverged. One Adam rate for all tasks reaches {ONE_ADAM:.4f}, the best of 14 "
         f"rates of every task {BEST_ADAM:.4f} (five seeds).",
         *_faults(s),
-        f"A demonstration: it has seen {recipe.num_tasks} small networks on 8x8 digits. Do not "
+        f"A demonstration: it has seen {len(tasks)} small networks on 8x8 digits. Do not "
         f"expect it to work far from them, or beyond {HORIZON:,} steps, where its clock stands "
         "still.",
     ]
