@@ -3,15 +3,15 @@
 A name here is what `opt_gym.make` takes. The lists that are long are files in `sets/`, one
 name a line; a digest of each is pinned by a test, and a change is a new version.
 
-`small_mlp/...`: three disjoint seeds of that family (new shapes, activations, initializers,
-batch sizes; the data are the same digits): an outer-trainer trains on the first, recipes are
-chosen on the second, and the third is looked at once. A seed would be left out only if its
-initial loss were not finite, or if none of Adam's 14 learning rates lowered it; of these
-none had to be. `train_27` is a training list without the luck of the draw: from seed 1000 on,
-the first seed of each of the nine activations at each of the three depths (of 24 seeds in
-turn, one had sigmoids). Larger lists, for narrower intervals: `development_24`; `held_out_16`
-with four more seeds, and `held_out_32`, 32 others that were chosen after results on the 16
-had been seen, and before any on the 32.
+`small_mlp/...`: tasks of that family (new shapes, activations, initializers, batch sizes; the
+data are the same digits). An outer-trainer trains on a `train` list, recipes are chosen on a
+`development` list, and a `held_out` list is looked at once; no list of one kind shares a task
+with a list of another. All are seeds in turn but `train_27`, which leaves nothing to the luck
+of the draw: from seed 1000 on, the first seed of each of the nine activations at each of the
+three depths (of the 24 of `train`, one has sigmoids). `held_out_16` and `development_24` begin
+with the shorter lists; `held_out_32` are 32 others, chosen after results on the 16 had been
+seen and before any on the 32. A seed would be left out only if its initial loss were not
+finite, or if none of Adam's 14 learning rates lowered it; none had to be.
 
 `taskset-small-v1/...`: a hundred of TaskSet's tasks that run a thousand steps in six seconds
 at most, with embedded data. From each family's published tasks in a random order, the first
