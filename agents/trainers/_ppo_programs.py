@@ -182,12 +182,17 @@ def _window(
         return slots, (learner, report(rollouts, grads))
 
     def report(rollouts: Rollout, grads: Array) -> Report:
-        means = jnp.mean(rollouts.cost), jnp.mean(rollouts.dead.astype(jnp.float32))
-        cost, dead = strategy.mean_over_devices(means, num_envs)
+        counts = rollouts.counts.astype(jnp.float32)
+        means = (
+            jnp.mean(counts * rollouts.cost),
+            jnp.mean(counts),
+            jnp.mean(rollouts.dead.astype(jnp.float32)),
+        )
+        cost, share, dead = strategy.mean_over_devices(means, num_envs)
         norms = jnp.linalg.norm(grads, axis=1)
         usable = moments(grads)
         return Report(
-            outer_loss=cost,
+            outer_loss=cost / share,  # NaN where no episode has ended
             grad_norm=jnp.mean(norms, where=jnp.isfinite(norms)),
             variance=jnp.mean(usable.variance),
             dropped=jnp.round(dead * num_envs).astype(jnp.int32),

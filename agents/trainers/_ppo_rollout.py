@@ -26,6 +26,7 @@ from opt_gym.records import (
     EnvState,
     LearnedOptimizer,
     Signal,
+    StepOut,
 )
 
 
@@ -71,10 +72,14 @@ class Played(NamedTuple):
 
 
 class Rollout(NamedTuple):
-    """One environment's window. samples [k]; cost, dead, done []."""
+    """One environment's window. samples [k]; cost, counts, dead, done [].
+
+    cost: the mean of the window, of "final" that of its last step; counts: whether it does.
+    """
 
     samples: Sample
     cost: Float[Array, ""]
+    counts: Bool[Array, ""]
     dead: Bool[Array, ""]
     done: Bool[Array, ""]
 
@@ -85,6 +90,13 @@ class Credit(NamedTuple):
     gamma: float
     gae_lambda: float
     bootstrap: bool
+    aggregation: str = "mean"
+
+    def reward(self, out: StepOut) -> Float[Array, ""]:
+        """Of one inner step."""
+        if self.aggregation == "final":
+            return jnp.where(out.truncated, -out.cost, 0.0)
+        return out.reward
 
 
 Mean = Callable[[PyTree, Signal, Seen], Float[Array, " n"]]
@@ -204,7 +216,8 @@ def play(
         action = mu + std * noise
         after, out = env.step(data, state, (unravel(action_scale * action),))
         action = _seen.cleaned(action, lost)
-        return after, Played(moment, lost, action, out.reward, out.cost, out.truncated)
+        reward = credit.reward(out)
+        return after, Played(moment, lost, action, reward, out.cost, out.truncated)
 
     def judge(moment: Moment, lost: Array) -> Float[Array, ""]:
         value = _critic.value(actor.critic, moment.seen, moment.progress, sizes)
@@ -229,7 +242,11 @@ def play(
         usable=~played.lost,
     )
     done = state.t >= state.horizon
-    return state, Rollout(samples, jnp.mean(played.cost), state.dead, done)
+    if credit.aggregation == "final":
+        cost, counts = played.cost[-1], done
+    else:
+        cost, counts = jnp.mean(played.cost), jnp.ones_like(done)
+    return state, Rollout(samples, cost, counts, state.dead, done)
 
 
 def advantages(
@@ -267,6 +284,9 @@ def advantages(
 def lost_value(t: Array, horizon: Array, credit: Credit) -> Float[Array, ""]:
     """What a lost episode still pays: the worst cost to its horizon, or for ever."""
     gamma, worst = credit.gamma, -COST_LIMIT / horizon
+    if credit.aggregation == "final":  # once
+        discount = gamma ** (jnp.maximum(horizon - t, 1) - 1.0)
+        return jnp.where(t < horizon, -COST_LIMIT * discount, 0.0)
     if credit.bootstrap:
         return worst / (1.0 - gamma)
     if gamma == 1.0:

@@ -60,7 +60,8 @@ def sb3_trainer(
     `init` and `step` are given is not used.
 
     Args:
-        name, settings: of the trainer; `horizon`, `num_envs` and `bootstrap` are read here.
+        name, settings: of the trainer; `horizon`, `num_envs`, `aggregation` and `bootstrap`
+            are read here.
         mix, learned_optimizer: what is trained on, and whose θ.
         squashings: what may hold the updates, as the algorithm does it.
         build: (vector environment, `UpdateSettings`) -> model.
@@ -194,6 +195,7 @@ def _vec_env(
         corruption=env.config.get("corruption", "training"),
         data=env.config.get("data", "auto"),
         normalizer=env.normalizer,
+        reward=settings["aggregation"],
         autoreset_mode="SameStep",
     )
     wrapped = Sb3VecEnv(

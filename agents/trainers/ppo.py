@@ -33,6 +33,7 @@ from agents.trainers._ppo_programs import Programs, Settings, Slots
 from agents.trainers._ppo_rollout import Actor, Credit
 from agents.trainers._ppo_update import Learner, Update
 from agents.trainers._record import outer_trainer
+from agents.trainers._windows import check_aggregation
 from opt_gym import strategy
 from opt_gym.checks import check_positive, check_whole
 from opt_gym.plugins import Spec, unknown
@@ -73,6 +74,7 @@ def make(
     gae_lambda: float = 0.95,
     gamma: float = 1.0,
     bootstrap: bool = False,
+    aggregation: str = "mean",
     normalize_advantages: bool = True,
     entropy_coef: float = 0.0,
     value_coef: float = 0.5,
@@ -98,6 +100,8 @@ def make(
         gae_lambda, gamma: λ and γ of the advantages.
         bootstrap: count what the critic says of the last moment, as if the horizon were not
             the end; another objective than the outer-loss, and it needs gamma < 1.
+        aggregation: what is minimized: the "mean" over an episode, or the "final" loss (that
+            of its last step; no bootstrap).
         normalize_advantages: to mean 0 and standard deviation 1 over a window's samples.
         entropy_coef, value_coef: factors beside the surrogate.
         max_grad_norm: of a minibatch's gradient, as a whole.
@@ -112,7 +116,7 @@ def make(
             was made for another one; from `init`, a buffer too large.
     """
     settings = Settings(num_envs, num_steps, horizon, action_scale, max_buffer_gb)
-    credit = Credit(gamma, gae_lambda, bootstrap)
+    credit = Credit(gamma, gae_lambda, bootstrap, aggregation)
     update = Update(
         num_epochs,
         num_minibatches,
@@ -237,11 +241,15 @@ def _check(
         )
     if update.ratio not in _ppo_update.RATIOS:
         raise ValueError(unknown("ratio", update.ratio, list(_ppo_update.RATIOS)))
-    for name, value in credit._asdict().items():
-        if not 0.0 <= value <= 1.0:
-            raise ValueError(f"{name} must be in [0, 1], got {value}")
-    if credit.bootstrap and credit.gamma == 1.0:
-        raise ValueError("bootstrap=True needs gamma < 1, got gamma 1.0")
+    for name in ("gamma", "gae_lambda"):
+        if not 0.0 <= getattr(credit, name) <= 1.0:
+            raise ValueError(f"{name} must be in [0, 1], got {getattr(credit, name)}")
+    check_aggregation(credit.aggregation)
+    if credit.bootstrap and (credit.gamma == 1.0 or credit.aggregation == "final"):
+        raise ValueError(
+            'bootstrap=True needs gamma < 1 and aggregation "mean", got gamma '
+            f"{credit.gamma} and {credit.aggregation!r}"
+        )
     _theta_average.check_decay(theta_average)
     devices = len(strategy.devices_for(settings.num_envs))
     samples = settings.num_envs * settings.num_steps // devices

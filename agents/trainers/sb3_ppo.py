@@ -10,6 +10,7 @@ from typing import Any
 from agents.records import OuterTrainer
 from agents.task_mix import TaskMix
 from agents.trainers._sb3 import check_discount, check_settings, sb3_trainer
+from agents.trainers._windows import check_aggregation
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer
 
@@ -31,6 +32,7 @@ def make(
     ratio: str = "parameter",
     gamma: float = 1.0,
     bootstrap: bool = False,
+    aggregation: str = "mean",
 ) -> OuterTrainer:
     """The outer-trainer.
 
@@ -49,6 +51,7 @@ def make(
         ratio: "parameter" or "joint" (agents/rl/policy.py).
         gamma, bootstrap: < 1 and True for discounted learning with a value beyond the
             horizon, which is another objective than the outer-loss.
+        aggregation: what is minimized: the "mean" over an episode, or the "final" loss.
 
     Raises:
         ValueError: a setting out of its range, or a rollout above 2 GB.
@@ -64,6 +67,7 @@ def make(
         {"learning_rate": learning_rate, "clip_range": clip_range},
     )
     check_discount(gamma, bootstrap)
+    check_aggregation(aggregation)
     size = num_envs * horizon
     if size % num_minibatches or size < 2 * num_minibatches:
         raise ValueError(
@@ -108,6 +112,7 @@ def make(
         "ratio": ratio,
         "gamma": gamma,
         "bootstrap": bootstrap,
+        "aggregation": aggregation,
     }
     return sb3_trainer(
         "sb3_ppo", settings, mix, learned_optimizer, ("none", "clip"), build

@@ -12,6 +12,7 @@ import numpy as np
 from agents.records import OuterTrainer
 from agents.task_mix import TaskMix
 from agents.trainers._sb3 import check_discount, check_settings, sb3_trainer
+from agents.trainers._windows import check_aggregation
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer
 
@@ -32,6 +33,7 @@ def make(
     critic_hidden: int = 32,
     gamma: float = 1.0,
     bootstrap: bool = False,
+    aggregation: str = "mean",
 ) -> OuterTrainer:
     """The outer-trainer.
 
@@ -46,7 +48,7 @@ def make(
         tau: how far the targets move at an update.
         policy_delay: updates of the critics for one of the actor.
         critic_hidden: units of the critics' layers.
-        gamma, bootstrap: as those of "sb3_ppo".
+        gamma, bootstrap, aggregation: as those of "sb3_ppo".
 
     Raises:
         ValueError: a setting out of its range, or a replay buffer above 2 GB.
@@ -64,6 +66,7 @@ def make(
         {"learning_rate": learning_rate, "noise": noise, "tau": tau},
     )
     check_discount(gamma, bootstrap)
+    check_aggregation(aggregation)
 
     def build(vec_env: Any, update_settings: Any) -> Any:
         from stable_baselines3 import TD3
@@ -112,6 +115,7 @@ def make(
         "critic_hidden": critic_hidden,
         "gamma": gamma,
         "bootstrap": bootstrap,
+        "aggregation": aggregation,
     }
     return sb3_trainer("sb3_td3", settings, mix, learned_optimizer, ("tanh",), build)
 

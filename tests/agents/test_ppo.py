@@ -145,6 +145,18 @@ def test_with_lambda_one_the_target_is_the_return_to_the_horizon():
     assert bool(jnp.all(rollout.samples.usable))
 
 
+def test_of_final_only_the_last_loss_is_paid_for():
+    credit = OUTER_LOSS._replace(gae_lambda=1.0, aggregation="final")
+    state, rollout, *_ = played(credit=credit, value=0.3)
+    np.testing.assert_allclose(
+        rollout.samples.target, -state.loss * jnp.ones(4), rtol=1e-5
+    )
+    assert (float(rollout.cost), bool(rollout.counts)) == (float(state.loss), True)
+    going_on = played(credit=credit, value=0.3, horizon=8).rollout
+    assert not going_on.counts
+    np.testing.assert_allclose(going_on.samples.target, 0.3 * jnp.ones(4), rtol=1e-5)
+
+
 def test_only_bootstrap_asks_the_critic_about_the_last_moment():
     credit = Credit(gamma=0.9, gae_lambda=0.0, bootstrap=False)
     plain = played(credit=credit, value=7.0).rollout.samples.advantage
@@ -276,6 +288,11 @@ def test_what_a_lost_episode_still_pays():
     assert worth() == -1.5
     assert worth(gamma=0.5) == pytest.approx(-0.5 * (1 + 0.5 + 0.25))
     assert worth(gamma=0.5, bootstrap=True) == pytest.approx(-0.5 * 2)
+    assert worth(aggregation="final") == -2.0
+    assert worth(aggregation="final", gamma=0.5) == pytest.approx(-2 * 0.25)
+    assert _ppo_rollout.lost_value(
+        horizon, horizon, OUTER_LOSS._replace(aggregation="final")
+    ) == pytest.approx(0.0)
 
 
 def test_diverging_environments_never_poison_theta():
@@ -383,6 +400,11 @@ def test_large_environments_go_one_after_the_other_to_the_same_end(monkeypatch):
         ({"gamma": 1.1}, r"gamma must be in \[0, 1\], got 1.1"),
         ({"gae_lambda": -1.0}, r"gae_lambda must be in \[0, 1\]"),
         ({"bootstrap": True}, "bootstrap=True needs gamma < 1"),
+        ({"aggregation": "last"}, "unknown aggregation: 'last'"),
+        (
+            {"bootstrap": True, "gamma": 0.9, "aggregation": "final"},
+            "got gamma 0.9 and 'final'",
+        ),
         ({"action_scale": 0.0}, "action_scale must be a number > 0"),
         ({"theta_average": 1.0}, r"theta_average must be in \[0, 1\), got 1.0"),
         ({"critic_hidden": 0}, "critic_hidden must be an integer >= 1"),

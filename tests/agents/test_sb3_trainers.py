@@ -77,6 +77,20 @@ def test_a_second_run_of_one_trainer_is_that_of_a_fresh_one():
     same(second.theta, agents.train(fresh, data, outer_steps=2, seed=1).theta)
 
 
+def test_of_final_only_the_last_loss_is_paid_for():
+    optimizer, envs, _ = envs_of("sb3_ppo", (3,))
+    settings = {"num_envs": 2, "horizon": 3, "aggregation": "final", "bootstrap": False}
+    vec_env = _sb3._vec_env(envs[0], optimizer, settings)
+    vec_env.reset()
+    paid = []
+    for _ in range(3):
+        _, reward, _, infos = vec_env.step(np.zeros((2, 3), np.float32))
+        paid.append(reward)
+    np.testing.assert_array_equal(paid[:2], np.zeros((2, 2)))
+    np.testing.assert_allclose(paid[2], [-info["cost"] for info in infos], rtol=1e-6)
+    assert [info["episode"]["r"] for info in infos] == pytest.approx(paid[2], abs=1e-5)
+
+
 def test_a_resumed_run_of_td3_says_that_it_is_not(tmp_path, caplog):
     trainer, data = trainer_of("sb3_td3", dims=(3,))
     agents.train(trainer, data, outer_steps=2, out=tmp_path)
