@@ -8,8 +8,8 @@ opposite amounts: SGD, Adam and `nominal_small` (Adam with learned step sizes) k
 that they end at the minimum nearest to the start. A learned optimizer that also sees the
 weights need not: `mlp_small` was trained on small networks and here moves along the line of
 minima to the origin, as weight decay would. It is no law: `adafactor_mlp_small`, trained in the
-same way, drifts off to one side. Both were trained for up to 1,000 steps and are run for as
-many.
+same way for longer, moves along it to nowhere in particular. Both were trained for up to 1,000
+steps and are run for as many.
 
 Seconds of one core. Writes implicit_regularisation.png and .csv into `--out`.
 """
