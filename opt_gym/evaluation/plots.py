@@ -22,6 +22,9 @@ OTHER_COLORS = ("#5f6b7a", "#e09f1f", "#2a9d8f", "#4c78c9", "#8a5fbf")
 LINES = ("-", "-", (0, (5, 1.5)), (0, (1.5, 1)))
 """Solid, solid, dashed, dotted: where two optimizers chose the same setting, both show."""
 
+MOST_LETTERS = 28
+"""Of a task's title on one line; a panel has no room for more."""
+
 LEAST_COST = 1e-3
 """The aggregate is cut here: lower costs are within the noise of an evaluation."""
 
@@ -266,9 +269,10 @@ def _draw_task(axes: Any, shown: dict[str, Runs], looks: dict[str, _Look]) -> No
     axes.set_xscale("log")
     axes.set_yscale("log")
     plain_ticks(axes)
-    axes.set_title(
-        task_title(next(iter(shown.values()))), loc="left", fontsize=8.5, pad=3
-    )
+    title = task_title(next(iter(shown.values())))
+    if len(title) > MOST_LETTERS:
+        title = title.replace(" ", "\n", 1)
+    axes.set_title(title, loc="left", fontsize=8.5, pad=3)
 
 
 def _look(place: int, is_subject: bool) -> _Look:
