@@ -22,7 +22,7 @@ OTHER_COLORS = ("#5f6b7a", "#e09f1f", "#2a9d8f", "#4c78c9", "#8a5fbf")
 LINES = ("-", "-", (0, (5, 1.5)), (0, (1.5, 1)))
 """Solid, solid, dashed, dotted: where two optimizers chose the same setting, both show."""
 
-MOST_LETTERS = 28
+MOST_LETTERS = 25
 """Of a task's title on one line; a panel has no room for more."""
 
 LEAST_COST = 1e-3
