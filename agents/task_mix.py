@@ -52,25 +52,31 @@ class TaskMix(NamedTuple):
         self, outer_step: int, known: Mapping[int, T], begin: Callable[[int], T]
     ) -> dict[int, T]:
         """What is known of each task that is live in an outer step; begun where nothing is."""
-        tasks = sorted(place % len(self.envs) for place in self.live(outer_step))
-        return {task: known[task] if task in known else begin(task) for task in tasks}
+        return {
+            task: known[task] if task in known else begin(task)
+            for task in sorted(self.live(outer_step))
+        }
 
-    def live(self, outer_step: int) -> range:
-        """Positions of the live tasks, modulo their number."""
+    def live(self, outer_step: int) -> tuple[int, ...]:
+        """The live tasks, the oldest first."""
         count = len(self.envs)
-        if not 0 < self.max_programs < count:
-            return range(count)
+        if not self._take_turns:
+            return tuple(range(count))
         first = outer_step // self.refresh_every
-        return range(first, first + self.max_programs)
+        return tuple(place % count for place in range(first, first + self.max_programs))
+
+    @property
+    def _take_turns(self) -> bool:
+        """Whether some of the tasks wait."""
+        return 0 < self.max_programs < len(self.envs)
 
     def check_episodes(self, num_windows: int) -> None:
         """Raises ValueError where a task is not live for two episodes of so many windows.
 
         What is after the end of the last whole episode is trained too seldom.
         """
-        rotates = 0 < self.max_programs < len(self.envs)
         windows = self.refresh_every * self.per_step
-        if rotates and windows < 2 * num_windows:
+        if self._take_turns and windows < 2 * num_windows:
             raise ValueError(
                 f"a task is live for {windows} windows (refresh_every={self.refresh_every} x "
                 f"per_step={self.per_step}) and an episode lasts {num_windows}: it needs two; "
@@ -79,17 +85,17 @@ class TaskMix(NamedTuple):
 
     def pick(self, outer_step: int) -> tuple[int, ...]:
         """The tasks of an outer step, all different."""
-        count, live = len(self.envs), self.live(outer_step)
+        live = self.live(outer_step)
         if not self.weights:
             first = outer_step * self.per_step
             places = [(first + i) % len(live) for i in range(self.per_step)]
-            return tuple(live[place] % count for place in places)
-        shares = np.array([self.weights[place % count] for place in live])
+            return tuple(live[place] for place in places)
+        shares = np.array([self.weights[task] for task in live])
         draw = np.random.default_rng((self.seed, outer_step))
         places = draw.choice(
             len(live), self.per_step, replace=False, p=shares / shares.sum()
         )
-        return tuple(live[int(place)] % count for place in places)
+        return tuple(live[int(place)] for place in places)
 
 
 def task_mix(

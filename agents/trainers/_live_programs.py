@@ -31,8 +31,7 @@ class LivePrograms(Generic[Built]):
         """What was built of a task; that of tasks no longer live is freed."""
         kind = self._kinds[task]
         if kind not in self._built:
-            live = self._mix.live(outer_step)
-            kept = {self._kinds[place % len(self._kinds)] for place in live}
+            kept = {self._kinds[other] for other in self._mix.live(outer_step)}
             gone = [other for other in self._built if other not in kept]
             for other in gone:
                 del self._built[other]

@@ -64,10 +64,12 @@ def run(out: Path, recipe: dict[str, Any]) -> int:
     found = next((one.header for one in runs if one.header), None)
     # A run is bit for bit the same only on as many devices as it was begun on.
     opt_gym.use_all_cores(found["environment"]["devices"] if found else None)
-    todo = [one for one in runs if not _is_done(one, recipe)]
+    todo = []
     for one in runs:
-        if one not in todo:
+        if _is_done(one, recipe):
             print(f"{one.folder} is done")
+        else:
+            todo.append(one)
     return _run_seeds(out, recipe, todo) if todo else 0
 
 

@@ -12,7 +12,6 @@ import pytest
 
 import learned
 from envs_registry import names
-from envs_registry.names import family_of
 from opt_gym import normalize, plugins
 from opt_gym.cli import main
 from opt_gym.cli.scores import one_of_each_family
@@ -263,12 +262,12 @@ def test_compare_trainers(parabola_family, capsys):
         assert message in failed(capsys, *command, *words)
 
 
-@pytest.mark.slow
 def test_scores_take_a_task_of_each_family_by_default():
     tasks = one_of_each_family()
-    assert len({family_of(task) for task in tasks}) == len(tasks) == 12
+    assert len({names.family_of(task) for task in tasks}) == len(tasks) == 12
 
 
+@pytest.mark.slow
 def test_scores(parabola_family, capsys):
     out = parabola_family / "scores.md"
     command = ["scores", "--tasks", "parabola", "--horizon", "10", "--num-seeds", "2"]
