@@ -2,7 +2,9 @@
 
 import jax
 import jax.numpy as jnp
+import optax
 
+import agents
 import learned
 import opt_gym
 from opt_gym.records import Batch, Normalizer, Task
@@ -11,8 +13,10 @@ CURVATURE = 1.0
 NORMALIZER = Normalizer(1.0, 0.0, "given")  # cost = loss
 
 
-def quadratic(*, dies_above: float = jnp.inf, noise: float = 0.0) -> Task:
-    """loss(φ) = ½ φ² from φ₀ = 1 (plus noise·z·φ); NaN where |φ| > dies_above."""
+def quadratic(
+    size: int = 1, *, dies_above: float = jnp.inf, noise: float = 0.0
+) -> Task:
+    """loss(φ) = ½ |φ|² from φ₀ = 1 (plus noise·z·φ); NaN where |φ| > dies_above."""
 
     def loss(key, params, instance, batch):
         (x,) = params
@@ -28,7 +32,7 @@ def quadratic(*, dies_above: float = jnp.inf, noise: float = 0.0) -> Task:
         loss_floor=0.0,
         roles=("kernel",),
         load_data=lambda source: {},
-        init=lambda key, data: ((jnp.ones(1),), ()),
+        init=lambda key, data: ((jnp.ones(size),), ()),
         sample_batch=lambda key, data, instance, split: Batch((), ()),
         loss=loss,
         constrain=lambda params: params,
@@ -45,6 +49,26 @@ def sgd_env(task: Task, *, learning_rate: float = 0.1):
         second_derivatives=True,
     )
     return env, optimizer, optimizer.init_theta(jax.random.key(0))
+
+
+def trainer_whose_tasks_take_turns(live: int = 1, *, num_pairs: int = 2):
+    """(PES on quadratics of 2, 3, ... weights; their data), one more of them than are live.
+
+    They change after outer steps 4, 8, ...; an outer step takes all that are live, and an
+    episode has one or two windows.
+    """
+    envs = [sgd_env(quadratic(size, noise=0.1))[0] for size in range(2, live + 3)]
+    trainer = agents.make(
+        "pes",
+        envs=agents.task_mix(envs, per_step=live, max_programs=live, refresh_every=4),
+        learned_optimizer=sgd_env(quadratic())[1],
+        outer_optimizer=optax.adam(1e-2),
+        num_pairs=num_pairs,
+        trunc_length=2,
+        horizon=(2, 4),
+        sigma=0.05,
+    )
+    return trainer, [{} for _ in envs]
 
 
 def outer_loss(learning_rate, horizon: int):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from tests.agents.test_loop import make_trainer
+from tests import toy
 
 ROOT = Path(__file__).resolve().parents[2]
 CODE = """
@@ -21,12 +21,12 @@ if int(processes) > 1:
 opt_gym.use_all_cores(int(num_devices))
 import agents
 import time
-from tests.agents.test_loop import make_trainer
-trainer = make_trainer(num_pairs=8)
-slow = lambda *_: time.sleep(0.02 * (int(process) == 0))
-seconds = 0.03 if int(processes) > 1 else 30.0  # often, by clocks that differ
+from tests import toy
+trainer, data = toy.trainer_whose_tasks_take_turns(num_pairs=8)
+slow = lambda *_: time.sleep(0.04 * (int(process) == 0))
+seconds = 0.06 if int(processes) > 1 else 30.0  # often, by clocks that differ
 result = agents.train(
-    trainer, [{}], outer_steps=20, out=out or None, callbacks=[slow],
+    trainer, data, outer_steps=6, out=out or None, callbacks=[slow],
     checkpoint_seconds=seconds,
 )
 print(jax.device_count(), float(result.theta["learning_rate"]).hex())
@@ -62,7 +62,8 @@ def free_address():
 def here():
     import agents
 
-    result = agents.train(make_trainer(num_pairs=8), [{}], outer_steps=20)
+    trainer, data = toy.trainer_whose_tasks_take_turns(num_pairs=8)
+    result = agents.train(trainer, data, outer_steps=6)
     return float(result.theta["learning_rate"])
 
 
@@ -71,7 +72,6 @@ def test_eight_devices_give_the_same_numbers_as_one():
     (eight, of_eight), (one, of_one) = map(ended, children)
     assert (eight, one) == (8, 1)
     np.testing.assert_allclose(of_eight, of_one, rtol=1e-6)
-    np.testing.assert_allclose(here(), of_one, rtol=1e-6)
 
 
 def test_two_processes_share_the_unrolls_and_one_of_them_writes(tmp_path):
@@ -82,5 +82,5 @@ def test_two_processes_share_the_unrolls_and_one_of_them_writes(tmp_path):
     assert found[0][0] == 2
     np.testing.assert_allclose(found[0][1], here(), rtol=1e-6)
     names = sorted(path.name for path in tmp_path.iterdir())
-    assert names[1:] == ["checkpoint-00000020.safetensors", "log.csv"]
+    assert names[1:] == ["checkpoint-00000006.safetensors", "log.csv"]
     assert names[0] < names[1]  # there was one on the way

@@ -1,17 +1,23 @@
 """What PPO does with its outer optimizer: how often it is called, with what, and when not."""
 
+from functools import cache
+
 import jax
 import numpy as np
 import optax
 
 import agents
 import learned
-from tests.agents.test_ppo import SMALL, TASKS, env_for, mlp, trainer
+from tests.agents.ppo_problems import SMALL, env_for, mlp, trainer
+
+
+@cache
+def two_epochs():
+    return trainer(num_epochs=2)
 
 
 def test_an_outer_step_makes_as_many_updates_as_its_schedule_is_told():
-    run = trainer(num_epochs=2)
-    result = agents.train(run, [{}], outer_steps=3)
+    result = agents.train(two_epochs(), [{}], outer_steps=3)
     leaves = jax.tree.leaves(result.state.learner)
     counts = [int(x) for x in leaves if np.issubdtype(x.dtype, np.integer)]
     each = agents.updates_per_step("ppo", **SMALL, num_epochs=2)
@@ -38,8 +44,7 @@ def test_a_learned_outer_optimizer_sees_the_loss():
 
 
 def test_gradients_that_are_not_finite_are_counted():
-    run = trainer(envs=[env_for(mlp(), TASKS["quadratic"]())], num_epochs=1)
     theta = jax.jit(mlp().init_theta)(jax.random.key(0))
     poisoned = jax.tree.map(lambda leaf: np.nan * leaf, theta)
-    result = agents.train(run, [{}], outer_steps=1, theta=poisoned)
-    assert result.reports[0].skipped == SMALL["num_minibatches"]
+    result = agents.train(two_epochs(), [{}], outer_steps=1, theta=poisoned)
+    assert result.reports[0].skipped == 2 * SMALL["num_minibatches"]

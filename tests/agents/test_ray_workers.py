@@ -5,7 +5,6 @@ import signal
 from types import SimpleNamespace
 
 import numpy as np
-import optax
 import pytest
 
 import agents
@@ -20,22 +19,11 @@ from agents.ray_workers import (
 from tests import toy
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*os.fork")
-OUTER_STEPS = 4
+OUTER_STEPS = 9  # a task comes that is new, and one that was away
 
 
 def make_trainer():
-    env, optimizer, _ = toy.sgd_env(toy.quadratic(noise=0.1))
-    trainer = agents.make(
-        "pes",
-        envs=agents.task_mix([env] * 3, per_step=3),
-        learned_optimizer=optimizer,
-        outer_optimizer=optax.adam(1e-2),
-        num_pairs=2,
-        trunc_length=2,
-        horizon=(2, 8),
-        sigma=0.05,
-    )
-    return trainer, [{}] * 3
+    return toy.trainer_whose_tasks_take_turns(live=2)
 
 
 @pytest.mark.slow  # half a minute: four processes compile
