@@ -5,6 +5,8 @@ import tempfile
 
 os.environ.setdefault("OPT_GYM_CACHE", tempfile.mkdtemp(prefix="opt-gym-tests-"))
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
+# Small programs are most of what tests compile, and many are the same.
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 import jax
 import pytest

@@ -113,6 +113,7 @@ def _one_seed(
     import agents
     import learned
     import opt_gym
+    from opt_gym.evaluation.comparison import provisional_note
 
     settings = trainer_settings(recipe)
     optimizer = trainer.learned_optimizer._replace(trained_horizon=_longest(settings))
@@ -133,6 +134,9 @@ def _one_seed(
         f"outer-training {optimizer.name!r} on {len(trainer.envs)} tasks, seed {one.seed}; "
         "a task's programs compile when it is first taken"
     )
+    sources = [env.normalizer.source for env in trainer.envs]
+    if note := provisional_note(sources.count("provisional"), len(sources)):
+        print(note)
     result = agents.train(
         trainer,
         [opt_gym.load_data(env) for env in trainer.envs],

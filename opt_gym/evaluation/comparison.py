@@ -25,6 +25,7 @@ class Summary(NamedTuple):
         wins, num_tasks: tasks with a lower mean cost than the reference.
         seconds_per_step: mean over tasks.
         num_diverged, num_runs: runs with a loss or gradient that became non-finite.
+        num_provisional: tasks whose normalizer was not measured.
     """
 
     optimizer: str
@@ -41,6 +42,7 @@ class Summary(NamedTuple):
     seconds_per_step: float
     num_diverged: int
     num_runs: int
+    num_provisional: int
 
 
 def compare(runs: Sequence[Runs], reference: str | None = None) -> list[Summary]:
@@ -103,7 +105,7 @@ def bounded(one: Runs, loss: np.ndarray) -> np.ndarray:
 
 
 def format_summaries(summaries: Sequence[Summary], reference: str = "") -> str:
-    """The table of all optimizers, as text."""
+    """The table of all optimizers, as text; under it, if ℓ̃ is not what it should be."""
     head = [
         "optimizer",
         "steps",
@@ -135,7 +137,18 @@ def format_summaries(summaries: Sequence[Summary], reference: str = "") -> str:
         ]
         for s in summaries
     ]
-    return _aligned([head, *rows])
+    note = provisional_note(summaries[0].num_provisional, summaries[0].num_tasks)
+    return "\n".join(filter(None, [_aligned([head, *rows]), note]))
+
+
+def provisional_note(count: int, num_tasks: int) -> str:
+    """What to tell of normalizers that were not measured; "" where all were."""
+    if not count:
+        return ""
+    return (
+        f"{count} of {num_tasks} tasks have a provisional normalizer (1 at the initial loss, 0 "
+        "at a lower bound that nothing may reach): `opt-gym normalize` measures it"
+    )
 
 
 def format_tasks(runs: Sequence[Runs], subject: str, horizon: int | None = None) -> str:
@@ -188,6 +201,7 @@ def _summary(
         seconds_per_step=float(np.mean([one.seconds_per_step for one in own])),
         num_diverged=int(sum(one.diverged.sum() for one in own)),
         num_runs=costs.size,
+        num_provisional=sum(one.normalizer.source == "provisional" for one in own),
     )
 
 

@@ -50,6 +50,15 @@ def test_diverged_runs_leave_tables_finite():
     assert "2 of 2" in text
 
 
+def test_normalizers_that_nobody_measured_are_told_of():
+    measured, guessed = runs("a", "ours", (0.1, 0.1)), runs("b", "ours", (0.4, 0.4))
+    guess = guessed.normalizer._replace(source="provisional")
+    (summary,) = compare([measured, guessed._replace(normalizer=guess)])
+    assert summary.num_provisional == 1
+    last = format_summaries([summary]).splitlines()[-1]
+    assert last.startswith("1 of 2 tasks have a provisional normalizer")
+
+
 def test_tables_as_text():
     text = format_summaries(compare(TWO, "theirs"), "theirs")
     head, line, ours, theirs = text.splitlines()

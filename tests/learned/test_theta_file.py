@@ -238,6 +238,7 @@ def test_bundled_thetas_load_and_tell_where_they_come_from(name):
 @pytest.mark.parametrize("name", theta_file.bundled_names())
 def test_bundled_thetas_reach_what_their_cards_say(name):
     optimizer, theta = learned.load(name)
+    header = theta_file.read_header(theta_file._BUNDLED / f"{name}.safetensors")
     card = (theta_file._BUNDLED / f"{name}.md").read_text().replace("\n", " ")
     told = re.search(r"normalized\s+loss\s+(\.?[\d.]+)\s+\[([\d.]+), ([\d.]+)\]", card)
     assert told is not None
@@ -245,8 +246,9 @@ def test_bundled_thetas_reach_what_their_cards_say(name):
         optimizer,
         SMALL_MLP_HELD_OUT,
         theta,
-        horizon=optimizer.trained_horizon or 0,
+        horizon=1000,
         num_seeds=2,
+        objective=header["training"].get("objective", "train"),
         data="embedded",
     )
     found = np.mean([run.mean_cost for run in runs])
