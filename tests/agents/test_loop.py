@@ -209,7 +209,7 @@ def test_a_full_disk_loses_only_the_steps_since_the_last_checkpoint(tmp_path):
     same(resumed.theta, run().theta)
 
 
-@pytest.mark.slow  # 15 minutes
+@pytest.mark.slow  # 4 minutes
 def test_a_run_killed_at_a_hundred_random_instants_is_the_unbroken_run(tmp_path):
     instants, steps = np.random.default_rng(0), 3000
     for _ in range(100):
