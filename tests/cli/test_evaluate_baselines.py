@@ -31,7 +31,8 @@ def test_baselines_by_name(command, capsys):
     assert f"{titles[0]}: learning rate 0.00119483," in captured.out
     assert f"minus {titles[0]}" in captured.out  # differences are from the first
     assert "3/3 parabola, trials of adagrad" in captured.err
-    table = captured.out.splitlines()[-3:]
+    *table, note = captured.out.splitlines()[-4:]
+    assert note.startswith("1 of 1 tasks have a provisional normalizer")
     for name, row in zip(["sgd", *titles], table, strict=True):
         assert row.startswith(f"{name}  ")
     assert main(command) == 0
