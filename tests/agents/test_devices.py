@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -59,7 +60,9 @@ def free_address():
         return f"localhost:{one.getsockname()[1]}"
 
 
+@cache
 def here():
+    """θ of this process, whose devices are two."""
     import agents
 
     trainer, data = toy.trainer_whose_tasks_take_turns(num_pairs=8)
@@ -72,6 +75,7 @@ def test_eight_devices_give_the_same_numbers_as_one():
     (eight, of_eight), (one, of_one) = map(ended, children)
     assert (eight, one) == (8, 1)
     np.testing.assert_allclose(of_eight, of_one, rtol=1e-6)
+    np.testing.assert_allclose(here(), of_one, rtol=1e-6)
 
 
 def test_two_processes_share_the_unrolls_and_one_of_them_writes(tmp_path):

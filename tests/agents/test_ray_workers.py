@@ -26,7 +26,7 @@ def make_trainer():
     return toy.trainer_whose_tasks_take_turns(live=2)
 
 
-@pytest.mark.slow  # half a minute: four processes compile
+@pytest.mark.slow  # minutes: four processes compile
 def test_a_killed_worker_is_replaced_and_its_work_done_again(caplog):
     trainer, data = make_trainer()
     alone = agents.train(trainer, data, outer_steps=OUTER_STEPS)
