@@ -6,9 +6,9 @@ from typing import Any
 
 import optax
 
-from agents.loop import TrainResult, train
-from agents.records import OuterTrainer
-from agents.task_mix import TaskMix, task_mix
+from agents.loop import train
+from agents.records import OuterTrainer, TrainResult
+from agents.task_mixes import TaskMix, task_mix
 from opt_gym import plugins
 from opt_gym.episode import check_compatible
 from opt_gym.records import Env, LearnedOptimizer

@@ -1,23 +1,20 @@
 """What may happen after an outer step: a progress bar, logs, evaluations on held-out tasks.
 
-A callback is a function of a `Progress`; see `agents.loop.Callback`.
+A callback is a function of a `Progress`; see `agents.records.Callback`.
 """
 
 import csv
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import jax
 from jaxtyping import PyTree
 
-from agents.records import Report
+from agents.records import Progress, Report
 from opt_gym.checks import check_whole
-from opt_gym.files import write_table
-
-if TYPE_CHECKING:
-    from agents.loop import Progress
+from opt_gym.runtime.files import write_table
 
 
 class ProgressBar:
@@ -38,7 +35,7 @@ class ProgressBar:
         self._dropped = 0.0
         self._skipped = 0.0
 
-    def __call__(self, progress: "Progress") -> None:
+    def __call__(self, progress: Progress) -> None:
         """Shows one outer step."""
         if self._bar is None:
             self._bar = self._open(progress)
@@ -52,7 +49,7 @@ class ProgressBar:
         self._bar.set_postfix_str(self._text(progress), refresh=False)
         self._bar.update(progress.outer_step - self._bar.n)
 
-    def _text(self, progress: "Progress") -> str:
+    def _text(self, progress: Progress) -> str:
         rate = self._inner_steps / max(progress.seconds, 1e-9)
         loss = "-" if self._loss is None else f"{self._loss:.4f}"
         text = f"outer-loss {loss}, {rate:,.0f} inner steps/s"
@@ -68,7 +65,7 @@ class ProgressBar:
             self._bar.close()
             self._bar = None
 
-    def _open(self, progress: "Progress") -> Any:
+    def _open(self, progress: Progress) -> Any:
         from tqdm import tqdm
 
         return tqdm(
@@ -102,7 +99,7 @@ class CsvLog:
         self._file = self._path.open("a", newline="")
         self._writer = csv.writer(self._file, lineterminator="\n")
 
-    def __call__(self, progress: "Progress") -> None:
+    def __call__(self, progress: Progress) -> None:
         """Writes one row."""
         values = [f"{value:.8g}" for value in progress.report]
         seconds = f"{self._before + progress.seconds:.3f}"
@@ -141,7 +138,7 @@ class TensorBoardLog:
         self._writer = EventFileWriter(str(self._folder))
         self._writer.add_event(event)
 
-    def __call__(self, progress: "Progress") -> None:
+    def __call__(self, progress: Progress) -> None:
         """Writes one event."""
         event = _event(progress.outer_step)
         for name, value in progress.report._asdict().items():
@@ -169,7 +166,7 @@ class ScalarLog:
     def __init__(self, log: Callable[[int, Mapping[str, float]], Any]) -> None:
         self._log = log
 
-    def __call__(self, progress: "Progress") -> None:
+    def __call__(self, progress: Progress) -> None:
         """One call an outer step."""
         self._log(progress.outer_step, progress.report._asdict())
 
@@ -224,7 +221,7 @@ class HeldOut:
         rows = read_rows(self._path, self.COLUMNS)
         self._rows = [row for row in rows if int(row[0]) <= done]
 
-    def __call__(self, progress: "Progress") -> None:
+    def __call__(self, progress: Progress) -> None:
         """Evaluates, if it is time to."""
         step = progress.outer_step
         last = step == progress.outer_steps

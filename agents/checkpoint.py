@@ -22,8 +22,8 @@ from jaxtyping import PyTree
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
-from opt_gym.files import write_atomically
-from opt_gym.key_arrays import is_key
+from opt_gym.runtime.files import write_atomically
+from opt_gym.runtime.key_arrays import is_key
 
 FORMAT = 2
 KEPT = 2

@@ -8,54 +8,20 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 from jaxtyping import PRNGKeyArray, PyTree
 
 from agents import checkpoint
 from agents.callbacks import CsvLog
-from agents.records import OuterTrainer, Report
-from opt_gym import strategy
+from agents.records import Callback, OuterTrainer, Progress, Report, TrainResult
 from opt_gym.checks import check_whole
 from opt_gym.records import Config, Data
+from opt_gym.runtime import strategy
 
 CHECKPOINT_SECONDS = 30.0
 _log = logging.getLogger(__name__)
-
-
-class Progress(NamedTuple):
-    """What a callback sees after an outer step.
-
-    outer_step counts from 1; report holds Python numbers; seconds since the loop began.
-    """
-
-    outer_step: int
-    outer_steps: int
-    report: Report
-    seconds: float
-    trainer: OuterTrainer
-    state: PyTree
-
-
-Callback = Callable[[Progress], Any]
-"""Called after every outer step. One that has a `begin` is told before the first how many
-steps a resumed run has done; one that has a `close` is closed at the end."""
-
-
-class TrainResult(NamedTuple):
-    """How outer-training ended.
-
-    theta: the trained weights; state: of the trainer; outer_step: steps done in all;
-    reports: of this call's steps; seconds: of this call; interrupted: by Ctrl-C.
-    """
-
-    theta: PyTree
-    state: PyTree
-    outer_step: int
-    reports: list[Report]
-    seconds: float
-    interrupted: bool
 
 
 def train(

@@ -26,10 +26,10 @@ from jaxtyping import PyTree
 
 from agents.checkpoint import digest
 from agents.records import Call, Estimate, GradientParts, OuterTrainer
-from opt_gym import strategy
 from opt_gym.checks import check_whole
-from opt_gym.key_arrays import is_key
 from opt_gym.records import Data
+from opt_gym.runtime import strategy
+from opt_gym.runtime.key_arrays import is_key
 
 MakeTrainer = Callable[[], tuple[OuterTrainer, Sequence[Data]]]
 """Makes a trainer and its data; called once in every worker. Ray sends it there."""

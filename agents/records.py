@@ -126,3 +126,37 @@ class GradientParts(NamedTuple):
 
     estimate: Callable[[Data, Call], tuple[Any, Estimate]]
     step_with: Callable[[RunCalls], Callable[..., tuple[Any, Report]]]
+
+
+class Progress(NamedTuple):
+    """What a callback sees after an outer step.
+
+    outer_step counts from 1; report holds Python numbers; seconds since the loop began.
+    """
+
+    outer_step: int
+    outer_steps: int
+    report: Report
+    seconds: float
+    trainer: OuterTrainer
+    state: PyTree
+
+
+Callback = Callable[[Progress], Any]
+"""Called after every outer step. One that has a `begin` is told before the first how many
+steps a resumed run has done; one that has a `close` is closed at the end."""
+
+
+class TrainResult(NamedTuple):
+    """How outer-training ended.
+
+    theta: the trained weights; state: of the trainer; outer_step: steps done in all;
+    reports: of this call's steps; seconds: of this call; interrupted: by Ctrl-C.
+    """
+
+    theta: PyTree
+    state: PyTree
+    outer_step: int
+    reports: list[Report]
+    seconds: float
+    interrupted: bool

@@ -12,8 +12,9 @@ import numpy as np
 import opt_gym
 from benchmarks import _plain_images, _plain_sequences, _plain_synthetic
 from benchmarks._plain import Arrays, Plain
-from opt_gym import plugins, strategy
+from opt_gym import plugins
 from opt_gym.records import Config, Data, Task
+from opt_gym.runtime import strategy
 
 LEARNING_RATE = 1e-6
 """So small that nothing diverges; plain SGD, everywhere."""

@@ -51,7 +51,8 @@ def compile_step(name: str) -> dict[str, float]:
     import optax
 
     import opt_gym
-    from opt_gym import factory, strategy
+    from opt_gym import factory
+    from opt_gym.runtime import strategy
 
     opt_gym.use_all_cores()
     jax.devices()

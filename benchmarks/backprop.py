@@ -10,7 +10,7 @@ import optax
 import agents
 import learned
 import opt_gym
-from agents.trainers._windows import run_window
+from agents.estimators.unrolled_windows import run_window
 from benchmarks import _pes
 from benchmarks._outer_steps import stepper
 from opt_gym.episode import start

@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 
 from opt_gym import plugins
 from opt_gym.records import Batch, Task
-from opt_gym.tasks._layers import softmax_cross_entropy
+from opt_gym.tasks.building.layers import softmax_cross_entropy
 
 NAME = "conv_scan"
 NUM_UNROLLS = 8

@@ -16,7 +16,7 @@ from unittest import mock
 import numpy as np
 
 from benchmarks import _families
-from opt_gym.tasks import _recurrent
+from opt_gym.tasks.building import recurrent_networks
 
 FAMILY = "char_rnn_language_model"
 STEPS, ROUNDS, NUM_UNROLLS = 20, 5, 2
@@ -47,7 +47,7 @@ def run() -> dict[str, Any]:
         "plain_stepped": _families.stepped(case, case.plain, STEPS),
         **_torch_rates(case),
     }
-    with mock.patch.object(_recurrent, "recur", _jax_gradient):
+    with mock.patch.object(recurrent_networks, "recur", _jax_gradient):
         other = _families.seed_0(FAMILY)
         rates["jax_gradient"] = _families.scanned(other, other.ours, STEPS, NUM_UNROLLS)
     found = _families.best_in_turns(rates, ROUNDS)
@@ -59,7 +59,7 @@ def run() -> dict[str, Any]:
 
 
 def _jax_gradient(cell: Any, x: Any, state: Any, kernels: Any, bias: Any) -> Any:
-    return _recurrent._forward(cell, x, state, kernels, bias)[0]
+    return recurrent_networks._forward(cell, x, state, kernels, bias)[0]
 
 
 def _torch_rates(case: _families.Case) -> dict[str, Rate]:

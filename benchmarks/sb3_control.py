@@ -54,7 +54,7 @@ def _one_seed(seed: int, task: dict[str, Any]) -> dict[str, float]:
     from stable_baselines3.common.callbacks import BaseCallback
     from stable_baselines3.common.vec_env import VecMonitor
 
-    from agents.rl.vec_env import Sb3VecEnv
+    from agents.rl.sb3.sb3_vec_env import Sb3VecEnv
 
     class Clock(BaseCallback):
         """Ends training when the time is over."""

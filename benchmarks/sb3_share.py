@@ -35,7 +35,7 @@ def run() -> dict[str, Any]:
 
 
 def _measure(name: str) -> dict[str, float]:
-    from agents.rl.vec_env import Sb3VecEnv
+    from agents.rl.sb3.sb3_vec_env import Sb3VecEnv
 
     envs = gym.make_vec(
         "OptTask-quadratic-v0",
@@ -66,8 +66,8 @@ def _model(name: str, env: Any) -> Any:
     from stable_baselines3 import PPO
 
     import learned
-    from agents.rl.policy import PerParameterPolicy, PerParameterPPO
-    from agents.rl.weights import update_settings
+    from agents.rl.sb3.sb3_policy import PerParameterPolicy, PerParameterPPO
+    from agents.rl.sb3.sb3_weights import update_settings
 
     settings: dict[str, Any] = {
         "n_steps": HORIZON,

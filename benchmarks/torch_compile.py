@@ -67,9 +67,10 @@ def _compiled_step(optimizer: Any) -> Callable[[], Any]:
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    from learned.architectures import _networks
-    from learned.torch import optimizer as module
-    from opt_gym import pieces, policy
+    from learned.building import networks
+    from learned.torch import learned_optim as module
+    from opt_gym import policy
+    from opt_gym.maths import pieces
 
     plain, programs = policy.advance, {}
 
@@ -83,7 +84,7 @@ def _compiled_step(optimizer: Any) -> Callable[[], Any]:
                 return outputs
 
             whole = mock.patch.object(pieces, "SIZE", 1 << 62)
-            sums = mock.patch.object(_networks, "is_torch", return_value=False)
+            sums = mock.patch.object(networks, "is_torch", return_value=False)
             with whole, sums:
                 graph = make_fx(on_leaves)(*flat)
             programs["run"] = torch.compile(graph, dynamic=False)

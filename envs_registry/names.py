@@ -2,7 +2,7 @@
 
 `OptTask-<family>-v0` draws everything anew; `OptTask-<family>_family_seed<k>-v0` is one
 TaskSet task, `OptTask-<name>-v0` a task with a name of its own. The families are the files
-of `opt_gym/tasks`, the named tasks those of `opt_gym/tasks/_fixed`; what TaskSet published
+of `opt_gym/tasks`, the named tasks those of `opt_gym/tasks/named`; what TaskSet published
 of the families is data here.
 """
 
@@ -12,7 +12,6 @@ from typing import Any
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
-NORMALIZER_TABLE = Path(__file__).with_name("normalizers.csv")
 STATISTICS_TABLE = Path(__file__).with_name("statistics.csv")
 
 PUBLISHED_SEEDS = range(100)
@@ -74,9 +73,9 @@ def family_of(task_name: str) -> str:
 
 def _named(table: str = "TASKS") -> dict[str, dict[str, Any]]:
     # Imported here: opt_gym imports this file while it is itself being imported.
-    from opt_gym.tasks import _fixed
+    from opt_gym.tasks import named
 
-    return getattr(_fixed, table)
+    return getattr(named, table)
 
 
 def env_id(task_name: str) -> str:
@@ -93,8 +92,8 @@ def register_envs() -> None:
     for name in task_names():
         spec = EnvSpec(
             id=env_id(name),
-            entry_point="opt_gym.gym.env:OptEnv",
-            vector_entry_point="opt_gym.gym.vector:OptVectorEnv",
+            entry_point="opt_gym.gym.opt_env:OptEnv",
+            vector_entry_point="opt_gym.gym.opt_vector_env:OptVectorEnv",
             kwargs={"task": name},
         )
         gym.registry[spec.id] = spec

@@ -34,7 +34,7 @@ from opt_gym.evaluation.baselines import GLOBAL_ADAM, PER_TASK_ADAM, evaluate_ba
 from opt_gym.evaluation.comparison import compare, format_summaries, format_tasks
 from opt_gym.evaluation.curves import write_csv
 from opt_gym.evaluation.plots import plot_comparison
-from opt_gym.evaluation.records import Runs, Settings
+from opt_gym.evaluation.runs import EvaluationSettings, Runs
 from opt_gym.records import LearnedOptimizer
 
 HORIZON = 1000
@@ -137,7 +137,7 @@ def evaluate(
         for horizon, some in groups.items():
             if not some:
                 continue
-            settings = Settings(horizon, num_seeds, data="embedded")
+            settings = EvaluationSettings(horizon, num_seeds, data="embedded")
             runs += opt_gym.evaluate(
                 optimizer,
                 some,

@@ -34,22 +34,22 @@ import tyro
 import agents
 import learned
 import opt_gym
+from agents.estimators.estimates import evolution_samples, merged, moments
+from agents.estimators.lengths import lengths as lengths_of
+from agents.estimators.particle_programs import programs
 
 # The pieces that the outer-trainer "inverse_variance" is made of: here its three variances
 # are wanted, of the same unrolls, and no step.
 from agents.outer_optimizers import outer_optimizer
-from agents.trainers._estimates import evolution_samples, merged, moments
-from agents.trainers._lengths import lengths as lengths_of
-from agents.trainers._particles import programs
-from opt_gym import strategy
 from opt_gym.evaluation.plots import (
     OTHER_COLORS,
     SUBJECT_COLOR,
     plain_ticks,
     write_picture,
 )
-from opt_gym.files import write_table
 from opt_gym.records import Data, Env, LearnedOptimizer
+from opt_gym.runtime import strategy
+from opt_gym.runtime.files import write_table
 
 SHOWN = {
     "evolution strategies": (OTHER_COLORS[1], "-"),

@@ -26,7 +26,7 @@ import tyro
 
 import learned
 from opt_gym.evaluation.plots import OTHER_COLORS, SUBJECT_COLOR, write_picture
-from opt_gym.files import write_table
+from opt_gym.runtime.files import write_table
 
 BY_HAND = {
     "SGD": (0.1, optax.sgd),

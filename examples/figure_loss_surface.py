@@ -35,15 +35,15 @@ import agents
 import learned
 import opt_gym
 from agents.outer_optimizers import outer_optimizer
-from opt_gym import strategy
 from opt_gym.evaluation.plots import (
     OTHER_COLORS,
     SUBJECT_COLOR,
     plain_ticks,
     write_picture,
 )
-from opt_gym.files import write_atomically
 from opt_gym.records import Data, Env, LearnedOptimizer
+from opt_gym.runtime import strategy
+from opt_gym.runtime.files import write_atomically
 
 
 class Surface(NamedTuple):

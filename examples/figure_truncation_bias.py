@@ -30,10 +30,10 @@ import agents
 import learned
 import opt_gym
 from agents.outer_optimizers import outer_optimizer
-from opt_gym import strategy
 from opt_gym.evaluation.plots import OTHER_COLORS, SUBJECT_COLOR, write_picture
-from opt_gym.files import write_table
 from opt_gym.records import Batch, Normalizer, Task
+from opt_gym.runtime import strategy
+from opt_gym.runtime.files import write_table
 
 CURVATURES, NOISE, START = (1.0, 0.02), 0.5, (1.0, 6.0)
 HORIZON = 100

@@ -27,8 +27,8 @@ from opt_gym.evaluation.baselines import (
 from opt_gym.evaluation.comparison import compare, format_summaries
 from opt_gym.evaluation.curves import write_csv
 from opt_gym.evaluation.plots import plot_comparison
-from opt_gym.evaluation.records import ARRAYS, Runs, Settings
-from opt_gym.files import cache_folder
+from opt_gym.evaluation.runs import ARRAYS, EvaluationSettings, Runs
+from opt_gym.runtime.files import cache_folder
 
 PER_TASK_COSINE = Baseline("adam_cosine_lr", 14, per_task=True)
 
@@ -52,7 +52,9 @@ def main(
     opt_gym.use_all_cores()
     paths = sorted(run.glob("seed*/theta.safetensors")) or [run / "theta.safetensors"]
     named = BENCHMARK_SETS[tasks]
-    settings = Settings(horizon, num_seeds, objective=objective, data="embedded")
+    settings = EvaluationSettings(
+        horizon, num_seeds, objective=objective, data="embedded"
+    )
     cache = cache_folder() / "evaluations"
     found: list[Runs] = []
     for path in paths:

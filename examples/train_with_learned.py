@@ -27,7 +27,7 @@ from agents.callbacks import ProgressBar
 from agents.outer_optimizers import clipped
 from envs_registry.benchmark_sets import SMALL_MLP_TRAIN
 from opt_gym.evaluation.plots import OTHER_COLORS, SUBJECT_COLOR, write_picture
-from opt_gym.files import write_table
+from opt_gym.runtime.files import write_table
 
 HORIZON = 1000
 RATES = (3e-5, 1e-3)

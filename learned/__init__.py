@@ -3,9 +3,9 @@
 from typing import Any
 
 from learned.on_your_model import compare_on
-from learned.opt_list import opt_list
+from learned.optax_transformation import scale_by_learned, to_optax
+from learned.published_list import opt_list
 from learned.theta_file import load, save
-from learned.to_optax import scale_by_learned, to_optax
 from opt_gym import plugins
 from opt_gym.records import LearnedOptimizer
 

@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from opt_gym.array_namespace import namespace
+from opt_gym.maths.array_namespace import namespace
 from opt_gym.plugins import unknown
 
 DECAYS = (None, "cosine")

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import PyTree
 
-from learned import _contest, theta_file
-from learned.to_optax import to_optax
+from learned import contest, theta_file
+from learned.optax_transformation import to_optax
 
 
 def compare_on(
@@ -21,7 +21,7 @@ def compare_on(
     loss: Callable[[Any, Any], Any] | None = None,
     optimizers: dict[str, Any] | None = None,
     budget_s: float = 120.0,
-) -> _contest.Contest:
+) -> contest.Contest:
     """Trains copies of a model with several optimizers, and says how they fared.
 
         contest = learned.compare_on(loss, params, batches)
@@ -44,18 +44,18 @@ def compare_on(
         ValueError: no optimizers, no batches, or too short a budget.
     """
     objective = _objective(model_or_loss, loss)
-    batch_at = _contest.kept(batches)
+    batch_at = contest.kept(batches)
     chosen = _usual() if optimizers is None else optimizers
     make = {
         name: _maker(optimizer, objective, params, batch_at)
         for name, optimizer in chosen.items()
     }
-    return _contest.run(make, budget_s)
+    return contest.run(make, budget_s)
 
 
 def _usual() -> dict[str, Any]:
-    rates = {f"adamw {rate:g}": optax.adamw(rate) for rate in _contest.USUAL_RATES}
-    return {_contest.LEARNED: _contest.LEARNED, **rates}
+    rates = {f"adamw {rate:g}": optax.adamw(rate) for rate in contest.USUAL_RATES}
+    return {contest.LEARNED: contest.LEARNED, **rates}
 
 
 def _objective(model_or_loss: Any, loss: Any) -> Callable[[PyTree, Any], Any]:
@@ -87,8 +87,8 @@ def _maker(
     objective: Callable[[PyTree, Any], Any],
     params: PyTree,
     batch_at: Callable[[int], Any],
-) -> Callable[[int], _contest.Contestant]:
-    def make(num_steps: int) -> _contest.Contestant:
+) -> Callable[[int], contest.OptimizerContestant]:
+    def make(num_steps: int) -> contest.OptimizerContestant:
         tx = optax.with_extra_args_support(_transformation(optimizer, num_steps))
         held = [jax.tree.map(jnp.array, params), None]
         held[1] = tx.init(held[0])
@@ -107,7 +107,7 @@ def _maker(
             return sum(leaf.nbytes for leaf in jax.tree.leaves(held[1]))
 
         is_learned = not isinstance(optimizer, optax.GradientTransformation)
-        return _contest.Contestant(one, state_bytes, is_learned)
+        return contest.OptimizerContestant(one, state_bytes, is_learned)
 
     return make
 
@@ -119,5 +119,5 @@ def _transformation(optimizer: Any, num_steps: int) -> Any:
         lopt, theta = theta_file.load(optimizer)
     else:
         lopt, theta = optimizer
-    decay = _contest.decay_for(lopt, num_steps)
+    decay = contest.decay_for(lopt, num_steps)
     return to_optax(lopt, theta, horizon=num_steps, decay=decay, warn=False)

@@ -24,9 +24,9 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
 from opt_gym import plugins
-from opt_gym.files import write_atomically
 from opt_gym.plugins import unknown
 from opt_gym.records import LearnedOptimizer
+from opt_gym.runtime.files import write_atomically
 
 FORMAT = 2
 HUB_FILE = "theta.safetensors"

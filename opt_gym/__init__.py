@@ -11,28 +11,27 @@ from envs_registry import names as _names
 from opt_gym.plugins import register
 
 if TYPE_CHECKING:
+    from opt_gym.adapters.flax_task import task_from_flax
+    from opt_gym.adapters.foreign import from_optax
     from opt_gym.episode import replay, start, unroll
-    from opt_gym.evaluation.evaluate import evaluate
+    from opt_gym.evaluation import evaluate
     from opt_gym.factory import load_data, make, make_task, task_config
-    from opt_gym.flax_task import task_from_flax
-    from opt_gym.foreign import from_optax
-    from opt_gym.strategy import use_all_cores
-
-NORMALIZER_TABLE = _names.NORMALIZER_TABLE
-"""The shipped table of loss normalizers."""
+    from opt_gym.normalize import NORMALIZER_TABLE
+    from opt_gym.runtime.strategy import use_all_cores
 
 _HOMES = {
-    "evaluate": "evaluation.evaluate",
-    "from_optax": "foreign",
+    "NORMALIZER_TABLE": "normalize",
+    "evaluate": "evaluation",
+    "from_optax": "adapters.foreign",
     "load_data": "factory",
     "make": "factory",
     "make_task": "factory",
     "replay": "episode",
     "start": "episode",
     "task_config": "factory",
-    "task_from_flax": "flax_task",
+    "task_from_flax": "adapters.flax_task",
     "unroll": "episode",
-    "use_all_cores": "strategy",
+    "use_all_cores": "runtime.strategy",
 }
 
 __all__ = [  # noqa: RUF022 — in the order a newcomer meets them

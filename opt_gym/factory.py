@@ -6,7 +6,8 @@ from typing import Any
 
 import jax
 
-from opt_gym import normalize, plugins, reparameterisation, strategy
+from opt_gym import normalize, plugins
+from opt_gym.adapters import reparameterisation
 from opt_gym.data.corruptions import Corruption
 from opt_gym.env import build, check_objective
 from opt_gym.records import (
@@ -19,7 +20,8 @@ from opt_gym.records import (
     Normalizer,
     Task,
 )
-from opt_gym.tasks import _fixed
+from opt_gym.runtime import strategy
+from opt_gym.tasks import named
 
 _ID = re.compile(r"^(?:opt_gym:)?(?:OptTask-)?(?P<name>.+?)(?:-v0)?$")
 _SEEDED = re.compile(r"^(?P<family>.+)_family_seed(?P<seed>\d+)$")
@@ -104,7 +106,7 @@ def make_task(config: Config) -> Task:
     """The task of a config, `{"family": name, ...}`.
 
     With the key "reparameterised" ({"level": ..., "low": ..., "high": ...}) its weights are
-    stored in another scale: see `opt_gym.reparameterisation`.
+    stored in another scale: see `opt_gym.adapters.reparameterisation`.
 
     Raises:
         ValueError: no or an unknown family; a key that is missing, unknown or has a value
@@ -137,10 +139,10 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
         return task
     found = _ID.match(task)
     name = found["name"] if found else task
-    if name in _fixed.TASKS:
+    if name in named.TASKS:
         if task_seed is not None:
             raise ValueError(f"{task!r} is one task; task_seed={task_seed} picks none")
-        return copy.deepcopy(_fixed.TASKS[name])
+        return copy.deepcopy(named.TASKS[name])
     seeded = _SEEDED.match(name)
     if seeded and task_seed is not None:
         raise ValueError(
@@ -148,7 +150,7 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
         )
     family = seeded["family"] if seeded else name
     if family not in plugins.names("task"):
-        known = [*plugins.names("task"), *_fixed.TASKS]
+        known = [*plugins.names("task"), *named.TASKS]
         raise ValueError(plugins.unknown("task", task, known))
     if task_seed is not None and task_seed < 0:
         raise ValueError(f"task_seed must be >= 0, got {task_seed}")

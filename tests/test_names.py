@@ -12,7 +12,7 @@ import pytest
 import opt_gym
 from envs_registry import names
 from opt_gym.records import Batch
-from opt_gym.tasks import _fixed
+from opt_gym.tasks import named
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -21,7 +21,7 @@ def test_the_ids_of_taskset_are_registered():
     published = names.published_tasks()
     seeded = [name for name in published if "_family_seed" in name]
     assert len(seeded) == 1190
-    assert len(_fixed.PUBLISHED) == 109
+    assert len(named.PUBLISHED) == 109
     assert len(published) == len(set(published)) == 1299
     ids = {names.env_id(name) for name in [*names.INFEASIBLE_SEEDS, *published]}
     assert len(ids) == 1311
@@ -53,7 +53,7 @@ def test_registering_is_cheap():
 
 
 def test_a_named_task_is_a_config_of_its_family():
-    for name, config in _fixed.TASKS.items():
+    for name, config in named.TASKS.items():
         assert json.loads(json.dumps(config)) == config
         assert names.family_of(name) == config["family"]
         assert config["family"] in names.families()

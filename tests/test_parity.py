@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from envs_registry import names, parity, parity_cases
+from envs_registry import names
+from envs_registry.parity import cases, report
 from opt_gym import plugins
-from opt_gym.tasks import _fixed
+from opt_gym.tasks import named
 
 GOLDEN = Path(
     os.environ.get(
@@ -24,14 +25,14 @@ needs_golden = pytest.mark.skipif(not GOLDEN.is_dir(), reason=f"no folder {GOLDE
 @needs_golden
 @pytest.mark.parametrize("family", names.INFEASIBLE_SEEDS)
 def test_some_golden_tasks_of_every_family(family):
-    result = parity.check_family(GOLDEN / "golden", family, lambda seed: seed < 2)
+    result = report.check_family(GOLDEN / "golden", family, lambda seed: seed < 2)
     assert result.passed(), str(result)
     assert (result.configs.total, result.losses.total) == (2, 2)
 
 
 @needs_golden
 def test_some_golden_fixed_tasks():
-    result = parity.check_fixed(GOLDEN / "golden", lambda number: number % 9 == 3)
+    result = report.check_fixed(GOLDEN / "golden", lambda number: number % 9 == 3)
     assert result.passed(), str(result)
     assert result.losses.total >= 8
 
@@ -39,7 +40,7 @@ def test_some_golden_fixed_tasks():
 @needs_golden
 @pytest.mark.slow
 def test_all_golden_files():
-    results = parity.check_folder(GOLDEN)
+    results = report.check_folder(GOLDEN)
     assert len(results) >= 12 + 1 + 6
     for result in results:
         assert not isinstance(result, str), result
@@ -49,7 +50,7 @@ def test_all_golden_files():
 @needs_golden
 def test_the_fixed_tasks_are_the_published_ones():
     published = json.loads((GOLDEN / "task_names.json").read_text())["fixed"]
-    assert list(_fixed.PUBLISHED) == published
+    assert list(named.PUBLISHED) == published
 
 
 @pytest.fixture
@@ -59,10 +60,8 @@ def folder(tmp_path):
     configs, numeric = {}, {}
     for seed in ("3", "4"):
         config = plugins.spec("task", "quadratic").sample_config(int(seed))
-        matrix = parity_cases.generate("A", (config["dims"],) * 2).astype(np.float64)
-        weight = 0.5 * parity_cases.generate("weight", (config["dims"],)).astype(
-            np.float64
-        )
+        matrix = cases.generate("A", (config["dims"],) * 2).astype(np.float64)
+        weight = 0.5 * cases.generate("weight", (config["dims"],)).astype(np.float64)
         product = matrix @ weight
         square = np.sum(product**2)
         slope = config["loss_scale"]
@@ -102,7 +101,7 @@ def _read(folder):
 
 
 def test_a_folder_that_agrees_passes(folder, capsys):
-    assert parity.main([str(folder)]) == 0
+    assert report.main([str(folder)]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith("quadratic: configs 2/2, losses 2/2, gradients 2/2, worst")
     assert second == "no_such: not implemented"
@@ -142,16 +141,16 @@ def test_a_folder_that_differs_fails(folder, capsys, change, counts):
     configs, numeric = _read(folder)
     change(configs, numeric)
     _write(folder, configs, numeric)
-    assert parity.main([str(folder)]) == 1
+    assert report.main([str(folder)]) == 1
     line = capsys.readouterr().out.splitlines()[0]
     assert counts in line
     assert line.endswith("DIFFERS")
 
 
 def test_a_folder_without_golden_files_is_an_error(tmp_path, capsys):
-    assert parity.main([str(tmp_path)]) == 2
+    assert report.main([str(tmp_path)]) == 2
     assert "no <family>_family.json" in capsys.readouterr().err
-    assert parity.main([]) == 2
+    assert report.main([]) == 2
 
 
 @pytest.mark.parametrize(
@@ -167,15 +166,15 @@ def test_a_folder_without_golden_files_is_an_error(tmp_path, capsys):
     ],
 )
 def test_difference(golden, ours, expected):
-    assert parity.difference(golden, ours) == pytest.approx(expected, rel=1e-2)
+    assert report.difference(golden, ours) == pytest.approx(expected, rel=1e-2)
 
 
 def test_a_lost_number_never_counts_as_a_match():
-    figure = parity.Figure().add(math.nan, 1e-4).add(0.0, 1e-4)
+    figure = report.Figure().add(math.nan, 1e-4).add(0.0, 1e-4)
     assert (figure.matched, figure.total) == (1, 2)
     assert math.isnan(figure.worst)
     golden = {"l2": 5.0, "sum": 7.0, "first": [3.0, 4.0]}
-    assert parity.gradient_error(golden, np.array([3.0, 4.0])) == 0.0
-    assert not parity.gradient_error(golden, np.array([3.0, np.nan])) <= 1e-4
-    assert not parity.gradient_error(golden, np.array([3.0, np.nan]), 1e9) <= 1e-4
-    assert parity.gradient_error(golden, np.array([3.0, 4.1])) > 1e-2
+    assert report.gradient_error(golden, np.array([3.0, 4.0])) == 0.0
+    assert not report.gradient_error(golden, np.array([3.0, np.nan])) <= 1e-4
+    assert not report.gradient_error(golden, np.array([3.0, np.nan]), 1e9) <= 1e-4
+    assert report.gradient_error(golden, np.array([3.0, 4.1])) > 1e-2

@@ -5,8 +5,8 @@ import json
 import numpy as np
 import pytest
 
-from envs_registry.parity_optimizers import check_optimizers
-from opt_gym.search_spaces import SPACES, sample
+from envs_registry.parity.update_rules import check_optimizers
+from opt_gym.evaluation.search_spaces import SPACES, sample
 from tests.learned import taskset_rules
 from tests.test_parity import GOLDEN, needs_golden
 

@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import learned
-from learned.architectures import _networks
+from learned.building import networks
 from learned.torch import LearnedOptim
-from opt_gym import pieces
+from opt_gym.maths import pieces
 
 SHAPES = [(260, 130), (3, 3, 40, 91), (33_000,)]
 
@@ -29,7 +29,7 @@ def test_in_jax(monkeypatch, shape, hidden):
         return jax.jit(tx.update)(grads, tx.init(params), params)[0]["w"]
 
     large = update()
-    monkeypatch.setattr(_networks, "LARGE", 10**9)
+    monkeypatch.setattr(networks, "LARGE", 10**9)
     monkeypatch.setattr(pieces, "JAX_SIZE", 10**9)
     np.testing.assert_allclose(large, update(), rtol=1e-4, atol=1e-9)
 

@@ -1,1 +1,1 @@
-"""Reinforcement learning: adapters and policies; importing a file here asks for torch."""
+"""Reinforcement learning: PPO on the device here, stable-baselines3 in `sb3`."""

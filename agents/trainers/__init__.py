@@ -1,1 +1,1 @@
-"""One file an outer-trainer or gradient estimator (helpers begin with `_`)."""
+"""One file an outer-trainer."""

@@ -21,14 +21,14 @@ from typing import Any
 
 import optax
 
+from agents.estimators.estimates import GradientMoments, moments
+from agents.estimators.gradient_trainer import gradient_trainer
+from agents.estimators.lengths import Horizon, Lengths, lengths
+from agents.estimators.particle_programs import WindowOut
+from agents.estimators.slots import slots_estimator
+from agents.estimators.unrolled_windows import check_aggregation
 from agents.records import GradientEstimator, OuterTrainer
-from agents.task_mix import TaskMix
-from agents.trainers._estimates import Moments, moments
-from agents.trainers._gradient_trainer import gradient_trainer
-from agents.trainers._lengths import Horizon, Lengths, lengths
-from agents.trainers._particles import WindowOut
-from agents.trainers._slots import slots_estimator
-from agents.trainers._windows import check_aggregation
+from agents.task_mixes import TaskMix
 from opt_gym.checks import check_whole
 from opt_gym.plugins import Spec
 from opt_gym.records import Env, LearnedOptimizer
@@ -45,7 +45,7 @@ def estimator(
 ) -> GradientEstimator:
     """The gradient by backprop; arguments as `make` explains."""
 
-    def gradient(scores: Any, weights: Any, out: WindowOut) -> Moments:
+    def gradient(scores: Any, weights: Any, out: WindowOut) -> GradientMoments:
         return moments(weights[:, None] * out.slope)
 
     return slots_estimator(

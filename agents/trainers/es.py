@@ -12,25 +12,21 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
+from agents.estimators import particle_programs
+from agents.estimators.estimates import as_estimate, evolution_samples, moments
+from agents.estimators.evolution import PairSettings, evolution_spec
+from agents.estimators.particle_programs import WindowOut
 from agents.records import Estimate, GradientEstimator
-from agents.trainers import _particles
-from agents.trainers._estimates import (
-    as_estimate,
-    evolution_samples,
-    moments,
-)
-from agents.trainers._evolution import PairSettings, evolution_spec
-from agents.trainers._particles import WindowOut
-from opt_gym import strategy
 from opt_gym.records import Data, Env, LearnedOptimizer
+from opt_gym.runtime import strategy
 
 
 def estimator(
     env: Env, learned_optimizer: LearnedOptimizer, settings: PairSettings
 ) -> GradientEstimator:
-    """The ES gradient estimator; arguments as `_evolution.evolution_spec` explains."""
+    """The ES gradient estimator; arguments as `evolution.evolution_spec` explains."""
     num_pairs, lengths, sigma, sign, aggregation = settings
-    run = _particles.programs(
+    run = particle_programs.programs(
         env,
         learned_optimizer,
         num=num_pairs,

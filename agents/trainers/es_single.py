@@ -8,7 +8,7 @@ its variance does not grow with the number of windows, as that of `pes` does. Al
 noise-reuse evolution strategies.
 """
 
-from agents.trainers._evolution import evolution_spec, persistent_pairs
+from agents.estimators.evolution import evolution_spec, persistent_pairs
 
 estimator = persistent_pairs(noise_lasts="episode")
 

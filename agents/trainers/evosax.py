@@ -16,11 +16,11 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
+from agents.estimators import populations
+from agents.estimators.lengths import Horizon
+from agents.estimators.trainer_record import outer_trainer
 from agents.records import OuterTrainer, Report
-from agents.task_mix import TaskMix
-from agents.trainers import _population
-from agents.trainers._lengths import Horizon
-from agents.trainers._record import outer_trainer
+from agents.task_mixes import TaskMix
 from opt_gym.checks import check_positive
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import Data, LearnedOptimizer
@@ -104,7 +104,7 @@ def make(
         "horizon": horizon,
         "aggregation": aggregation,
     }
-    evaluate = _population.evaluator(mix, learned_optimizer, **settings)
+    evaluate = populations.evaluator(mix, learned_optimizer, **settings)
     chosen = {
         "strategy": strategy,
         "sigma": sigma,
@@ -136,7 +136,7 @@ def make(
             raise FloatingPointError(
                 f"evosax's {strategy} moved its mean to numbers that are not finite"
             )
-        report = _population.report(found, jnp.mean(found.costs))
+        report = populations.report(found, jnp.mean(found.costs))
         return EvosaxState(_strong(told), state.turn + 1), report
 
     return outer_trainer(

@@ -20,16 +20,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
+from agents.estimators import populations
+from agents.estimators.lengths import Horizon
+from agents.estimators.trainer_record import outer_trainer
 from agents.records import OuterTrainer, Report
-from agents.task_mix import TaskMix
-from agents.trainers import _population
-from agents.trainers._lengths import Horizon
-from agents.trainers._record import outer_trainer
+from agents.task_mixes import TaskMix
 from opt_gym import plugins
 from opt_gym.evaluation.baselines import SPACES
+from opt_gym.evaluation.search_spaces import SearchSpace, log_uniform_box
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import Data, LearnedOptimizer
-from opt_gym.search_spaces import SearchSpace, log_uniform_box
 
 MOST_TRIALS = 100
 """Where `num_trials` is not given, the first so many at most."""
@@ -106,7 +106,7 @@ def make(
         "horizon": horizon,
         "aggregation": aggregation,
     }
-    evaluate = _population.evaluator(mix, learned_optimizer, **settings)
+    evaluate = populations.evaluator(mix, learned_optimizer, **settings)
 
     def theta_of(base: PyTree, numbers: np.ndarray) -> PyTree:
         """θ of some trials, with a leading axis."""
@@ -142,7 +142,7 @@ def make(
         if done == state.alive:
             state = _next_round(state, len(mix.envs), keep)
         costs = state.total / state.round if state.round else state.current
-        return state, _population.report(found, costs[_best(state)])
+        return state, populations.report(found, costs[_best(state)])
 
     def theta(state: SearchState) -> PyTree:
         state = _on_host(state)

@@ -19,18 +19,18 @@ clipped losses say that it should not have.
 
 from typing import Any
 
+from agents.estimators.estimates import GradientMoments, evolution_samples, merged
+from agents.estimators.evolution import PairSettings, evolution_spec
+from agents.estimators.particle_programs import WindowOut
+from agents.estimators.slots import slots_estimator
 from agents.records import GradientEstimator
-from agents.trainers._estimates import Moments, evolution_samples, merged
-from agents.trainers._evolution import PairSettings, evolution_spec
-from agents.trainers._particles import WindowOut
-from agents.trainers._slots import slots_estimator
 from opt_gym.records import Env, LearnedOptimizer
 
 
 def estimator(
     env: Env, learned_optimizer: LearnedOptimizer, settings: PairSettings
 ) -> GradientEstimator:
-    """The merged gradient; arguments as `_evolution.evolution_spec` explains.
+    """The merged gradient; arguments as `evolution.evolution_spec` explains.
 
     Raises:
         ValueError: sign=True (a sign is no estimate of the gradient that backprop takes),
@@ -42,7 +42,7 @@ def estimator(
     if num_pairs < 2:
         raise ValueError(f"inverse_variance needs num_pairs >= 2, got {num_pairs}")
 
-    def gradient(scores: Any, weights: Any, out: WindowOut) -> Moments:
+    def gradient(scores: Any, weights: Any, out: WindowOut) -> GradientMoments:
         evolution = evolution_samples(scores, out.difference, sigma, sign)
         return merged(weights[:, None] * evolution, weights[:, None] * out.slope)
 

@@ -9,7 +9,7 @@ perturbations since it began (as scores, Σ z, so that σ may vary):
 over a window of K inner steps. Its variance grows with the number of windows in an episode.
 """
 
-from agents.trainers._evolution import evolution_spec, persistent_pairs
+from agents.estimators.evolution import evolution_spec, persistent_pairs
 
 estimator = persistent_pairs(adds_up=True)
 

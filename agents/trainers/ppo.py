@@ -19,25 +19,20 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
+from agents.estimators import theta_averages
+from agents.estimators.live_programs import LivePrograms
+from agents.estimators.trainer_record import outer_trainer
+from agents.estimators.unrolled_windows import check_aggregation
 from agents.records import OuterTrainer, Report, merged_reports
-from agents.task_mix import TaskMix
-from agents.trainers import (
-    _critic,
-    _ppo_programs,
-    _ppo_rollout,
-    _ppo_update,
-    _theta_average,
-)
-from agents.trainers._live_programs import LivePrograms
-from agents.trainers._ppo_programs import Programs, Settings, Slots
-from agents.trainers._ppo_rollout import Actor, Credit
-from agents.trainers._ppo_update import Learner, Update
-from agents.trainers._record import outer_trainer
-from agents.trainers._windows import check_aggregation
-from opt_gym import strategy
+from agents.rl import pooled_critic, ppo_programs, ppo_rollout, ppo_update
+from agents.rl.ppo_programs import EnvSlots, PpoPrograms, RolloutSettings
+from agents.rl.ppo_rollout import Actor, Credit
+from agents.rl.ppo_update import Learner, Update
+from agents.task_mixes import TaskMix
 from opt_gym.checks import check_positive, check_whole
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import Data, Env, LearnedOptimizer
+from opt_gym.runtime import strategy
 
 _WHOLE = (
     "num_envs",
@@ -56,7 +51,7 @@ class PpoState(NamedTuple):
     turn: Int[Array, ""]
     learner: Learner
     average: PyTree
-    slots: dict[int, Slots]
+    slots: dict[int, EnvSlots]
 
 
 def make(
@@ -96,7 +91,7 @@ def make(
         horizon: of the episodes, a multiple of num_steps.
         num_epochs, num_minibatches: passes over the samples, and updates in each.
         clip_range: of the ratio.
-        ratio: "parameter", "joint" or "geometric"; see `_ppo_update`.
+        ratio: "parameter", "joint" or "geometric"; see `ppo_update`.
         gae_lambda, gamma: λ and γ of the advantages.
         bootstrap: count what the critic says of the last moment, as if the horizon were not
             the end; another objective than the outer-loss, and it needs gamma < 1.
@@ -115,7 +110,9 @@ def make(
         ValueError: a setting out of its range, a learned optimizer with a memory, an env that
             was made for another one; from `init`, a buffer too large.
     """
-    settings = Settings(num_envs, num_steps, horizon, action_scale, max_buffer_gb)
+    settings = RolloutSettings(
+        num_envs, num_steps, horizon, action_scale, max_buffer_gb
+    )
     credit = Credit(gamma, gae_lambda, bootstrap, aggregation)
     update = Update(
         num_epochs,
@@ -128,12 +125,12 @@ def make(
         normalize_advantages,
     )
     _check(settings, credit, update, critic_hidden, theta_average)
-    _ppo_rollout.check_memoryless(learned_optimizer)
+    ppo_rollout.check_memoryless(learned_optimizer)
 
     optimizer = optax.with_extra_args_support(outer_optimizer)
 
-    def build(env: Env) -> Programs:
-        return _ppo_programs.programs(
+    def build(env: Env) -> PpoPrograms:
+        return ppo_programs.programs(
             env, learned_optimizer, optimizer, settings, credit, update
         )
 
@@ -143,7 +140,7 @@ def make(
 
     @jax.jit
     def init_critic(key: PRNGKeyArray) -> PyTree:
-        return _critic.init(key, learned_optimizer.features, critic_hidden)
+        return pooled_critic.init(key, learned_optimizer.features, critic_hidden)
 
     def init(
         key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree, outer_step: int = 0
@@ -160,7 +157,7 @@ def make(
 
     @jax.jit
     def averaged(old: PyTree, theta: PyTree) -> PyTree:
-        return _theta_average.updated(old, theta, theta_average)
+        return theta_averages.updated(old, theta, theta_average)
 
     def step(
         key: PRNGKeyArray, data: tuple[Data, ...], state: PpoState
@@ -183,7 +180,7 @@ def make(
 
     def theta(state: PpoState) -> PyTree:
         last, turn = state.learner.actor.theta, int(state.turn)
-        return _theta_average.read(last, state.average, turn, theta_average)
+        return theta_averages.read(last, state.average, turn, theta_average)
 
     return outer_trainer(
         "ppo",
@@ -204,14 +201,14 @@ def make(
 
 
 def _live_slots(
-    programs: LivePrograms[Programs], mix: TaskMix
-) -> Callable[..., dict[int, Slots]]:
+    programs: LivePrograms[PpoPrograms], mix: TaskMix
+) -> Callable[..., dict[int, EnvSlots]]:
     """(known, data, outer step) -> the slots of the live tasks."""
 
     def live(
-        known: dict[int, Slots], data: tuple[Data, ...], turn: int
-    ) -> dict[int, Slots]:
-        def begin(task: int) -> Slots:
+        known: dict[int, EnvSlots], data: tuple[Data, ...], turn: int
+    ) -> dict[int, EnvSlots]:
+        def begin(task: int) -> EnvSlots:
             # Arrays that were not yet put anywhere would make its programs compile twice.
             return strategy.gather(programs.of(task, turn).empty(data[task]))
 
@@ -221,7 +218,7 @@ def _live_slots(
 
 
 def _check(
-    settings: Settings,
+    settings: RolloutSettings,
     credit: Credit,
     update: Update,
     critic_hidden: int,
@@ -239,8 +236,8 @@ def _check(
             f"horizon must be a multiple of num_steps, got {settings.horizon} and "
             f"{settings.num_steps}"
         )
-    if update.ratio not in _ppo_update.RATIOS:
-        raise ValueError(unknown("ratio", update.ratio, list(_ppo_update.RATIOS)))
+    if update.ratio not in ppo_update.PPO_RATIOS:
+        raise ValueError(unknown("ratio", update.ratio, list(ppo_update.PPO_RATIOS)))
     for name in ("gamma", "gae_lambda"):
         if not 0.0 <= getattr(credit, name) <= 1.0:
             raise ValueError(f"{name} must be in [0, 1], got {getattr(credit, name)}")
@@ -250,7 +247,7 @@ def _check(
             'bootstrap=True needs gamma < 1 and aggregation "mean", got gamma '
             f"{credit.gamma} and {credit.aggregation!r}"
         )
-    _theta_average.check_decay(theta_average)
+    theta_averages.check_decay(theta_average)
     devices = len(strategy.devices_for(settings.num_envs))
     samples = settings.num_envs * settings.num_steps // devices
     if samples % update.num_minibatches:

@@ -14,11 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
+from agents.estimators import populations
+from agents.estimators.lengths import Horizon
+from agents.estimators.trainer_record import outer_trainer
 from agents.records import OuterTrainer, Report
-from agents.task_mix import TaskMix
-from agents.trainers import _population
-from agents.trainers._lengths import Horizon
-from agents.trainers._record import outer_trainer
+from agents.task_mixes import TaskMix
 from opt_gym.checks import check_positive, check_whole
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import Data, LearnedOptimizer
@@ -76,7 +76,7 @@ def make(
         "horizon": horizon,
         "aggregation": aggregation,
     }
-    evaluate = _population.evaluator(mix, learned_optimizer, **settings)
+    evaluate = populations.evaluator(mix, learned_optimizer, **settings)
 
     def candidate(key: PRNGKeyArray, theta: PyTree) -> PyTree:
         if around == "init":
@@ -111,7 +111,7 @@ def make(
         # The first of equals: the best so far stays where nothing is better.
         best = int(np.argmin(found.costs))
         theta = jax.tree.map(lambda leaf: leaf[best], thetas)
-        report = _population.report(found, found.costs[0])
+        report = populations.report(found, found.costs[0])
         return RandomSearchState(theta, state.turn + 1), report
 
     return outer_trainer(

@@ -1,16 +1,17 @@
 """PPO of stable-baselines3 with a policy shared over parameters.
 
-The policy is the architecture "mlp" with Gaussian noise on its updates (agents/rl/policy.py).
+The policy is the architecture "mlp" with Gaussian noise on its updates
+(agents/rl/sb3/sb3_policy.py).
 With γ = 1, time observed and no bootstrap at the horizon its objective is the outer-loss that
 every trainer here has; the outer-loss reported is that of the exploring policy.
 """
 
 from typing import Any
 
+from agents.estimators.unrolled_windows import check_aggregation
 from agents.records import OuterTrainer
-from agents.task_mix import TaskMix
-from agents.trainers._sb3 import check_discount, check_settings, sb3_trainer
-from agents.trainers._windows import check_aggregation
+from agents.rl.sb3.sb3_trainer import check_discount, check_settings, sb3_trainer
+from agents.task_mixes import TaskMix
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer
 
@@ -48,7 +49,7 @@ def make(
         max_grad_norm: of a minibatch's gradient.
         log_std_init: log of the noise at first, in units of `action_scale`; it is learned.
         critic_hidden: units of the critic's layers.
-        ratio: "parameter" or "joint" (agents/rl/policy.py).
+        ratio: "parameter" or "joint" (agents/rl/sb3/sb3_policy.py).
         gamma, bootstrap: < 1 and True for discounted learning with a value beyond the
             horizon, which is another objective than the outer-loss.
         aggregation: what is minimized: the "mean" over an episode, or the "final" loss.
@@ -76,7 +77,7 @@ def make(
         )
 
     def build(vec_env: Any, update_settings: Any) -> Any:
-        from agents.rl.policy import PerParameterPolicy, PerParameterPPO
+        from agents.rl.sb3.sb3_policy import PerParameterPolicy, PerParameterPPO
 
         return PerParameterPPO(
             PerParameterPolicy,

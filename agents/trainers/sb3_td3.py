@@ -1,18 +1,18 @@
 """TD3 of stable-baselines3 with a policy shared over parameters.
 
-The actor is the architecture "mlp" with squashing "tanh" (agents/rl/td3.py); noise is added to
-its actions while it learns. The replay buffer is not part of a checkpoint: a resumed run says
-so and fills a new one.
+The actor is the architecture "mlp" with squashing "tanh" (agents/rl/sb3/sb3_td3_policy.py);
+noise is added to its actions while it learns. The replay buffer is not part of a checkpoint:
+a resumed run says so and fills a new one.
 """
 
 from typing import Any
 
 import numpy as np
 
+from agents.estimators.unrolled_windows import check_aggregation
 from agents.records import OuterTrainer
-from agents.task_mix import TaskMix
-from agents.trainers._sb3 import check_discount, check_settings, sb3_trainer
-from agents.trainers._windows import check_aggregation
+from agents.rl.sb3.sb3_trainer import check_discount, check_settings, sb3_trainer
+from agents.task_mixes import TaskMix
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer
 
@@ -72,8 +72,8 @@ def make(
         from stable_baselines3 import TD3
         from stable_baselines3.common.noise import NormalActionNoise
 
-        from agents.rl.td3 import PerParameterTD3Policy
-        from agents.rl.vec_env import check_rollout_size
+        from agents.rl.sb3.sb3_td3_policy import PerParameterTD3Policy
+        from agents.rl.sb3.sb3_vec_env import check_rollout_size
 
         check_rollout_size(
             buffer_size // num_envs,

@@ -10,7 +10,7 @@ differs: both halves go on from where the positive one is, as in google/learned_
 the paper's figure has an unperturbed unroll beside, which costs a third more.
 """
 
-from agents.trainers._evolution import evolution_spec, persistent_pairs
+from agents.estimators.evolution import evolution_spec, persistent_pairs
 
 estimator = persistent_pairs(merge=True)
 

@@ -15,16 +15,16 @@ in its carry; the feature set "adafactor" is the same with the decays it starts 
 
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.architectures import _learned_decays
-from learned.architectures._networks import (
+from learned.building import learned_decays
+from learned.building.networks import (
     direction_and_magnitude,
     perceptron,
     perceptron_theta,
 )
 from opt_gym import plugins
 from opt_gym.features import adafactor
-from opt_gym.features._accumulators import leaves
 from opt_gym.features.mlp import times
+from opt_gym.maths.accumulators import leaves
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
@@ -56,7 +56,7 @@ def make(
     def init_theta(key: PRNGKeyArray) -> PyTree:
         rows, shared = len(adafactor.ROW_NAMES), len(adafactor.TIME_SCALES)
         return {
-            "decays": _learned_decays.offsets(),
+            "decays": learned_decays.offsets(),
             "net": perceptron_theta(key, rows, shared, (*[hidden] * num_layers, 2)),
         }
 
@@ -66,7 +66,7 @@ def make(
     def step(
         theta: PyTree, carry: Memory, signal: Signal, observation: Observation
     ) -> tuple[Memory, tuple]:
-        decays = _learned_decays.decays(theta["decays"], signal.loss)
+        decays = learned_decays.decays(theta["decays"], signal.loss)
         clock = times(signal, adafactor.TIME_SCALES, time_clamp)
         moments, outputs = [], []
         for param, grad, before in zip(

@@ -7,8 +7,8 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from learned.architectures._descent import hand_designed
-from opt_gym.array_namespace import namespace, zeros_over
+from learned.building.descent import hand_designed
+from opt_gym.maths.array_namespace import namespace, zeros_over
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
 

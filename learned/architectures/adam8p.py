@@ -5,7 +5,7 @@
     Δφ = −lr · max(1 − linear_decay·s, 0) · exp(−exponential_decay·s) · u
 
 with t = 1, 2, … and s = (t − 1) · 10,000/T, T the planned number of steps: the decays are
-per step of a run of 10,000, and stretched to the run at hand. `_moments.py` says how βᵗ is
+per step of a run of 10,000, and stretched to the run at hand. `adam_moments.py` says how βᵗ is
 computed. TaskSet's space adam6p is this rule without penalties.
 
 `faithful=True` leaves the stretch out (s = t − 1), as TaskSet's code does for adam8p: the
@@ -16,9 +16,9 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from learned.architectures import _moments
-from learned.architectures._descent import hand_designed
-from opt_gym.array_namespace import namespace
+from learned.building import adam_moments
+from learned.building.descent import hand_designed
+from opt_gym.maths.array_namespace import namespace
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
 
@@ -54,7 +54,7 @@ def make(
         xp = namespace(grad)
         penalty = 2 * theta["l2"] * signal.params
         penalty = penalty + theta["l1"] * xp.sign(signal.params)
-        (m, v, p1, p2), kept = _moments.follow(theta, grad + penalty, memories)
+        (m, v, p1, p2), kept = adam_moments.follow(theta, grad + penalty, memories)
         root = xp.sqrt(v / (1 - p2) + _INSIDE_ROOT)
         direction = m / (1 - p1) / (root + theta["epsilon"])
         s = 1.0 * signal.t
@@ -76,7 +76,7 @@ def make(
     }
     return hand_designed(
         hyperparameters,
-        _moments.start,
+        adam_moments.start,
         rule,
         needs=() if faithful else ("horizon",),
     )

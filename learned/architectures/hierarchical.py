@@ -42,8 +42,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.architectures._cells import LstmState, lstm_step, lstm_theta
-from learned.architectures._networks import (
+from learned.building.cells import LstmState, lstm_step, lstm_theta
+from learned.building.networks import (
     direction_and_magnitude,
     perceptron,
     perceptron_and_means,
@@ -51,10 +51,11 @@ from learned.architectures._networks import (
     rows,
     truncated_normal,
 )
-from opt_gym import pieces, plugins
-from opt_gym.array_namespace import namespace, zeros_over
+from opt_gym import plugins
 from opt_gym.features import hierarchical as features_module
-from opt_gym.features._accumulators import leaves
+from opt_gym.maths import pieces
+from opt_gym.maths.accumulators import leaves
+from opt_gym.maths.array_namespace import namespace, zeros_over
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import (
     Features,

@@ -45,10 +45,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.architectures._cells import gru_step, gru_theta
-from learned.architectures._networks import affine
+from learned.building.cells import gru_step, gru_theta
+from learned.building.networks import affine
 from opt_gym import plugins
-from opt_gym.array_namespace import (
+from opt_gym.maths.accumulators import leaves, like
+from opt_gym.maths.array_namespace import (
     constant,
     namespace,
     over,
@@ -57,8 +58,7 @@ from opt_gym.array_namespace import (
     stop_gradient,
     zeros_over,
 )
-from opt_gym.features._accumulators import leaves, like
-from opt_gym.pieces import elementwise_and_means
+from opt_gym.maths.pieces import elementwise_and_means
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 

@@ -5,7 +5,7 @@
     Δφ = scale · (w·h₂ + b)                                  (action map "update")
 
 θ is shared by all coordinates, the state is each one's own: 80 numbers a parameter. The
-cell is in `_cells.py`, with Sonnet's forget bias of 1. Preprocessing, named:
+cell is in `cells.py`, with Sonnet's forget bias of 1. Preprocessing, named:
 
     "code"   (max(log(|g| + ε)/p, −1), clip(eᵖ g, −1, 1))    p = 5, ε = 2⁻²³; as released
     "paper"  (log|g|/p, sign g) where |g| >= e⁻ᵖ, else (−1, eᵖ g)             p = 10
@@ -33,12 +33,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.architectures._cells import LstmState, lstm_step, lstm_theta
-from learned.architectures._networks import affine, truncated_normal
+from learned.building.cells import LstmState, lstm_step, lstm_theta
+from learned.building.networks import affine, truncated_normal
 from opt_gym import plugins
-from opt_gym.array_namespace import namespace, zeros_over
-from opt_gym.features._accumulators import leaves, like
-from opt_gym.pieces import elementwise
+from opt_gym.maths.accumulators import leaves, like
+from opt_gym.maths.array_namespace import namespace, zeros_over
+from opt_gym.maths.pieces import elementwise
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 

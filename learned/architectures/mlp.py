@@ -18,13 +18,13 @@ differs: the RMS features are on (`rms=False` is the code as released; see featu
 
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.architectures._networks import (
+from learned.building.networks import (
     direction_and_magnitude,
     perceptron,
     perceptron_theta,
 )
 from opt_gym import plugins
-from opt_gym.features._accumulators import leaves
+from opt_gym.maths.accumulators import leaves
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from learned.architectures._descent import hand_designed, zeros
+from learned.building.descent import hand_designed, zeros
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
 

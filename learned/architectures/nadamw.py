@@ -5,8 +5,8 @@
     Δφ = −r_t · d/(√v + ε) − r_t · adamw_weight_decay · φ,   t = 1, 2, …
 
 d is m, or with Nesterov's momentum β₁ m + (1−β₁) g. `use_nesterov` is a number of θ, 0 or 1,
-so that a search runs both in one program. `rate` is `schedule` below; `_moments.py` says how
-βᵗ is computed. differs from `optax.nadamw`: ε stands outside the correction of the bias
+so that a search runs both in one program. `rate` is `schedule` below; `adam_moments.py` says
+how βᵗ is computed. differs from `optax.nadamw`: ε stands outside the correction of the bias
 (which also scales the weight decay), and Nesterov's step has no correction of its own.
 
 `faithful=True` keeps three faults of TaskSet's code, with which its curves were made and its
@@ -20,9 +20,9 @@ from typing import Any
 
 from jaxtyping import Array, Float, Int, PyTree
 
-from learned.architectures import _moments
-from learned.architectures._descent import hand_designed
-from opt_gym.array_namespace import namespace
+from learned.building import adam_moments
+from learned.building.descent import hand_designed
+from opt_gym.maths.array_namespace import namespace
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
 
@@ -67,7 +67,7 @@ def make(
     ) -> tuple[Any, tuple]:
         l2 = theta["l2_weight_decay"] * signal.params
         grad = grad - l2 if faithful else grad + l2
-        (m, v, p1, p2), kept = _moments.follow(theta, grad, memories)
+        (m, v, p1, p2), kept = adam_moments.follow(theta, grad, memories)
         direction = m
         if not faithful:
             # β₁ m + (1−β₁) g, where use_nesterov is 1.
@@ -92,7 +92,7 @@ def make(
     }
     return hand_designed(
         hyperparameters,
-        _moments.start,
+        adam_moments.start,
         rule,
         needs=("horizon",),
     )

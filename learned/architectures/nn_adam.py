@@ -33,11 +33,11 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.architectures._cells import LstmState, lstm_step, lstm_theta
+from learned.building.cells import LstmState, lstm_step, lstm_theta
 from opt_gym import plugins
-from opt_gym.array_namespace import constant, namespace, zeros_over
-from opt_gym.features._accumulators import leaves, like
 from opt_gym.features.hierarchical import log_magnitude, statistics
+from opt_gym.maths.accumulators import leaves, like
+from opt_gym.maths.array_namespace import constant, namespace, zeros_over
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 

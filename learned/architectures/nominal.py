@@ -26,11 +26,11 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.architectures._networks import affine, first_layer, relu
+from learned.building.networks import affine, first_layer, relu
 from opt_gym import plugins
-from opt_gym.array_namespace import namespace
-from opt_gym.features._accumulators import leaves, like
-from opt_gym.pieces import elementwise
+from opt_gym.maths.accumulators import leaves, like
+from opt_gym.maths.array_namespace import namespace
+from opt_gym.maths.pieces import elementwise
 from opt_gym.plugins import Spec
 from opt_gym.records import (
     LearnedOptimizer,

@@ -44,11 +44,17 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.architectures._networks import each_tensor, perceptron, perceptron_theta
+from learned.building.networks import each_tensor, perceptron, perceptron_theta
 from opt_gym import plugins
-from opt_gym.array_namespace import constant, mean_square, namespace, rsqrt, zeros_over
 from opt_gym.features import adafactor, velo
-from opt_gym.features._accumulators import leaves, like
+from opt_gym.maths.accumulators import leaves, like
+from opt_gym.maths.array_namespace import (
+    constant,
+    mean_square,
+    namespace,
+    rsqrt,
+    zeros_over,
+)
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
@@ -165,8 +171,8 @@ def _first_output(net: PyTree) -> PyTree:
 
 
 def _direction(
-    net: PyTree, before: adafactor.Moments, param: Any, grad: Any
-) -> tuple[adafactor.Moments, Any]:
+    net: PyTree, before: adafactor.AdafactorMoments, param: Any, grad: Any
+) -> tuple[adafactor.AdafactorMoments, Any]:
     grad = velo.limited(grad)
     decays = adafactor.constants(grad, (SECOND_MOMENT_DECAY,))
     after = adafactor.follow(before, grad, decays)

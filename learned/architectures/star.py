@@ -34,17 +34,14 @@ from typing import Any
 
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.architectures import _learned_decays
-from learned.architectures._networks import (
-    perceptron,
-    perceptron_and_means,
-    perceptron_theta,
-)
-from opt_gym import pieces, plugins
-from opt_gym.array_namespace import namespace, over, rsqrt
+from learned.building import learned_decays
+from learned.building.networks import perceptron, perceptron_and_means, perceptron_theta
+from opt_gym import plugins
 from opt_gym.features import adafactor
-from opt_gym.features._accumulators import leaves, like
 from opt_gym.features.mlp import times
+from opt_gym.maths import pieces
+from opt_gym.maths.accumulators import leaves, like
+from opt_gym.maths.array_namespace import namespace, over, rsqrt
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import (
     LearnedOptimizer,
@@ -103,7 +100,7 @@ def make(
         rows, shared = len(adafactor.ROW_NAMES), len(adafactor.TIME_SCALES)
         sizes = (*[hidden] * num_layers, 4)
         return {
-            "decays": _learned_decays.offsets(),
+            "decays": learned_decays.offsets(),
             "net": perceptron_theta(key, rows, shared, sizes),
         }
 
@@ -128,7 +125,7 @@ def make(
     def step(
         theta: PyTree, carry: Memory, signal: Signal, observation: Observation
     ) -> tuple[Memory, tuple]:
-        decays = _learned_decays.decays(theta["decays"], signal.loss)
+        decays = learned_decays.decays(theta["decays"], signal.loss)
         clock = times(signal, adafactor.TIME_SCALES, time_clamp)
         moments, deltas = [], []
         for param, grad, before in zip(

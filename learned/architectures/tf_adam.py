@@ -3,16 +3,16 @@
     Δφ = −lr · √(1−β₂ᵗ)/(1−β₁ᵗ) · m/(√v + ε),  t = 1, 2, …
 
 Kingma & Ba call this ε "ε hat". In "adam" beside this file it stands inside. TaskSet's
-spaces adam1p and adam4p are this rule; `_moments.py` says how βᵗ is computed.
+spaces adam1p and adam4p are this rule; `adam_moments.py` says how βᵗ is computed.
 """
 
 from typing import Any
 
 from jaxtyping import PyTree
 
-from learned.architectures import _moments
-from learned.architectures._descent import hand_designed
-from opt_gym.array_namespace import namespace
+from learned.building import adam_moments
+from learned.building.descent import hand_designed
+from opt_gym.maths.array_namespace import namespace
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
 
@@ -28,7 +28,7 @@ def make(
     def rule(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal
     ) -> tuple[Any, tuple]:
-        (m, v, p1, p2), kept = _moments.follow(theta, grad, memories)
+        (m, v, p1, p2), kept = adam_moments.follow(theta, grad, memories)
         xp = namespace(grad)
         rate = theta["learning_rate"] * xp.sqrt(1 - p2) / (1 - p1)
         return -rate * m / (xp.sqrt(v) + theta["epsilon"]), kept
@@ -39,7 +39,7 @@ def make(
         "one_minus_b2": one_minus_b2,
         "epsilon": epsilon,
     }
-    return hand_designed(hyperparameters, _moments.start, rule)
+    return hand_designed(hyperparameters, adam_moments.start, rule)
 
 
 SPEC = Spec(

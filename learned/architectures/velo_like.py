@@ -44,8 +44,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.architectures._cells import LstmState, lstm_step, lstm_theta
-from learned.architectures._networks import (
+from learned.building.cells import LstmState, lstm_step, lstm_theta
+from learned.building.networks import (
     affine,
     direction_and_magnitude,
     perceptron,
@@ -53,8 +53,8 @@ from learned.architectures._networks import (
     truncated_normal,
 )
 from opt_gym import plugins
-from opt_gym.array_namespace import mean_square, namespace, relu, zeros
-from opt_gym.features._accumulators import leaves
+from opt_gym.maths.accumulators import leaves
+from opt_gym.maths.array_namespace import mean_square, namespace, relu, zeros
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 

@@ -7,8 +7,8 @@ A step is the maths of the environment and of `to_optax`, the same lines of code
 shown to it with their axes as JAX has them: a kernel [out, in, *window] as [*window, in, out].
 """
 
-from learned.torch.contest import compare_on
-from learned.torch.optimizer import LearnedOptim
+from learned.torch.learned_optim import LearnedOptim
+from learned.torch.on_your_module import compare_on
 from learned.torch.tensors import param_groups
 
 __all__ = ["LearnedOptim", "compare_on", "param_groups"]

@@ -15,8 +15,8 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import namespace
 from opt_gym.checks import check_positive
+from opt_gym.maths.array_namespace import namespace
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import ActionMap, Memory, Signal
 

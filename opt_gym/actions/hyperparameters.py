@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import namespace
-from opt_gym.features._accumulators import leaves, like
+from opt_gym.maths.accumulators import leaves, like
+from opt_gym.maths.array_namespace import namespace
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import ActionMap, Memory, Signal
 

@@ -15,7 +15,7 @@ def expand(tasks: Sequence[str]) -> dict[str, Any]:
         ValueError: nothing given, a file that holds no config, a name that is unknown.
     """
     from opt_gym import factory, plugins
-    from opt_gym.evaluation.evaluate import name_tasks
+    from opt_gym.evaluation.evaluations import name_tasks
 
     found: dict[str, Any] = {}
     for task in tasks:

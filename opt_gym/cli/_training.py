@@ -222,7 +222,7 @@ def _trainer(recipe: dict[str, Any], optimizer: Any) -> Any:
 def _reparameterised(tasks: Iterable[Any], levels: list[str] | None) -> list[Any]:
     """Every task once with each level of task augmentation; "none" is the task itself."""
     from opt_gym import factory
-    from opt_gym.reparameterisation import KEY
+    from opt_gym.adapters.reparameterisation import KEY
 
     return [
         task
@@ -257,10 +257,10 @@ def _outer_optimizer(recipe: dict[str, Any]) -> Any:
 def _evaluators(recipe: dict[str, Any], optimizer: Any) -> dict[str, Any]:
     """What evaluates θ on each of the held-out sets."""
     from opt_gym.cli._tasks import expand
-    from opt_gym.evaluation.evaluate import evaluator
-    from opt_gym.evaluation.records import Settings
+    from opt_gym.evaluation.evaluations import evaluator
+    from opt_gym.evaluation.runs import EvaluationSettings
 
-    settings = Settings(
+    settings = EvaluationSettings(
         _longest(trainer_settings(recipe)) or 1000,
         recipe["evaluate_seeds"],
         objective=recipe["objective"],

@@ -69,10 +69,10 @@ def compare_trainers(
 
     opt_gym.use_all_cores()
     import agents
-    from agents.comparison import format_points, plot_points, run_seed
+    from agents.trainers_compared import format_points, plot_points, run_seed
     from envs_registry.benchmark_sets import QUADRATIC_10
     from opt_gym.cli._tasks import expand
-    from opt_gym.files import write_atomically, write_table
+    from opt_gym.runtime.files import write_atomically, write_table
 
     named = expand(tasks) if tasks else {"quadratic 10": QUADRATIC_10}
     common = {"horizon": horizon, "trunc_length": trunc_length, "sigma": sigma}
@@ -143,11 +143,11 @@ def _contestant(
     import agents
     import learned
     import opt_gym
-    from agents.comparison import Contestant
     from agents.outer_optimizers import clipped
+    from agents.trainers_compared import TrainerContestant
     from opt_gym import plugins
-    from opt_gym.evaluation.evaluate import evaluator
-    from opt_gym.evaluation.records import Settings
+    from opt_gym.evaluation.evaluations import evaluator
+    from opt_gym.evaluation.runs import EvaluationSettings
 
     spec = plugins.spec("trainer", name)
     optimizer = learned.make(plugin[0], **plugin[1])
@@ -164,9 +164,13 @@ def _contestant(
         outer_optimizer=adam if agents.takes_outer_optimizer(name) else None,
         **{**known, **SETTINGS.get(name, {}), **own},
     )
-    settings = Settings(common["horizon"], 64, num_points=2, num_batches=1, data=data)
+    settings = EvaluationSettings(
+        common["horizon"], 64, num_points=2, num_batches=1, data=data
+    )
     summary = evaluator(optimizer, named, settings)
-    return Contestant(name, trainer, lambda theta: summary(theta).mean_cost.value)
+    return TrainerContestant(
+        name, trainer, lambda theta: summary(theta).mean_cost.value
+    )
 
 
 def _own_options(

@@ -60,13 +60,13 @@ def evaluate(
     from opt_gym.cli._tasks import expand
     from opt_gym.evaluation.baselines import evaluate_baselines, parse_baseline
     from opt_gym.evaluation.comparison import compare, format_summaries, format_tasks
-    from opt_gym.evaluation.records import Settings
-    from opt_gym.files import cache_folder
+    from opt_gym.evaluation.runs import EvaluationSettings
+    from opt_gym.runtime.files import cache_folder
 
     asked = [] if no_baselines else [parse_baseline(text) for text in baselines]
     policy, theta = _load(optimizer)
     named = expand(tasks)
-    settings = Settings(
+    settings = EvaluationSettings(
         horizon=tuple(dict.fromkeys(horizon or [1000])),
         num_seeds=num_seeds,
         objective=objective,

@@ -7,7 +7,8 @@ import tyro
 
 from envs_registry import names
 from envs_registry.benchmark_sets import BENCHMARK_SETS
-from opt_gym import plugins, set_statistics
+from opt_gym import plugins
+from opt_gym.task_statistics import statistics_table
 
 Kind = Literal["tasks", "sets", "architectures", "trainers", "features", "actions"]
 _PLUGINS = {
@@ -80,8 +81,8 @@ def _measured(
     """Those that the table of statistics says are within the bounds; all without bounds."""
     if (min_params, max_params, dataset, max_seconds) == (None,) * 4:
         return tasks
-    table = set_statistics.known_rows(names.STATISTICS_TABLE)
-    rows = {task: set_statistics.find(table, task) for task in tasks}
+    table = statistics_table.known_rows(names.STATISTICS_TABLE)
+    rows = {task: statistics_table.find(table, task) for task in tasks}
     unknown = [task for task, row in rows.items() if row is None]
     if unknown:
         print(
@@ -90,7 +91,7 @@ def _measured(
             file=sys.stderr,
         )
 
-    def within(row: set_statistics.Row) -> bool:
+    def within(row: statistics_table.Row) -> bool:
         size, seconds = row.num_params, row.seconds_per_10k_steps
         return (
             (min_params is None or (size is not None and size >= min_params))

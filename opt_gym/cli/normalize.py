@@ -52,21 +52,20 @@ def normalize(
     if limit is not None and not workers:
         raise ValueError("--limit needs --workers: a task is stopped with its process")
     opt_gym.use_all_cores()
-    from opt_gym import normalize as procedure
+    from opt_gym import normalize as tables
     from opt_gym.cli._tasks import expand
+    from opt_gym.evaluation.measure_normalizers import NormalizerJob, check_rates
 
-    path = table or procedure.user_table()
+    path = table or tables.user_table()
     settings = {
         "objective": objective,
         "source": data,
         "corruption": corruption,
         "num_seeds": num_seeds,
-        "learning_rates": procedure.check_rates(
-            learning_rates or procedure.LEARNING_RATES
-        ),
+        "learning_rates": check_rates(learning_rates or tables.LEARNING_RATES),
     }
     jobs = [
-        procedure.Job(
+        NormalizerJob(
             name,
             chosen if isinstance(chosen, dict) else None,
             None if again else path,
@@ -82,11 +81,11 @@ def _measure(path: Path, jobs: list[Any], workers: int, limit: float | None) -> 
     """Runs the jobs, writes their rows and says what came of them; how many failed."""
     from tqdm import tqdm
 
-    from opt_gym import normalize as procedure
-    from opt_gym.worker_processes import run_jobs
+    from opt_gym.normalize import write_rows
+    from opt_gym.runtime.worker_processes import run_jobs
 
     failures = 0
-    function = "opt_gym.normalize:measure_job"
+    function = "opt_gym.evaluation.measure_normalizers:measure_job"
     outcomes = run_jobs(function, jobs, workers=workers, limit=limit)
     with tqdm(outcomes, total=len(jobs), unit="task", disable=len(jobs) < 2) as bar:
         for outcome in bar:
@@ -98,7 +97,7 @@ def _measure(path: Path, jobs: list[Any], workers: int, limit: float | None) -> 
             elif row is None:
                 bar.write(f"{name}  in {path} already")
             else:
-                procedure.write_rows(path, [row])
+                write_rows(path, [row])
                 bar.write(f"{name}  {_said(row)}")
     return failures
 

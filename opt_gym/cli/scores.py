@@ -38,12 +38,14 @@ def scores(
     import learned
     from opt_gym.cli._tasks import expand
     from opt_gym.cli.evaluate import show_progress
-    from opt_gym.evaluation.records import Settings
+    from opt_gym.evaluation.runs import EvaluationSettings
     from opt_gym.evaluation.scores import format_scores, score
-    from opt_gym.files import cache_folder
+    from opt_gym.runtime.files import cache_folder
 
     optimizer, theta = learned.load(learned_optimizer)
-    settings = Settings(horizon, num_seeds, num_points=2, num_batches=1, data=data)
+    settings = EvaluationSettings(
+        horizon, num_seeds, num_points=2, num_batches=1, data=data
+    )
     found = score(
         expand(tasks) if tasks else one_of_each_family(),
         optimizer,

@@ -105,9 +105,11 @@ def _dataset(name: str, source: str) -> str:
 def _cost(name: str) -> str:
     """From the user's own table or the shipped one, where the name is in it."""
     from envs_registry import names
-    from opt_gym import set_statistics
+    from opt_gym.task_statistics import statistics_table
 
-    row = set_statistics.find(set_statistics.known_rows(names.STATISTICS_TABLE), name)
+    row = statistics_table.find(
+        statistics_table.known_rows(names.STATISTICS_TABLE), name
+    )
     if row is None or row.seconds_per_10k_steps is None:
         return "not measured; `opt-gym stats` does"
     return (

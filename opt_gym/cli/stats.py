@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from envs_registry import names
-from opt_gym import set_statistics
+from opt_gym.task_statistics import statistics_table
 
 
 def stats(
@@ -54,20 +54,20 @@ def stats(
     if summary or markdown or plots is not None:
         _report(table or names.STATISTICS_TABLE, summary or markdown, markdown, plots)
         return 0
-    path = table or set_statistics.user_table()
+    path = table or statistics_table.user_table()
     jobs = _jobs(tasks, data)
-    known = set_statistics.read_table(path)
+    known = statistics_table.read_table(path)
     done = {name for name, row in known.items() if not (again and row.error)}
     waiting = [job for job in jobs if job[0] not in done]
     if known:
         # Whole lines, and one a name.
-        set_statistics.write_table(path, known.values())
+        statistics_table.write_table(path, known.values())
     _measure(path, waiting, len(jobs), workers, limit, memory)
-    rows = set_statistics.read_table(path)
+    rows = statistics_table.read_table(path)
     # In the order of the jobs, whatever else the table has after them.
     order = {name: rows[name] for name, _, _ in jobs if name in rows}
-    set_statistics.write_table(path, (order | rows).values())
-    print(set_statistics.format_summary(order.values()))
+    statistics_table.write_table(path, (order | rows).values())
+    print(statistics_table.format_summary(order.values()))
     print(f"\n{path} has the rows")
     return 0
 
@@ -82,17 +82,17 @@ def _measure(
 ) -> None:
     from tqdm import tqdm
 
-    from opt_gym.worker_processes import run_jobs
+    from opt_gym.runtime.worker_processes import run_jobs
 
-    function = "opt_gym.set_measurement:measure_job"
+    function = "opt_gym.task_statistics.measurement:measure_job"
     outcomes = run_jobs(function, waiting, workers=workers, limit=limit, memory=memory)
     with tqdm(
         outcomes, initial=total - len(waiting), total=total, unit="task", smoothing=0.02
     ) as bar:
         for outcome in bar:
-            row = outcome.result or set_statistics.Row(outcome.job[0])
+            row = outcome.result or statistics_table.Row(outcome.job[0])
             row = row._replace(error=row.error or outcome.error)
-            set_statistics.append_row(path, row)
+            statistics_table.append_row(path, row)
             bar.set_postfix_str(row.name)
             if row.error:
                 bar.write(f"opt-gym: {row.name}: {row.error}", file=sys.stderr)
@@ -111,16 +111,16 @@ def _jobs(tasks: Sequence[str], data: str) -> list[tuple]:
 
 
 def _report(path: Path, summary: bool, markdown: bool, plots: Path | None) -> None:
-    rows = set_statistics.read_table(path)
+    rows = statistics_table.read_table(path)
     if not rows:
         raise ValueError(f"{path} has no rows; `opt-gym stats` measures them")
     if summary:
-        page = set_statistics.format_page(rows) if markdown else None
+        page = statistics_table.format_page(rows) if markdown else None
         print(
-            page or set_statistics.format_summary(rows.values()),
+            page or statistics_table.format_summary(rows.values()),
             end="" if page else "\n",
         )
     if plots is not None:
-        from opt_gym.set_plots import plot_set
+        from opt_gym.task_statistics.pictures import plot_set
 
         print(f"wrote {plot_set(plots, rows.values())}", file=sys.stderr)

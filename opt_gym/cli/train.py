@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from opt_gym.cli import _training
-from opt_gym.files import write_atomically
+from opt_gym.runtime.files import write_atomically
 
 
 def train(

@@ -21,8 +21,8 @@ import numpy as np
 from numpy.random import RandomState
 
 from opt_gym.data import encoders, tfds
-from opt_gym.files import cache_folder
 from opt_gym.records import Texts
+from opt_gym.runtime.files import cache_folder
 
 MOST_EXAMPLES = 10_000
 """A stand-in has at most this many examples, all splits together."""

@@ -17,8 +17,8 @@ from typing import Any
 import numpy as np
 
 from opt_gym.data.digest import digest_data
-from opt_gym.files import cache_folder, write_atomically
 from opt_gym.records import Texts
+from opt_gym.runtime.files import cache_folder, write_atomically
 
 BYTES = 257
 """Rows of an embedding of bytes, padding included."""

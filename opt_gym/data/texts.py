@@ -4,8 +4,8 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from opt_gym.data import embedded_texts, encoders, splits, tfds, tfds_texts
-from opt_gym.files import cache_folder
 from opt_gym.records import SPLITS, Data, Texts
+from opt_gym.runtime.files import cache_folder
 
 
 class TextSet(NamedTuple):

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from opt_gym.files import cache_folder
+from opt_gym.runtime.files import cache_folder
 
 FORMAT = "array_record"
 

@@ -1,1 +1,89 @@
-"""Running optimizers on tasks, caching the runs, and comparing them."""
+"""How good is an optimizer: runs, baselines, comparisons, tables and pictures.
+
+    from opt_gym.evaluation import EvaluationSettings, compare, evaluate
+
+Names are imported when they are first used; the files here import one another by their own
+names.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from opt_gym.evaluation.baselines import (
+        GLOBAL_ADAM,
+        PER_TASK_ADAM,
+        SPACES,
+        Baseline,
+        evaluate_baselines,
+        parse_baseline,
+    )
+    from opt_gym.evaluation.bootstrap import Interval
+    from opt_gym.evaluation.comparison import (
+        Summary,
+        compare,
+        format_summaries,
+        format_tasks,
+    )
+    from opt_gym.evaluation.curves import write_csv
+    from opt_gym.evaluation.evaluations import evaluate, evaluator, name_tasks
+    from opt_gym.evaluation.measure_normalizers import Measurement, measure
+    from opt_gym.evaluation.plots import plot_comparison
+    from opt_gym.evaluation.runs import EvaluationSettings, Runs
+    from opt_gym.evaluation.search_spaces import SearchSpace, log_uniform_box
+
+_HOMES = {
+    "baselines": (
+        "GLOBAL_ADAM",
+        "PER_TASK_ADAM",
+        "SPACES",
+        "Baseline",
+        "evaluate_baselines",
+        "parse_baseline",
+    ),
+    "bootstrap": ("Interval",),
+    "comparison": ("Summary", "compare", "format_summaries", "format_tasks"),
+    "curves": ("write_csv",),
+    "evaluations": ("evaluate", "evaluator", "name_tasks"),
+    "measure_normalizers": ("Measurement", "measure"),
+    "plots": ("plot_comparison",),
+    "runs": ("EvaluationSettings", "Runs"),
+    "search_spaces": ("SearchSpace", "log_uniform_box"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+__all__ = [  # noqa: RUF022 — in the order they are used
+    "evaluate",
+    "evaluator",
+    "name_tasks",
+    "EvaluationSettings",
+    "Runs",
+    "Baseline",
+    "GLOBAL_ADAM",
+    "PER_TASK_ADAM",
+    "SPACES",
+    "SearchSpace",
+    "log_uniform_box",
+    "parse_baseline",
+    "evaluate_baselines",
+    "compare",
+    "Summary",
+    "Interval",
+    "format_summaries",
+    "format_tasks",
+    "write_csv",
+    "plot_comparison",
+    "measure",
+    "Measurement",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = importlib.import_module(f"{__name__}.{_HOME_OF[name]}")
+    return getattr(home, name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_HOME_OF])

@@ -21,14 +21,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, PyTree
 
-from opt_gym import factory, normalize, plugins, search_spaces
-from opt_gym.evaluation.evaluate import name_tasks
-from opt_gym.evaluation.jobs import Job, Progress, run_jobs
-from opt_gym.evaluation.records import Runs, Settings, TaskLike
+from opt_gym import factory, normalize, plugins
+from opt_gym.evaluation import search_spaces
+from opt_gym.evaluation.evaluations import name_tasks
+from opt_gym.evaluation.jobs import EvaluationJob, TellProgress, run_jobs
+from opt_gym.evaluation.runs import EvaluationSettings, Runs, TaskLike
 from opt_gym.evaluation.search import search
+from opt_gym.evaluation.search_spaces import SearchSpace
 from opt_gym.plugins import unknown
 from opt_gym.records import LearnedOptimizer, Task
-from opt_gym.search_spaces import SearchSpace
 
 
 def _rates(title: str, architecture: str, **options: Any) -> SearchSpace:
@@ -112,9 +113,9 @@ def evaluate_baselines(
     baselines: Sequence[Baseline],
     tasks: Sequence[TaskLike] | Mapping[str, TaskLike],
     training_tasks: Sequence[TaskLike] | Mapping[str, TaskLike] = (),
-    settings: Settings = Settings(),  # noqa: B008 — a NamedTuple cannot change
+    settings: EvaluationSettings = EvaluationSettings(),  # noqa: B008 — a NamedTuple cannot change
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: TellProgress | None = None,
 ) -> tuple[list[Runs], list[Choice]]:
     """Chooses the trials of every baseline and runs them.
 
@@ -163,9 +164,9 @@ def choose(
     baseline: Baseline,
     tasks: Mapping[str, TaskLike],
     training_tasks: Mapping[str, TaskLike],
-    settings: Settings = Settings(),  # noqa: B008
+    settings: EvaluationSettings = EvaluationSettings(),  # noqa: B008
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: TellProgress | None = None,
 ) -> Choice:
     """The trial with the lowest mean cost: on each task, or over the training tasks.
 
@@ -193,9 +194,9 @@ def trial_costs(
     space: str,
     num_trials: int,
     tasks: Mapping[str, TaskLike],
-    settings: Settings = Settings(),  # noqa: B008
+    settings: EvaluationSettings = EvaluationSettings(),  # noqa: B008
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: TellProgress | None = None,
 ) -> Float[np.ndarray, "tasks trials"]:
     """Mean ℓ̃ of the first trials of a space on every task, averaged over seeds.
 
@@ -232,7 +233,9 @@ def stacked_theta(
     }
 
 
-def _measured(space: str, task: TaskLike, settings: Settings) -> np.ndarray | None:
+def _measured(
+    space: str, task: TaskLike, settings: EvaluationSettings
+) -> np.ndarray | None:
     if space != _MEASURED or settings.normalizer is not None:
         return None
     if settings.horizon != normalize.REFERENCE_HORIZON:
@@ -244,12 +247,12 @@ def _measured(space: str, task: TaskLike, settings: Settings) -> np.ndarray | No
     )
 
 
-def _job(space: str, name: str, task: TaskLike, trials: Sequence[int]) -> Job:
+def _job(space: str, name: str, task: TaskLike, trials: Sequence[int]) -> EvaluationJob:
     found = SPACES[space]
     optimizer = plugins.build("architecture", found.architecture, found.options)
     theta = stacked_theta(optimizer, [found.trial(trial) for trial in trials])
     labels = tuple(f"{space} {trial}" for trial in trials)
-    return Job(name, task, optimizer, theta, labels)
+    return EvaluationJob(name, task, optimizer, theta, labels)
 
 
 def _check(baseline: Baseline) -> None:

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from opt_gym.evaluation import statistics
-from opt_gym.evaluation.records import Runs
-from opt_gym.evaluation.statistics import Interval
+from opt_gym.evaluation import bootstrap
+from opt_gym.evaluation.bootstrap import Interval
+from opt_gym.evaluation.runs import Runs
 from opt_gym.plugins import unknown
 
 
@@ -183,20 +183,20 @@ def _summary(
     reference = None if beside is None else mean_costs(beside)
     difference = None
     if reference is not None:
-        difference = statistics.mean_difference(costs, reference)
+        difference = bootstrap.mean_difference(costs, reference)
     accuracies = [one.accuracy[:, -1].mean() for one in own]
     known = [accuracy for accuracy in accuracies if not np.isnan(accuracy)]
     return Summary(
         optimizer=name,
         horizon=horizon,
-        mean_cost=statistics.mean(costs),
-        iqm_cost=statistics.iqm(costs),
+        mean_cost=bootstrap.mean(costs),
+        iqm_cost=bootstrap.iqm(costs),
         final_cost=float(np.mean([one.costs[:, -1].mean() for one in own])),
         valid_loss=_final(own, "valid_loss"),
         test_loss=_final(own, "test_loss"),
         accuracy=float(np.mean(known)) if known else float("nan"),
         difference=difference,
-        wins=0 if reference is None else statistics.wins(costs, reference),
+        wins=0 if reference is None else bootstrap.wins(costs, reference),
         num_tasks=len(own),
         seconds_per_step=float(np.mean([one.seconds_per_step for one in own])),
         num_diverged=int(sum(one.diverged.sum() for one in own)),

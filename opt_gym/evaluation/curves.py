@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from opt_gym.evaluation.records import Runs
-from opt_gym.files import write_table
+from opt_gym.evaluation.runs import Runs
+from opt_gym.runtime.files import write_table
 
 COLUMNS = (
     "task",

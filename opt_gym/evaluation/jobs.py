@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 
-from opt_gym import factory, strategy
+from opt_gym import factory
 from opt_gym.checks import check_whole
 from opt_gym.evaluation import run_cache
 from opt_gym.evaluation.program import (
@@ -22,10 +22,11 @@ from opt_gym.evaluation.program import (
     schedule,
     seconds_per_step,
 )
-from opt_gym.evaluation.records import ARRAYS, Runs, Settings, TaskLike
+from opt_gym.evaluation.runs import ARRAYS, EvaluationSettings, Runs, TaskLike
 from opt_gym.records import Data, Env, LearnedOptimizer
+from opt_gym.runtime import strategy
 
-Progress = Callable[[str, int, int], None]
+TellProgress = Callable[[str, int, int], None]
 """Called as (task's name, tasks done, tasks) after each task; a search calls it as (its
 name, trials done, trials) after each round."""
 
@@ -36,7 +37,7 @@ MAX_COMPILERS = 4
 Ready = TypeVar("Ready")
 
 
-class Job(NamedTuple):
+class EvaluationJob(NamedTuple):
     """Variants of one optimizer on one task. theta has a leading axis [variants]."""
 
     name: str
@@ -49,7 +50,7 @@ class Job(NamedTuple):
 class _Prepared(NamedTuple):
     """A job with its environment; `found` are the runs of the cache by (horizon, variant)."""
 
-    job: Job
+    job: EvaluationJob
     env: Env
     data: Data
     digests: dict[tuple[int, int], str]
@@ -58,10 +59,10 @@ class _Prepared(NamedTuple):
 
 
 def run_jobs(
-    jobs: Sequence[Job],
-    settings: Settings,
+    jobs: Sequence[EvaluationJob],
+    settings: EvaluationSettings,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: TellProgress | None = None,
 ) -> list[list[Runs]]:
     """The runs of every job, in order: for each horizon, for each variant.
 
@@ -78,7 +79,7 @@ def run_jobs(
 
 
 def repeated(
-    jobs: Sequence[Job], settings: Settings
+    jobs: Sequence[EvaluationJob], settings: EvaluationSettings
 ) -> Callable[[PyTree], list[list[Runs]]]:
     """A function of θ (no leading axis) that runs all jobs with it.
 
@@ -100,14 +101,14 @@ def repeated(
         ready[:] = kept if len(kept) == len(jobs) else []
         return found
 
-    def prepare(job: Job) -> _Prepared:
+    def prepare(job: EvaluationJob) -> _Prepared:
         return _prepare(job, settings, None)
 
     return run
 
 
 def prepare_jobs(
-    jobs: Sequence[Job], prepare: Callable[[Job], Ready]
+    jobs: Sequence[EvaluationJob], prepare: Callable[[EvaluationJob], Ready]
 ) -> Iterator[Ready]:
     """What `prepare` makes of every job, its compiled program above all, one after another.
 
@@ -121,7 +122,7 @@ def prepare_jobs(
         yield from group
 
 
-def make_env(job: Job, settings: Settings) -> Env:
+def make_env(job: EvaluationJob, settings: EvaluationSettings) -> Env:
     """The environment of a job."""
     return factory.make(
         job.task,
@@ -134,7 +135,9 @@ def make_env(job: Job, settings: Settings) -> Env:
     )
 
 
-def _prepare(job: Job, settings: Settings, cache: Path | None) -> _Prepared:
+def _prepare(
+    job: EvaluationJob, settings: EvaluationSettings, cache: Path | None
+) -> _Prepared:
     env = make_env(job, settings)
     data = factory.load_data(env)
     digests: dict[tuple[int, int], str] = {}
@@ -169,7 +172,9 @@ def _prepare(job: Job, settings: Settings, cache: Path | None) -> _Prepared:
     return _Prepared(job, env, data, digests, found, program)
 
 
-def _run(prepared: _Prepared, settings: Settings, cache: Path | None) -> list[Runs]:
+def _run(
+    prepared: _Prepared, settings: EvaluationSettings, cache: Path | None
+) -> list[Runs]:
     job, env, data, digests, found, program = prepared
     runs: dict[tuple[int, int], Runs] = dict(found)
     for horizon in _horizons(settings):
@@ -197,7 +202,12 @@ def _run(prepared: _Prepared, settings: Settings, cache: Path | None) -> list[Ru
 
 
 def _runs(
-    job: Job, env: Env, steps: np.ndarray, seconds: float, curves: Curves, label: str
+    job: EvaluationJob,
+    env: Env,
+    steps: np.ndarray,
+    seconds: float,
+    curves: Curves,
+    label: str,
 ) -> Runs:
     losses = np.moveaxis(np.asarray(curves.losses), -1, 0)
     counted = {"train": 0, "valid": 1, "noisy": 3}[env.objective]
@@ -227,7 +237,7 @@ def _to_cache(runs: Runs) -> dict[str, np.ndarray]:
 
 
 def _from_cache(
-    record: dict[str, np.ndarray], env: Env, job: Job, variant: int
+    record: dict[str, np.ndarray], env: Env, job: EvaluationJob, variant: int
 ) -> Runs:
     return Runs(
         task=job.name,
@@ -241,12 +251,12 @@ def _from_cache(
     )
 
 
-def _horizons(settings: Settings) -> tuple[int, ...]:
+def _horizons(settings: EvaluationSettings) -> tuple[int, ...]:
     horizon = settings.horizon
     return (horizon,) if isinstance(horizon, int) else tuple(horizon)
 
 
-def check_settings(settings: Settings) -> None:
+def check_settings(settings: EvaluationSettings) -> None:
     """Raises a ValueError where settings cannot be."""
     for horizon in _horizons(settings):
         evaluation_steps(horizon, settings.num_points, settings.spacing)

@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from opt_gym.evaluation import statistics
+from opt_gym.evaluation import bootstrap
 from opt_gym.evaluation.comparison import bounded, group, mean_costs
-from opt_gym.evaluation.records import Runs
-from opt_gym.files import write_atomically
+from opt_gym.evaluation.runs import Runs
 from opt_gym.plugins import unknown
+from opt_gym.runtime.files import write_atomically
 
 SUBJECT_COLOR = "#c2185b"
 OTHER_COLORS = ("#5f6b7a", "#e09f1f", "#2a9d8f", "#4c78c9", "#8a5fbf")
@@ -187,7 +187,7 @@ def _draw_aggregate(
         own = shown[name]
         steps = own[0].inner_steps[1:]
         per_task = np.stack([one.costs.mean(axis=0)[1:] for one in own])
-        points = [statistics.mean(column[:, None]) for column in per_task.T]
+        points = [bootstrap.mean(column[:, None]) for column in per_task.T]
         value, low, high = np.array(points).T
         lowest = min(lowest, *(v for v in value if v > 0))
         look = looks[name]
@@ -225,8 +225,8 @@ def _draw_costs(
     for place, (name, own) in enumerate(shown.items()):
         costs = mean_costs(own)
         for offset, marker, interval in (
-            (-0.14, "o", statistics.mean(costs)),
-            (0.14, "D", statistics.iqm(costs)),
+            (-0.14, "o", bootstrap.mean(costs)),
+            (0.14, "D", bootstrap.iqm(costs)),
         ):
             color = looks[name].color
             y = place + offset

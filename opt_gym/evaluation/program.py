@@ -16,12 +16,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from opt_gym import strategy
 from opt_gym.data.corruptions import Corruption, corrupt
 from opt_gym.env import split_loss
 from opt_gym.episode import start, unroll
 from opt_gym.plugins import unknown
 from opt_gym.records import Data, Env, LearnedOptimizer
+from opt_gym.runtime import strategy
 
 SPACINGS = ("log", "even")
 _EVALUATION_KEY = 1_234_567

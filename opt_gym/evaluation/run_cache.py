@@ -20,22 +20,31 @@ from jaxtyping import PyTree
 
 from opt_gym import plugins
 from opt_gym.data.digest import digest_data
-from opt_gym.files import write_atomically
 from opt_gym.records import Env, LearnedOptimizer
+from opt_gym.runtime.files import write_atomically
 
 _PACKAGE = Path(__file__).resolve().parent.parent
-_WITHOUT_INFLUENCE = (
-    "cli",
-    "gym",
+WITHOUT_INFLUENCE = (
+    "cli/",
+    "gym/",
+    "task_statistics/",
+    "evaluation/__init__.py",
     "evaluation/baselines.py",
+    "evaluation/bootstrap.py",
     "evaluation/comparison.py",
     "evaluation/curves.py",
+    "evaluation/evaluations.py",
+    "evaluation/measure_normalizers.py",
+    "evaluation/opt_list_order.py",
     "evaluation/plots.py",
-    "evaluation/statistics.py",
-    "opt_list_order.py",
-    "search_spaces.py",
+    "evaluation/scores.py",
+    "evaluation/search_spaces.py",
 )
-"""What only uses results, or makes θ; all other source files are in the digest."""
+"""What only uses results, or makes θ: nothing that computes a run imports it, which a test
+holds true. All other source files of `opt_gym` are in the digest."""
+
+_BUILDING = "building"
+"""The folder beside an architecture's that holds what several of them are built of."""
 
 
 def is_cacheable(learned_optimizer: LearnedOptimizer, env: Env) -> bool:
@@ -65,7 +74,7 @@ def digest(
         "optimizer": [learned_optimizer.name, learned_optimizer.config],
         "theta": weights.hexdigest(),
         "settings": settings,
-        "code": _code_digest(_folder_of(learned_optimizer)),
+        "code": _code_digest(_folder_of(learned_optimizer.name)),
         "jax": jax.__version__,
     }
     text = json.dumps(content, sort_keys=True)
@@ -90,8 +99,8 @@ def write(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
     write_atomically(folder / f"{name}.npz", content.getvalue())
 
 
-def _folder_of(learned_optimizer: LearnedOptimizer) -> Path:
-    module = sys.modules.get(learned_optimizer.step.__module__)
+def _folder_of(architecture: str) -> Path:
+    module = sys.modules.get(plugins.spec("architecture", architecture).make.__module__)
     path = getattr(module, "__file__", None)
     return Path(path).resolve().parent if path else _PACKAGE
 
@@ -101,10 +110,11 @@ def _code_digest(folder: Path) -> str:
     files = [
         path
         for path in _PACKAGE.rglob("*.py")
-        if not path.relative_to(_PACKAGE).as_posix().startswith(_WITHOUT_INFLUENCE)
+        if not path.relative_to(_PACKAGE).as_posix().startswith(WITHOUT_INFLUENCE)
     ]
     content = hashlib.sha256()
-    for path in sorted({*files, *folder.glob("*.py")}):
+    files += [*folder.glob("*.py"), *folder.parent.joinpath(_BUILDING).glob("*.py")]
+    for path in sorted(set(files)):
         content.update(path.name.encode())
         content.update(path.read_bytes())
     return content.hexdigest()

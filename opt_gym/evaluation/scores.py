@@ -18,9 +18,9 @@ from opt_gym.evaluation.baselines import (
     Baseline,
     evaluate_baselines,
 )
-from opt_gym.evaluation.evaluate import evaluate
-from opt_gym.evaluation.jobs import Progress
-from opt_gym.evaluation.records import Runs, Settings, TaskLike
+from opt_gym.evaluation.evaluations import evaluate
+from opt_gym.evaluation.jobs import TellProgress
+from opt_gym.evaluation.runs import EvaluationSettings, Runs, TaskLike
 from opt_gym.gym._settings import ACTION_SCALE
 from opt_gym.records import LearnedOptimizer
 
@@ -47,9 +47,9 @@ def score(
     tasks: Sequence[TaskLike] | Mapping[str, TaskLike],
     learned: LearnedOptimizer,
     theta: PyTree,
-    settings: Settings,
+    settings: EvaluationSettings,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: TellProgress | None = None,
 ) -> list[Score]:
     """Scores of tasks at one horizon.
 

@@ -19,8 +19,8 @@ from jaxtyping import Float, PyTree
 from opt_gym import factory
 from opt_gym.evaluation import run_cache
 from opt_gym.evaluation.jobs import (
-    Job,
-    Progress,
+    EvaluationJob,
+    TellProgress,
     check_settings,
     make_env,
     prepare_jobs,
@@ -32,7 +32,7 @@ from opt_gym.evaluation.program import (
     compile_now,
     schedule,
 )
-from opt_gym.evaluation.records import Settings
+from opt_gym.evaluation.runs import EvaluationSettings
 from opt_gym.records import Data
 
 MAX_TRIALS_A_ROUND = 25
@@ -42,7 +42,7 @@ network on 2 cores. Fewer would leave cores idle at the end of each."""
 _NUM_POINTS = 2
 """The fewest that a program can have; none of them is evaluated."""
 
-Costs = dict[bytes, Float[np.ndarray, " seeds"]]
+TrialCosts = dict[bytes, Float[np.ndarray, " seeds"]]
 """Mean ℓ̃ of every seed, by the bytes of θ."""
 
 
@@ -57,21 +57,21 @@ class _Search(NamedTuple):
         program: of one round; None where nothing is missing.
     """
 
-    job: Job
+    job: EvaluationJob
     data: Data
     rows: Float[np.ndarray, "trials theta"]
     file: Path | None
-    known: Costs
+    known: TrialCosts
     missing: tuple[int, ...]
     size: int
     program: Program | None
 
 
 def search(
-    jobs: Sequence[Job],
-    settings: Settings,
+    jobs: Sequence[EvaluationJob],
+    settings: EvaluationSettings,
     cache: Path | None = None,
-    progress: Progress | None = None,
+    progress: TellProgress | None = None,
 ) -> list[Float[np.ndarray, "trials seeds"]]:
     """Mean ℓ̃ of every variant of every job, in order; nothing else is measured.
 
@@ -94,7 +94,9 @@ def search(
     ]
 
 
-def _prepare(job: Job, settings: Settings, cache: Path | None) -> _Search:
+def _prepare(
+    job: EvaluationJob, settings: EvaluationSettings, cache: Path | None
+) -> _Search:
     env = make_env(job, settings)
     data = factory.load_data(env)
     file, known = None, {}
@@ -129,7 +131,7 @@ def _prepare(job: Job, settings: Settings, cache: Path | None) -> _Search:
 
 
 def _run(
-    one: _Search, plan: Schedule, num_seeds: int, progress: Progress | None
+    one: _Search, plan: Schedule, num_seeds: int, progress: TellProgress | None
 ) -> Float[np.ndarray, "trials seeds"]:
     job, data, rows, file, known, missing, size, program = one
     done = len(rows) - len(missing)
@@ -149,26 +151,26 @@ def _run(
     return np.stack([known[row.tobytes()] for row in rows])
 
 
-def _theta_of(job: Job, trials: Sequence[int], size: int) -> PyTree:
+def _theta_of(job: EvaluationJob, trials: Sequence[int], size: int) -> PyTree:
     """θ of some trials, filled up to `size` with the first of them again."""
     chosen = np.resize(np.asarray(trials), size)
     return jax.tree.map(lambda leaf: np.asarray(leaf)[chosen], job.theta)
 
 
-def _rows(job: Job) -> Float[np.ndarray, "trials theta"]:
+def _rows(job: EvaluationJob) -> Float[np.ndarray, "trials theta"]:
     leaves = [np.asarray(leaf, np.float32) for leaf in jax.tree.leaves(job.theta)]
     return np.concatenate(
         [leaf.reshape(len(job.labels), -1) for leaf in leaves], axis=1
     )
 
 
-def _read(file: Path) -> Costs:
+def _read(file: Path) -> TrialCosts:
     record = run_cache.read(file.parent, file.stem) or {}
     rows, costs = record.get("theta", ()), record.get("mean_cost", ())
     return {row.tobytes(): cost for row, cost in zip(rows, costs, strict=True)}
 
 
-def _write(file: Path, known: Costs) -> None:
+def _write(file: Path, known: TrialCosts) -> None:
     rows = np.stack([np.frombuffer(row, np.float32) for row in known])
     costs = np.stack([*known.values()])
     run_cache.write(file.parent, file.stem, {"theta": rows, "mean_cost": costs})

@@ -15,8 +15,8 @@ For a tensor with fewer than two axes r and c are both the full average s of g²
 g·(s + 1e-9)^−½ and a·m is m·(s + 1e-6)^−½. All averages are biased towards zero at the start.
 
 r and c stay [k, r, 1] and [k, 1, c]: nothing is repeated per parameter. The decays may be
-arrays of the learned optimizer's θ: architectures that learn them keep `Moments` in their
-carry and call `start`, `follow` and `look`.
+arrays of the learned optimizer's θ: architectures that learn them keep `AdafactorMoments` in
+their carry and call `start`, `follow` and `look`.
 """
 
 from collections.abc import Sequence
@@ -24,10 +24,10 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import constant, namespace, rsqrt, zeros, zeros_over
-from opt_gym.features import _accumulators as acc
 from opt_gym.features.mlp import times
-from opt_gym.pieces import mean_squares
+from opt_gym.maths import accumulators as acc
+from opt_gym.maths.array_namespace import constant, namespace, rsqrt, zeros, zeros_over
+from opt_gym.maths.pieces import mean_squares
 from opt_gym.plugins import Spec
 from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 
@@ -39,7 +39,7 @@ _FLOOR = 1e-9
 _TINY = 1e-30
 
 
-class Moments(NamedTuple):
+class AdafactorMoments(NamedTuple):
     """Of one tensor, decays along the leading axis.
 
     Shapes: momentum [3, *shape]; second_moment [1, *shape]; rows and columns [3, ...] with 1
@@ -109,7 +109,7 @@ def constants(like: Any, second_moment: Sequence[float] = MOMENT_DECAYS) -> Deca
     )
 
 
-def start(param: Any) -> Moments:
+def start(param: Any) -> AdafactorMoments:
     """Before the first gradient."""
     num = len(FACTORED_DECAYS)
     axes = factored_axes(tuple(param.shape))
@@ -119,7 +119,7 @@ def start(param: Any) -> Moments:
         row_axis, column_axis = axes
         rows = zeros((num, *_without(param.shape, column_axis)), param)
         columns = zeros((num, *_without(param.shape, row_axis)), param)
-    return Moments(
+    return AdafactorMoments(
         momentum=zeros_over(len(MOMENTUM_DECAYS), param),
         second_moment=zeros_over(len(MOMENT_DECAYS), param),
         rows=rows,
@@ -127,7 +127,7 @@ def start(param: Any) -> Moments:
     )
 
 
-def follow(moments: Moments, grad: Any, decays: Decays) -> Moments:
+def follow(moments: AdafactorMoments, grad: Any, decays: Decays) -> AdafactorMoments:
     """With one more gradient."""
     xp = namespace(grad)
     square = grad * grad
@@ -146,10 +146,10 @@ def follow(moments: Moments, grad: Any, decays: Decays) -> Moments:
         by_column = xp.mean(square, axis=row_axis, keepdims=True)
         rows = acc.follow(moments.rows, by_row, factored)
         columns = acc.follow(moments.columns, by_column, factored)
-    return Moments(momentum, second_moment, rows, columns)
+    return AdafactorMoments(momentum, second_moment, rows, columns)
 
 
-def look(param: Any, grad: Any, moments: Moments) -> TensorObservation:
+def look(param: Any, grad: Any, moments: AdafactorMoments) -> TensorObservation:
     """What is seen of one tensor."""
     if isinstance(moments.columns, tuple):
         rows = _diagonal_rows
@@ -161,7 +161,7 @@ def look(param: Any, grad: Any, moments: Moments) -> TensorObservation:
     return TensorObservation(rows, sources, scale, zeros((0,), grad))
 
 
-def factors(moments: Moments, shape: tuple[int, ...]) -> tuple[Any, Any]:
+def factors(moments: AdafactorMoments, shape: tuple[int, ...]) -> tuple[Any, Any]:
     """Adafactor's factor a in its two parts, [3, r, 1] and [3, 1, c]."""
     axis = 1 + factored_axes(shape)[0]  # pyright: ignore[reportOptionalSubscript]
     mean = namespace(moments.rows).mean(moments.rows, axis=axis, keepdims=True)

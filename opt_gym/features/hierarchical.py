@@ -39,16 +39,10 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import (
-    constant,
-    mean_square,
-    namespace,
-    rsqrt,
-    zeros,
-)
-from opt_gym.features import _accumulators as acc
-from opt_gym.features.mlp import DECAYS, Moments, follow, start
-from opt_gym.pieces import mean_squares
+from opt_gym.features.mlp import DECAYS, MlpMoments, follow, start
+from opt_gym.maths import accumulators as acc
+from opt_gym.maths.array_namespace import constant, mean_square, namespace, rsqrt, zeros
+from opt_gym.maths.pieces import mean_squares
 from opt_gym.plugins import Spec
 from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 
@@ -237,7 +231,7 @@ def _loss_features(
     return xp.clip(xp.concat([of_loss, seen]), -LOG_LIMIT, LOG_LIMIT)
 
 
-def _look(param: Any, grad: Any, moments: Moments, bound: Any) -> TensorObservation:
+def _look(param: Any, grad: Any, moments: MlpMoments, bound: Any) -> TensorObservation:
     xp = namespace(grad)
     sources = (param, grad, bound, *moments)
     squares = mean_squares(_rows, sources, param)

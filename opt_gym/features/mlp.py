@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import constant, namespace, rsqrt, zeros, zeros_over
-from opt_gym.features import _accumulators as acc
-from opt_gym.pieces import mean_squares
+from opt_gym.maths import accumulators as acc
+from opt_gym.maths.array_namespace import constant, namespace, rsqrt, zeros, zeros_over
+from opt_gym.maths.pieces import mean_squares
 from opt_gym.plugins import Spec
 from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 
@@ -24,7 +24,7 @@ DECAYS = (0.5, 0.9, 0.99, 0.999, 0.9999)
 TIME_SCALES = (3.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10000.0, 300000.0)
 
 
-class Moments(NamedTuple):
+class MlpMoments(NamedTuple):
     """Of one tensor, a block [5, *shape] each."""
 
     momentum: Any
@@ -62,21 +62,21 @@ def make(rms: bool = True, time_clamp: int | None = None) -> Features:
     )
 
 
-def start(param: Any) -> Moments:
+def start(param: Any) -> MlpMoments:
     """Before the first gradient."""
     num = len(DECAYS)
-    return Moments(zeros_over(num, param), zeros_over(num, param))
+    return MlpMoments(zeros_over(num, param), zeros_over(num, param))
 
 
-def follow(moments: Moments, grad: Any) -> Moments:
+def follow(moments: MlpMoments, grad: Any) -> MlpMoments:
     """With one more gradient."""
-    return Moments(
+    return MlpMoments(
         momentum=acc.average(moments.momentum, grad, DECAYS),
         second_moment=acc.average(moments.second_moment, grad * grad, DECAYS),
     )
 
 
-def _follow_momentum(moments: Moments, grad: Any) -> Moments:
+def _follow_momentum(moments: MlpMoments, grad: Any) -> MlpMoments:
     return moments._replace(momentum=acc.average(moments.momentum, grad, DECAYS))
 
 
@@ -86,7 +86,7 @@ def times(signal: Signal, scales: tuple[float, ...], clamp: int | None = None) -
     return namespace(signal.loss).tanh(t / constant(scales, signal.loss) - 1.0)
 
 
-def _tensor(param: Any, grad: Any, moments: Moments) -> TensorObservation:
+def _tensor(param: Any, grad: Any, moments: MlpMoments) -> TensorObservation:
     sources = (param, grad, *moments)
     return TensorObservation(
         rows=_rows,

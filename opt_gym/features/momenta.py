@@ -10,10 +10,10 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import rsqrt, zeros, zeros_over
-from opt_gym.features import _accumulators as acc
 from opt_gym.features.mlp import times
-from opt_gym.pieces import mean_squares
+from opt_gym.maths import accumulators as acc
+from opt_gym.maths.array_namespace import rsqrt, zeros, zeros_over
+from opt_gym.maths.pieces import mean_squares
 from opt_gym.plugins import Spec
 from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 

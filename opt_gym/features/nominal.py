@@ -19,7 +19,9 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import (
+from opt_gym.features.mlp import times
+from opt_gym.maths import accumulators as acc
+from opt_gym.maths.array_namespace import (
     constant,
     mean_square,
     namespace,
@@ -27,8 +29,6 @@ from opt_gym.array_namespace import (
     zeros,
     zeros_over,
 )
-from opt_gym.features import _accumulators as acc
-from opt_gym.features.mlp import times
 from opt_gym.plugins import Spec
 from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 
@@ -52,7 +52,7 @@ TENSOR_NAMES = (
 )
 
 
-class Moments(NamedTuple):
+class NominalMoments(NamedTuple):
     """Of one tensor: blocks [3, *shape] and [2, *shape], and an average cosine []."""
 
     momentum: Any
@@ -60,7 +60,7 @@ class Moments(NamedTuple):
     cosine: Any
 
 
-class Losses(NamedTuple):
+class NominalLosses(NamedTuple):
     """Averages [2] of the loss, and the first one []."""
 
     average: Any
@@ -80,20 +80,20 @@ def make(time_clamp: int | None = None) -> Features:
         averages = zeros((len(LOSS_DECAYS),), one)
         return Memory(
             tensors=tuple(
-                Moments(
+                NominalMoments(
                     zeros_over(len(MOMENTUM_DECAYS), leaf),
                     zeros_over(len(MOMENT_DECAYS), leaf),
                     zeros((), leaf),
                 )
                 for leaf in tensors
             ),
-            shared=Losses(averages, zeros((), one)),
+            shared=NominalLosses(averages, zeros((), one)),
         )
 
-    def follow(moments: Moments, grad: Any) -> Moments:
+    def follow(moments: NominalMoments, grad: Any) -> NominalMoments:
         momentum = acc.average(moments.momentum, grad, MOMENTUM_DECAYS)
         new = (1.0 - COSINE_DECAY) * _cosine(momentum[1], grad)
-        return Moments(
+        return NominalMoments(
             momentum=momentum,
             second_moment=acc.average(
                 moments.second_moment, grad * grad, MOMENT_DECAYS
@@ -105,7 +105,7 @@ def make(time_clamp: int | None = None) -> Features:
         xp, losses = namespace(signal.loss), f.shared
         return Memory(
             tensors=tuple(map(follow, f.tensors, acc.leaves(signal.grad))),
-            shared=Losses(
+            shared=NominalLosses(
                 average=acc.average(losses.average, signal.loss, LOSS_DECAYS),
                 initial=xp.where(signal.t == 0, signal.loss, losses.initial),
             ),
@@ -140,7 +140,7 @@ def make(time_clamp: int | None = None) -> Features:
 
 
 def _tensor(
-    param: Any, grad: Any, moments: Moments, age: Any, fan_in: float, last: bool
+    param: Any, grad: Any, moments: NominalMoments, age: Any, fan_in: float, last: bool
 ) -> TensorObservation:
     xp = namespace(grad)
     m = moments.momentum * acc.debias(MOMENTUM_DECAYS, age, grad)
@@ -178,7 +178,7 @@ def _rows(param: Any, grad: Any, m: Any, v: Any, reciprocal_rms: Any) -> tuple:
     return rows, direction[None]
 
 
-def _shared(losses: Losses, signal: Signal, time_clamp: int | None) -> Any:
+def _shared(losses: NominalLosses, signal: Signal, time_clamp: int | None) -> Any:
     xp = namespace(signal.loss)
     # log |loss|, for a loss may be negative (a log density): there it says little, safely.
     average = losses.average * acc.debias(LOSS_DECAYS, signal.t, signal.loss)

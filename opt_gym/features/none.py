@@ -4,8 +4,8 @@ from typing import Any
 
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import zeros
-from opt_gym.features._accumulators import leaves
+from opt_gym.maths.accumulators import leaves
+from opt_gym.maths.array_namespace import zeros
 from opt_gym.plugins import Spec
 from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 

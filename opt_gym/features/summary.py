@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import namespace, zeros
-from opt_gym.features import _accumulators as acc
 from opt_gym.features.none import nothing
+from opt_gym.maths import accumulators as acc
+from opt_gym.maths.array_namespace import namespace, zeros
 from opt_gym.plugins import Spec
 from opt_gym.records import Features, Memory, Observation, Signal
 
@@ -29,14 +29,14 @@ NAMES = (
 )
 
 
-class Seen(NamedTuple):
+class SeenOfTensor(NamedTuple):
     """Of one tensor: the average gradient, and the weights at the last step."""
 
     momentum: Any
     last_params: Any
 
 
-class Progress(NamedTuple):
+class LossProgress(NamedTuple):
     """Of the whole training: loss averages [2], the rest scalars."""
 
     loss: Any
@@ -57,8 +57,8 @@ def make() -> Features:
         averages, zero = zeros((len(LOSS_DECAYS),), first), zeros((), first)
         blank = [namespace(leaf).zeros_like(leaf) for leaf in tensors]
         return Memory(
-            tensors=tuple(Seen(leaf, leaf) for leaf in blank),
-            shared=Progress(averages, *[zero] * 6),
+            tensors=tuple(SeenOfTensor(leaf, leaf) for leaf in blank),
+            shared=LossProgress(averages, *[zero] * 6),
         )
 
     def update(f: Memory, signal: Signal) -> Memory:
@@ -70,10 +70,10 @@ def make() -> Features:
         then = f.shared
         return Memory(
             tensors=tuple(
-                Seen(0.9 * q.momentum + 0.1 * g, p)
+                SeenOfTensor(0.9 * q.momentum + 0.1 * g, p)
                 for p, q, g in zip(params, f.tensors, grads, strict=True)
             ),
-            shared=Progress(
+            shared=LossProgress(
                 loss=acc.average(then.loss, signal.loss, LOSS_DECAYS),
                 initial_loss=xp.where(first, signal.loss, then.initial_loss),
                 last_log_loss=log_loss,

@@ -42,10 +42,10 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
-from opt_gym.array_namespace import constant, mean_square, namespace, rsqrt, zeros
-from opt_gym.features import _accumulators as acc
 from opt_gym.features import adafactor
-from opt_gym.pieces import mean_squares
+from opt_gym.maths import accumulators as acc
+from opt_gym.maths.array_namespace import constant, mean_square, namespace, rsqrt, zeros
+from opt_gym.maths.pieces import mean_squares
 from opt_gym.plugins import Spec
 from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
 
@@ -63,11 +63,11 @@ _NO_SQUARE = 1e-24  # the derivative of x^−½ there still is a number of float
 class TensorMemory(NamedTuple):
     """Averages, and the 12 numbers of those before; [0] where these are left out."""
 
-    moments: adafactor.Moments
+    moments: adafactor.AdafactorMoments
     numbers: Any
 
 
-class Losses(NamedTuple):
+class VeloLosses(NamedTuple):
     """What the 9 numbers of the loss are made of, and these.
 
     These are quotients of small differences of averages. As differences they would be what
@@ -98,7 +98,7 @@ def make(tensor_numbers: bool = True, bugged_loss_features: bool = False) -> Fea
             TensorMemory(adafactor.start(leaf), zeros((len(names),), leaf))
             for leaf in acc.leaves(params)
         )
-        return Memory(tensors, Losses(start, *(start[:-1],) * 3))
+        return Memory(tensors, VeloLosses(start, *(start[:-1],) * 3))
 
     def follow(memory: TensorMemory, param: Any, grad: Any) -> TensorMemory:
         before = memory.moments
@@ -143,7 +143,7 @@ def limited(grad: Any) -> Any:
 def look(
     param: Any,
     grad: Any,
-    moments: adafactor.Moments,
+    moments: adafactor.AdafactorMoments,
     numbers: Any = None,
     *,
     moment_floor: float = 1e-6,
@@ -243,7 +243,7 @@ def _first_rows(
     )
 
 
-def _numbers(param: Any, moments: adafactor.Moments) -> Any:
+def _numbers(param: Any, moments: adafactor.AdafactorMoments) -> Any:
     """The 12 of one tensor."""
     xp, m, v = namespace(param), moments.momentum, moments.second_moment
     axes = tuple(range(1, m.ndim))
@@ -279,7 +279,7 @@ def _time_constants(signal: Signal, bugged: bool) -> Any:
     return SHORTEST * xp.exp(constant(parts, signal.loss) * log_ratio)
 
 
-def _follow_loss(losses: Losses, signal: Signal, bugged: bool) -> Losses:
+def _follow_loss(losses: VeloLosses, signal: Signal, bugged: bool) -> VeloLosses:
     xp, constants = namespace(signal.loss), _time_constants(signal, bugged)
     seen = xp.expm1(-(signal.t + 1) / constants)
     limit = losses.average * (xp.expm1(-signal.t / constants) / seen)
@@ -294,7 +294,7 @@ def _follow_loss(losses: Losses, signal: Signal, bugged: bool) -> Losses:
     progress = xp.where(
         signal.t < 2, xp.zeros_like(above), xp.clip(progress, -1.0, 1.0)
     )
-    return Losses(average, slower, above, progress)
+    return VeloLosses(average, slower, above, progress)
 
 
 def _floored_rsqrt(x: Any) -> Any:

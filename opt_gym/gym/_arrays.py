@@ -7,7 +7,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool
 
-from opt_gym.gym._core import OUTCOME, RESET_INFO, Core, Rows
+from opt_gym.gym._core import OUTCOME, RESET_INFO, EnvCore, Rows
 
 _FLAGS = ("terminated", "truncated")
 _COUNTS = ("inner_step",)
@@ -34,7 +34,7 @@ def as_actions(action: Any, shape: tuple[int, ...]) -> Any:
         return action.astype(np.float32)
 
 
-def single(core: Core, rows: Rows, output: str) -> tuple[Any, dict[str, Any]]:
+def single(core: EnvCore, rows: Rows, output: str) -> tuple[Any, dict[str, Any]]:
     """The observation and the columns of the only row.
 
     Numpy: a fresh array, Python floats, bools and ints. JAX: arrays without axes. A numpy
@@ -64,7 +64,7 @@ def ended(rows: Rows) -> Bool[np.ndarray, " n"]:
     return np.any(np.asarray(rows.numbers)[:, flags], axis=1)
 
 
-def batch(core: Core, rows: Rows, output: str) -> dict[str, Any]:
+def batch(core: EnvCore, rows: Rows, output: str) -> dict[str, Any]:
     """The columns of all rows, [N] each; numpy: float64, bool, int64, as SyncVectorEnv."""
     if output == "jax":
         return core.unpack(rows.numbers)

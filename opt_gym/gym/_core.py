@@ -26,13 +26,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
 
-from opt_gym import factory, normalize, plugins, strategy
+from opt_gym import factory, normalize, plugins
 from opt_gym.data import catalog
 from opt_gym.env import COST_LIMIT
 from opt_gym.gym import _fork
 from opt_gym.gym._layout import make_layout, to_action, to_array
-from opt_gym.gym._settings import Settings
+from opt_gym.gym._settings import OptEnvSettings
 from opt_gym.records import Data, Env, EnvState, StepOut
+from opt_gym.runtime import strategy
 
 OUTCOME = ("reward", "terminated", "truncated")
 """The first columns of `numbers`; those of `info` follow."""
@@ -43,14 +44,14 @@ STEP_INFO = (*RESET_INFO, "loss", "cost")
 _IMPL = "threefry2x32"
 _MAX_KEPT = 16
 _HUGE = 2**29
-_kept: "OrderedDict[Any, Core]" = OrderedDict()
+_kept: "OrderedDict[Any, EnvCore]" = OrderedDict()
 
 
 class Rows(NamedTuple):
     """A batch of episodes after a program.
 
     Shapes: state with a leading axis [N], its key as raw uint32 [N, 2]; observation
-    [N, ...]; numbers [N, k] float32, columns `Core.columns`.
+    [N, ...]; numbers [N, k] float32, columns `EnvCore.columns`.
     """
 
     state: EnvState
@@ -58,7 +59,7 @@ class Rows(NamedTuple):
     numbers: Float[Array, "n k"]
 
 
-class Core:
+class EnvCore:
     """One config and what was compiled for it.
 
     Attributes:
@@ -72,7 +73,7 @@ class Core:
         unpack_first: the same of row 0, without an axis.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: OptEnvSettings) -> None:
         self.env = _functional(settings)
         self.data = factory.load_data(self.env)
         self.dataset = _dataset(self.env, settings.data)
@@ -268,7 +269,7 @@ class Core:
 _TYPES = {"terminated": bool, "truncated": bool, "inner_step": jnp.int32}
 
 
-def core(settings: Settings) -> Core:
+def core(settings: OptEnvSettings) -> EnvCore:
     """The core of these settings; the last few are kept, with their programs.
 
     Raises:
@@ -280,7 +281,7 @@ def core(settings: Settings) -> Core:
         _kept.move_to_end(key)
         return _kept[key]
     _fork.check_usable()
-    made = Core(settings)
+    made = EnvCore(settings)
     _kept[key] = made
     while len(_kept) > _MAX_KEPT:
         _kept.popitem(last=False)
@@ -292,7 +293,7 @@ def draw_key(generator: np.random.Generator) -> UInt32[np.ndarray, "2"]:
     return generator.integers(0, 2**32, size=2, dtype=np.uint32)
 
 
-def action_scale(settings: Settings) -> np.float32:
+def action_scale(settings: OptEnvSettings) -> np.float32:
     """What actions are multiplied by."""
     return np.float32(settings.action_scale if settings.action == "update" else 1.0)
 
@@ -321,7 +322,7 @@ def _batch_of_one(row: Rows) -> Rows:
     return jax.tree.map(lambda x: x[None], row)
 
 
-def _functional(settings: Settings) -> Env:
+def _functional(settings: OptEnvSettings) -> Env:
     action = settings.action
     if action == "hyperparameters":
         config = {"level": settings.level, "controls": settings.controls}
@@ -348,7 +349,7 @@ def _dataset(env: Env, source: str) -> str:
     return "none (synthetic)" if name == "none" else name
 
 
-def _title(env: Env, settings: Settings) -> str:
+def _title(env: Env, settings: OptEnvSettings) -> str:
     if isinstance(settings.task, str):
         name = settings.task
         seed = "" if settings.task_seed is None else f" {settings.task_seed}"
@@ -356,7 +357,7 @@ def _title(env: Env, settings: Settings) -> str:
     return str(env.task.config.get("family", "task"))
 
 
-def _cache_key(settings: Settings) -> Any:
+def _cache_key(settings: OptEnvSettings) -> Any:
     table = normalize.user_table()
     compiled = settings._replace(
         horizon=1, action_scale=1.0, output="numpy", render_mode=None

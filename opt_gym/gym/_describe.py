@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from opt_gym.gym._core import Core
+from opt_gym.gym._core import EnvCore
 from opt_gym.gym._layout import Segment
-from opt_gym.gym._settings import Settings
+from opt_gym.gym._settings import OptEnvSettings
 from opt_gym.gym.render import Picture, frame
 from opt_gym.records import Config, Env, Normalizer
 
@@ -15,8 +15,8 @@ from opt_gym.records import Config, Env, Normalizer
 class Described:
     """Attributes of the unwrapped environment, single or vector."""
 
-    _settings: Settings
-    _core: Core
+    _settings: OptEnvSettings
+    _core: EnvCore
 
     @property
     def horizon(self) -> int:

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool
 
 from opt_gym.gym import _core
-from opt_gym.gym._settings import Settings
+from opt_gym.gym._settings import OptEnvSettings
 from opt_gym.plugins import unknown
 
 
@@ -82,7 +82,7 @@ def task_seeds(value: Any, num: int) -> list[Any]:
     return found
 
 
-def mixed(configs: Sequence[Settings]) -> str:
+def mixed(configs: Sequence[OptEnvSettings]) -> str:
     """The message for rows that want different configs: it shows the shapes."""
     shapes = {s.task_seed: _core.core(s).shapes for s in configs}
     shown = "; ".join(

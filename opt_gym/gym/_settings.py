@@ -20,7 +20,7 @@ LARGEST_HORIZON = 2**24
 """Inner steps travel to the host as float32, which counts exactly up to here."""
 
 
-class Settings(NamedTuple):
+class OptEnvSettings(NamedTuple):
     """What both constructors take; `OptEnv` says what each keyword means."""
 
     task: str | Config | Task
@@ -40,7 +40,7 @@ class Settings(NamedTuple):
     render_mode: str | None
 
 
-def checked(settings: Settings) -> Settings:
+def checked(settings: OptEnvSettings) -> OptEnvSettings:
     """The settings, if they can be.
 
     What `opt_gym.make` checks (task, features, action, objective, corruption) is left to it.
@@ -72,7 +72,7 @@ def check_choice(name: str, value: Any, known: tuple[Any, ...]) -> None:
         raise ValueError(unknown(name, value, names))
 
 
-def with_task_seed(settings: Settings, value: Any) -> Settings:
+def with_task_seed(settings: OptEnvSettings, value: Any) -> OptEnvSettings:
     """The settings with another task seed.
 
     Raises:
@@ -84,7 +84,7 @@ def with_task_seed(settings: Settings, value: Any) -> Settings:
     return settings._replace(task_seed=int(value))
 
 
-def _check_action_keywords(settings: Settings) -> None:
+def _check_action_keywords(settings: OptEnvSettings) -> None:
     if settings.action != "hyperparameters":
         for name, default in (("level", "parameter"), ("controls", "sgd")):
             if (value := getattr(settings, name)) != default:

@@ -4,8 +4,8 @@ from numpy.random import RandomState
 
 from opt_gym.plugins import Spec
 from opt_gym.records import Config, Task
-from opt_gym.tasks import _samplers, _text
-from opt_gym.tasks._model import Design, build_task
+from opt_gym.tasks.building import samplers, text_sources
+from opt_gym.tasks.building.model import Design, build_task
 
 FAMILY = "char_rnn_language_model"
 NUM_VALID = 3000
@@ -15,22 +15,22 @@ def sample_config(seed: int) -> Config:
     """TaskSet's published config `char_rnn_language_model_family_seed<seed>`."""
     rng = RandomState(seed)
     return {
-        "embed_dim": _samplers.log_int(rng, 8, 128),
-        "w_init": _samplers.initializer(rng),
+        "embed_dim": samplers.log_int(rng, 8, 128),
+        "w_init": samplers.initializer(rng),
         "vocab_size": _vocab_size(rng),
-        "core": _samplers.core(rng),
-        "trainable_init": _samplers.pick(rng, (True, False)),
-        "dataset": _samplers.language_dataset(rng, "bytes", 160),
+        "core": samplers.core(rng),
+        "trainable_init": samplers.pick(rng, (True, False)),
+        "dataset": samplers.language_dataset(rng, "bytes", 160),
     }
 
 
 def design(config: Config) -> Design:
-    """See `_text.design_language_model`.
+    """See `text_sources.design_language_model`.
 
     Raises:
         ValueError: a key or a value that cannot be used, by name.
     """
-    return _text.design_language_model(FAMILY, config, NUM_VALID)
+    return text_sources.design_language_model(FAMILY, config, NUM_VALID)
 
 
 def build(config: Config) -> Task:
@@ -43,7 +43,7 @@ def build(config: Config) -> Task:
 
 
 def _vocab_size(rng: RandomState) -> int:
-    return 256 if _samplers.coin(rng, 0.8) else _samplers.log_int(rng, 100, 256)
+    return 256 if samplers.coin(rng, 0.8) else samplers.log_int(rng, 100, 256)
 
 
 SPEC = Spec(

@@ -8,34 +8,34 @@ from jaxtyping import Array
 
 from opt_gym.plugins import Spec
 from opt_gym.records import Batch, Config, Task
-from opt_gym.tasks import _conv_autoencoder, _convnet
-from opt_gym.tasks._model import Design, Loss, Model, Params, build_task
+from opt_gym.tasks.building import conv_autoencoders, convnets
+from opt_gym.tasks.building.model import Design, Loss, Model, Params, build_task
 
 FAMILY = "conv_ae"
-KEYS = _conv_autoencoder.KEYS
+KEYS = conv_autoencoders.KEYS
 
 
 def sample_config(seed: int) -> Config:
-    """See `_conv_autoencoder.sample_config`."""
-    return _conv_autoencoder.sample_config(seed)
+    """See `conv_autoencoders.sample_config`."""
+    return conv_autoencoders.sample_config(seed)
 
 
 def design(config: Config) -> Design:
     """A convolutional encoder and decoder that give back their input, pixels in [0, 1].
 
     loss = mean over examples and pixels of (x - sigmoid(y))². The networks, φ and what
-    cannot be built are in `_conv_autoencoder.make_coder`.
+    cannot be built are in `conv_autoencoders.make_coder`.
 
     Raises:
         ValueError: a key or a value that cannot be used, by name.
     """
-    config = _conv_autoencoder.checked(FAMILY, config)
-    coder = _conv_autoencoder.make_coder(FAMILY, config, codes=1, outputs=1)
+    config = conv_autoencoders.checked(FAMILY, config)
+    coder = conv_autoencoders.make_coder(FAMILY, config, codes=1, outputs=1)
 
     def loss(
         params: Params, instance: Any, noise: tuple[Array, ...], batch: Batch
     ) -> Loss:
-        rest, x = iter(params), _convnet.channel_major(batch.inputs)
+        rest, x = iter(params), convnets.channel_major(batch.inputs)
         y = jax.nn.sigmoid(coder.decode(rest, coder.encode(rest, x)))
         # One sum over all of a batch would lose four digits in float32.
         return jnp.mean(jnp.mean((x - y) ** 2, axis=(2, 3))), {}

@@ -8,9 +8,15 @@ from numpy.random import RandomState
 
 from opt_gym.plugins import Spec
 from opt_gym.records import Config, Task
-from opt_gym.tasks import _config, _convnet, _images, _layers, _samplers
-from opt_gym.tasks._activations import ACTIVATIONS
-from opt_gym.tasks._model import Design, Model, Params, Tensor, bias, build_task
+from opt_gym.tasks.building import (
+    config_checks,
+    convnets,
+    image_sources,
+    layers,
+    samplers,
+)
+from opt_gym.tasks.building.activations import ACTIVATIONS
+from opt_gym.tasks.building.model import Design, Model, Params, Tensor, bias, build_task
 
 FAMILY = "conv_fc"
 KEYS = (
@@ -32,14 +38,14 @@ def sample_config(seed: int) -> Config:
     Some of them cannot be built (a VALID convolution meets a map smaller than 3x3).
     """
     rng = RandomState(seed)
-    stack = _convnet.sample_stack(rng)
-    depth = _samplers.pick(rng, (0, 1, 2, 3))
+    stack = convnets.sample_stack(rng)
+    depth = samplers.pick(rng, (0, 1, 2, 3))
     return {
         **stack,
-        "fc_hidden_units": [_samplers.log_int(rng, 32, 128) for _ in range(depth)],
-        "use_bias": _samplers.pick(rng, (True, False)),
-        "dataset": _samplers.image_dataset(rng),
-        "center_data": _samplers.pick(rng, (True, False)),
+        "fc_hidden_units": [samplers.log_int(rng, 32, 128) for _ in range(depth)],
+        "use_bias": samplers.pick(rng, (True, False)),
+        "dataset": samplers.image_dataset(rng),
+        "center_data": samplers.pick(rng, (True, False)),
     }
 
 
@@ -56,8 +62,8 @@ def design(config: Config) -> Design:
     """
     config = _checked(config)
     activation = ACTIVATIONS[config["activation"]]
-    images = _images.image_source(FAMILY, config["dataset"])
-    stack = _convnet.make_stack(
+    images = image_sources.image_source(FAMILY, config["dataset"])
+    stack = convnets.make_stack(
         FAMILY,
         images.source.batch_size,
         images.shape,
@@ -75,12 +81,12 @@ def design(config: Config) -> Design:
 
     def logits(params: Params, noise: tuple[Array, ...], inputs: Array) -> Array:
         rest = iter(params)
-        x = stack.apply(rest, _convnet.channel_major(inputs), activation)
-        return _layers.mlp(
-            tuple(rest), _images.flat(_convnet.channels_last(x)), activation
+        x = stack.apply(rest, convnets.channel_major(inputs), activation)
+        return layers.mlp(
+            tuple(rest), image_sources.flat(convnets.channels_last(x)), activation
         )
 
-    loss = _images.classifier_loss(logits, config["center_data"])
+    loss = image_sources.classifier_loss(logits, config["center_data"])
     return Design(FAMILY, config, Model(tuple(tensors), loss), images.source)
 
 
@@ -94,11 +100,11 @@ def build(config: Config) -> Task:
 
 
 def _checked(config: Config) -> Config:
-    config = _config.strip(FAMILY, config, KEYS)
-    _convnet.check_stack(FAMILY, config)
-    _config.check_sizes(FAMILY, "fc_hidden_units", config["fc_hidden_units"])
-    _config.check_bool(FAMILY, "use_bias", config["use_bias"])
-    _config.check_bool(FAMILY, "center_data", config["center_data"])
+    config = config_checks.strip(FAMILY, config, KEYS)
+    convnets.check_stack(FAMILY, config)
+    config_checks.check_sizes(FAMILY, "fc_hidden_units", config["fc_hidden_units"])
+    config_checks.check_bool(FAMILY, "use_bias", config["use_bias"])
+    config_checks.check_bool(FAMILY, "center_data", config["center_data"])
     return config
 
 

@@ -8,9 +8,15 @@ from numpy.random import RandomState
 
 from opt_gym.plugins import Spec
 from opt_gym.records import Config, Task
-from opt_gym.tasks import _config, _convnet, _images, _layers, _samplers
-from opt_gym.tasks._activations import ACTIVATIONS
-from opt_gym.tasks._model import Design, Model, Params, Tensor, bias, build_task
+from opt_gym.tasks.building import (
+    config_checks,
+    convnets,
+    image_sources,
+    layers,
+    samplers,
+)
+from opt_gym.tasks.building.activations import ACTIVATIONS
+from opt_gym.tasks.building.model import Design, Model, Params, Tensor, bias, build_task
 
 FAMILY = "conv_pooling"
 KEYS = (
@@ -41,11 +47,11 @@ def sample_config(seed: int) -> Config:
     """
     rng = RandomState(seed)
     return {
-        **_convnet.sample_stack(rng),
-        "pool_type": _samplers.pick(rng, tuple(POOLS)),
-        "use_bias": _samplers.pick(rng, (True, False)),
-        "dataset": _samplers.image_dataset(rng),
-        "center_data": _samplers.pick(rng, (True, False)),
+        **convnets.sample_stack(rng),
+        "pool_type": samplers.pick(rng, tuple(POOLS)),
+        "use_bias": samplers.pick(rng, (True, False)),
+        "dataset": samplers.image_dataset(rng),
+        "center_data": samplers.pick(rng, (True, False)),
     }
 
 
@@ -65,8 +71,8 @@ def design(config: Config) -> Design:
     config = _checked(config)
     activation = ACTIVATIONS[config["activation"]]
     pool = POOLS[config["pool_type"]]
-    images = _images.image_source(FAMILY, config["dataset"])
-    stack = _convnet.make_stack(
+    images = image_sources.image_source(FAMILY, config["dataset"])
+    stack = convnets.make_stack(
         FAMILY,
         images.source.batch_size,
         images.shape,
@@ -85,10 +91,10 @@ def design(config: Config) -> Design:
 
     def logits(params: Params, noise: tuple[Array, ...], inputs: Array) -> Array:
         rest = iter(params)
-        x = stack.apply(rest, _convnet.channel_major(inputs), activation)
-        return _layers.linear(pool(x).T, next(rest), next(rest))
+        x = stack.apply(rest, convnets.channel_major(inputs), activation)
+        return layers.linear(pool(x).T, next(rest), next(rest))
 
-    loss = _images.classifier_loss(logits, config["center_data"])
+    loss = image_sources.classifier_loss(logits, config["center_data"])
     return Design(FAMILY, config, Model(tensors, loss), images.source)
 
 
@@ -102,13 +108,13 @@ def build(config: Config) -> Task:
 
 
 def _checked(config: Config) -> Config:
-    config = _config.strip(FAMILY, config, KEYS, OPTIONAL)
-    _convnet.check_stack(FAMILY, config)
-    _config.check_choice(FAMILY, "pool_type", config["pool_type"], list(POOLS))
-    _config.check_bool(FAMILY, "use_bias", config["use_bias"])
-    _config.check_bool(FAMILY, "center_data", config["center_data"])
+    config = config_checks.strip(FAMILY, config, KEYS, OPTIONAL)
+    convnets.check_stack(FAMILY, config)
+    config_checks.check_choice(FAMILY, "pool_type", config["pool_type"], list(POOLS))
+    config_checks.check_bool(FAMILY, "use_bias", config["use_bias"])
+    config_checks.check_bool(FAMILY, "center_data", config["center_data"])
     if "head_w_init" in config:
-        _config.check_initializer(FAMILY, "head_w_init", config["head_w_init"])
+        config_checks.check_initializer(FAMILY, "head_w_init", config["head_w_init"])
     return config
 
 

@@ -7,55 +7,60 @@ from jaxtyping import Array, PRNGKeyArray
 
 from opt_gym.plugins import Spec
 from opt_gym.records import Batch, Config, Task
-from opt_gym.tasks import _conv_autoencoder, _convnet, _images, _variational
-from opt_gym.tasks._model import Design, Loss, Model, Params, build_task
+from opt_gym.tasks.building import (
+    conv_autoencoders,
+    convnets,
+    image_sources,
+    variational,
+)
+from opt_gym.tasks.building.model import Design, Loss, Model, Params, build_task
 
 FAMILY = "conv_vae"
-KEYS = _conv_autoencoder.KEYS
+KEYS = conv_autoencoders.KEYS
 
 
 def sample_config(seed: int) -> Config:
-    """See `_conv_autoencoder.sample_config`."""
-    return _conv_autoencoder.sample_config(seed)
+    """See `conv_autoencoders.sample_config`."""
+    return conv_autoencoders.sample_config(seed)
 
 
 def design(config: Config) -> Design:
     """A convolutional encoder and decoder of distributions, inputs in [-1, 1].
 
     loss = -mean_b(log p(x_b | z_b) - KL(q(z | x_b) || N(0, 1))), in nats per example; the
-    terms are in `_variational`. The encoder gives mean and log sigma of q, [b, latents]
+    terms are in `variational`. The encoder gives mean and log sigma of q, [b, latents]
     each, one z is drawn, and the decoder gives those of the pixels, its first c channels
     and its last c. The networks, φ and what cannot be built are in
-    `_conv_autoencoder.make_coder`.
+    `conv_autoencoders.make_coder`.
     Noise: N(0, 1) [b, latents] for z, U(-1/2, 1/2) / 255 [b, h, w, c] for the pixels.
 
     Raises:
         ValueError: a key or a value that cannot be used, by name.
     """
-    config = _conv_autoencoder.checked(FAMILY, config)
-    coder = _conv_autoencoder.make_coder(FAMILY, config, codes=2, outputs=2)
+    config = conv_autoencoders.checked(FAMILY, config)
+    coder = conv_autoencoders.make_coder(FAMILY, config, codes=2, outputs=2)
     shape, latents = coder.images.shape, config["latent_size"]
 
     def noise(key: PRNGKeyArray, batch: Batch) -> tuple[Array, ...]:
         count = batch.inputs.shape[0]
-        return _variational.draw_noise(key, (count, latents), (count, *shape))
+        return variational.draw_noise(key, (count, latents), (count, *shape))
 
     def loss(
         params: Params, instance: Any, noise: tuple[Array, ...], batch: Batch
     ) -> Loss:
         rest = iter(params)
-        x = _convnet.channel_major(_images.centered(batch.inputs, True))
+        x = convnets.channel_major(image_sources.centered(batch.inputs, True))
         mean, log_sigma = jnp.split(coder.encode(rest, x), 2, axis=1)
-        z = _variational.sample_latent(mean, log_sigma, noise[0])
+        z = variational.sample_latent(mean, log_sigma, noise[0])
         pixels = jnp.split(coder.decode(rest, z), 2, axis=0)
         # The terms want the batch first; the order of the axes after it is free.
-        quantisation = _convnet.channel_major(noise[1])
+        quantisation = convnets.channel_major(noise[1])
         terms = (jnp.swapaxes(part, 0, 1) for part in (x, quantisation, *pixels))
-        likelihood = _variational.log_likelihood(*terms)
-        kl = _variational.kl_divergence(mean, log_sigma)
-        return _variational.negative_elbo(likelihood, kl), {}
+        likelihood = variational.log_likelihood(*terms)
+        kl = variational.kl_divergence(mean, log_sigma)
+        return variational.negative_elbo(likelihood, kl), {}
 
-    floor = _variational.elbo_floor(shape[0] * shape[1] * shape[2])
+    floor = variational.elbo_floor(shape[0] * shape[1] * shape[2])
     model = Model(coder.tensors, loss, noise, floor=floor)
     return Design(FAMILY, config, model, coder.images.source)
 

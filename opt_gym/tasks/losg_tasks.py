@@ -11,10 +11,11 @@ from numpy.random import RandomState
 
 from opt_gym.plugins import Spec
 from opt_gym.records import SPLITS, Batch, Config, Data, Task
-from opt_gym.tasks import _config, _losg_data, _losg_gradient, _samplers
-from opt_gym.tasks._losg_problems import Problem, make_problem
-from opt_gym.tasks._losg_settings import KINDS, check_settings, sample_settings
-from opt_gym.tasks._model import Loss, Params
+from opt_gym.tasks.building import config_checks, samplers
+from opt_gym.tasks.building.model import Loss, Params
+from opt_gym.tasks.losg import losg_data, losg_gradient
+from opt_gym.tasks.losg.losg_problems import Problem, make_problem
+from opt_gym.tasks.losg.losg_settings import KINDS, check_settings, sample_settings
 
 FAMILY = "losg_tasks"
 KEYS = ("kind", "settings", "problem_seed")
@@ -25,7 +26,7 @@ NUM_CACHED = 16
 def sample_config(seed: int) -> Config:
     """TaskSet's published config `losg_tasks_family_seed<seed>`, its three parts named."""
     rng = RandomState(seed)
-    kind = _samplers.pick(rng, KINDS)
+    kind = samplers.pick(rng, KINDS)
     settings = sample_settings(rng, kind)
     problem_seed = int(rng.uniform(0, 100000))
     return {"kind": kind, "settings": settings, "problem_seed": problem_seed}
@@ -47,10 +48,10 @@ def design(config: Config) -> Problem:
 
 
 def build(config: Config) -> Task:
-    """The task of one config: φ is a tuple, the loss that of `_losg_problems`.
+    """The task of one config: φ is a tuple, the loss that of `losg_problems`.
 
     The value of a loss is the objective's; noise and zeros are in its gradient alone (see
-    `_losg_gradient`), fresh in every evaluation. What a problem draws once, a matrix and a
+    `losg_gradient`), fresh in every evaluation. What a problem draws once, a matrix and a
     target or a data set, follows `problem_seed`: numpy draws it in `load_data`, it is data
     shared by all unrolls. Where `problem_seed` is null it follows the reset key and is ψ.
     φ follows the reset key always, unless the settings of a two-dimensional kind state
@@ -66,7 +67,7 @@ def build(config: Config) -> Task:
     config = _checked(config)
     problem = make_problem(config["kind"], config["settings"])
     draw, seed = problem.draw, config["problem_seed"]
-    loss_fn = _losg_gradient.perturb(
+    loss_fn = losg_gradient.perturb(
         problem.objective,
         problem.noise_stdev,
         problem.zero_probability,
@@ -77,7 +78,7 @@ def build(config: Config) -> Task:
         if draw is None or seed is not None:
             return problem.init(key), ()
         k_params, k_arrays = jax.random.split(key)
-        return problem.init(k_params), draw(_losg_data.from_key(k_arrays))
+        return problem.init(k_params), draw(losg_data.from_key(k_arrays))
 
     def sample_batch(key: PRNGKeyArray, data: Data, instance: Any, split: str) -> Batch:
         if draw is None:
@@ -119,19 +120,19 @@ def _drawn(text: str) -> Data:
     draw = make_problem(kind, settings).draw
     if draw is None:
         raise ValueError(f"{FAMILY}: nothing is drawn for {kind!r}")
-    arrays = draw(_losg_data.from_state(RandomState(seed)))
+    arrays = draw(losg_data.from_state(RandomState(seed)))
     for array in jax.tree.leaves(arrays):
         array.flags.writeable = False
     return dict.fromkeys(SPLITS, arrays)
 
 
 def _checked(config: Config) -> Config:
-    config = _config.strip(FAMILY, config, KEYS)
-    _config.check_choice(FAMILY, "kind", config["kind"], KINDS)
+    config = config_checks.strip(FAMILY, config, KEYS)
+    config_checks.check_choice(FAMILY, "kind", config["kind"], KINDS)
     check_settings(f"{FAMILY}: {config['kind']}", config["kind"], config["settings"])
     seed = config["problem_seed"]
-    valid = seed is None or (_config.is_int(seed, 0) and seed < 2**32)
-    _config.check(
+    valid = seed is None or (config_checks.is_int(seed, 0) and seed < 2**32)
+    config_checks.check(
         FAMILY, "problem_seed", seed, valid, "an integer in [0, 2^32) or null"
     )
     return config

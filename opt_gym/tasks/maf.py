@@ -9,9 +9,9 @@ from jaxtyping import Array, Float, PRNGKeyArray
 
 from opt_gym.plugins import Spec
 from opt_gym.records import Batch, Config, Data, Task
-from opt_gym.tasks import _config, _flows, _images, _layers
-from opt_gym.tasks._activations import ACTIVATIONS
-from opt_gym.tasks._model import Design, Loss, Model, Params, build_task
+from opt_gym.tasks.building import config_checks, flows, image_sources, layers
+from opt_gym.tasks.building.activations import ACTIVATIONS
+from opt_gym.tasks.building.model import Design, Loss, Model, Params, build_task
 
 FAMILY = "maf"
 SEED_OFFSET = 6123348
@@ -23,7 +23,7 @@ CLIP = (-5.0, 3.0)
 
 def sample_config(seed: int) -> Config:
     """TaskSet's published config `maf_family_seed<seed>`: 1-4 bijectors."""
-    return _flows.sample_flow(seed + SEED_OFFSET)
+    return flows.sample_flow(seed + SEED_OFFSET)
 
 
 def design(config: Config) -> Design:
@@ -31,9 +31,9 @@ def design(config: Config) -> Design:
 
     A bijector is x -> (x - shift) exp(-log scale); an MLP of x with the widths
     `hidden_units` gives [D, 2] values, a shift and a log scale for each. The log scale is
-    clipped to [-5, 3], its gradient not. The loss is `_flows.negative_log_likelihood`.
+    clipped to [-5, 3], its gradient not. The loss is `flows.negative_log_likelihood`.
     φ = (w0, b0, w1, b1, ...), w [in, out], b [out], the last bijector's first.
-    ψ: a tuple of `_flows.Permutation` (order, inverse: int32 [D]), one fewer than bijectors;
+    ψ: a tuple of `flows.Permutation` (order, inverse: int32 [D]), one fewer than bijectors;
     the last is undone first. Noise: N(0, 0.01²) [b, D].
 
     Whether this is a density. A bijector is autoregressive, and its log scales are the
@@ -49,42 +49,42 @@ def design(config: Config) -> Design:
     the biases of the outputs learn.
 
     The floor is D (log(2π) / 2 - 5 K) for K bijectors, as no log scale is below -5; with
-    `constrain` also `_flows.entropy_floor`.
+    `constrain` also `flows.entropy_floor`.
 
     Raises:
         ValueError: a key or a value that cannot be used, by name.
     """
     config = _checked(config)
     activation = ACTIVATIONS[config["activation"]]
-    images = _images.image_source(FAMILY, config["dataset"])
+    images = image_sources.image_source(FAMILY, config["dataset"])
     features, count = math.prod(images.shape), config["num_bijectors"]
     constrained = config.get("constrain", False)
 
     def invert(
         params: Params, x: Float[Array, "b d"]
     ) -> tuple[Float[Array, "b d"], Float[Array, "b d"]]:
-        outputs = _layers.mlp(params, x, activation).reshape(-1, features, 2)
+        outputs = layers.mlp(params, x, activation).reshape(-1, features, 2)
         # Slices of the activations are as quick as weights put in another order.
         shift, log_scale = outputs[:, :, 0], outputs[:, :, 1]
-        log_scale = _flows.straight_through_clip(log_scale, *CLIP)
+        log_scale = flows.straight_through_clip(log_scale, *CLIP)
         return (x - shift) * jnp.exp(-log_scale), log_scale
 
     def loss(
         params: Params, instance: Any, noise: tuple[Array, ...], batch: Batch
     ) -> Loss:
-        x = _flows.noisy(batch, noise)
-        return _flows.negative_log_likelihood(invert, params, instance, x), {}
+        x = flows.noisy(batch, noise)
+        return flows.negative_log_likelihood(invert, params, instance, x), {}
 
-    def instance(key: PRNGKeyArray) -> tuple[_flows.Permutation, ...]:
-        return _flows.draw_permutations(key, count - 1, features)
+    def instance(key: PRNGKeyArray) -> tuple[flows.Permutation, ...]:
+        return flows.draw_permutations(key, count - 1, features)
 
     floor = features * (0.5 * math.log(2 * math.pi) + CLIP[0] * count)
     sizes = [features, *config["hidden_units"], 2 * features]
     model = Model(
-        _flows.network_tensors(sizes, count, config["w_init"]), loss, _flows.draw_noise
+        flows.network_tensors(sizes, count, config["w_init"]), loss, flows.draw_noise
     )._replace(instance=instance, floor=floor)
     if constrained:
-        floor = max(floor, _flows.entropy_floor(features))
+        floor = max(floor, flows.entropy_floor(features))
         model = model._replace(constrain=_masking(features, count), floor=floor)
     return Design(FAMILY, config, model, images.source)
 
@@ -148,10 +148,10 @@ def _masking(features: int, count: int) -> Any:
 
 
 def _checked(config: Config) -> Config:
-    config = _config.strip(FAMILY, config, _flows.KEYS, OPTIONAL)
+    config = config_checks.strip(FAMILY, config, flows.KEYS, OPTIONAL)
     # The last layer's mask lets a value see itself; the hidden layers' must not.
-    _flows.check_flow(FAMILY, config, least_hidden=1)
-    _config.check_bool(FAMILY, "constrain", config.get("constrain", False))
+    flows.check_flow(FAMILY, config, least_hidden=1)
+    config_checks.check_bool(FAMILY, "constrain", config.get("constrain", False))
     return config
 
 

@@ -4,9 +4,9 @@ from numpy.random import RandomState
 
 from opt_gym.plugins import Spec
 from opt_gym.records import Config, Task
-from opt_gym.tasks import _samplers
-from opt_gym.tasks._mlp import design_mlp
-from opt_gym.tasks._model import Design, build_task
+from opt_gym.tasks.building import samplers
+from opt_gym.tasks.building.mlp_classifier import design_mlp
+from opt_gym.tasks.building.model import Design, build_task
 
 FAMILY = "mlp"
 SEED_OFFSET = 99123491
@@ -15,18 +15,18 @@ SEED_OFFSET = 99123491
 def sample_config(seed: int) -> Config:
     """TaskSet's published config `mlp_family_seed<seed>`: 1-6 layers of 16-128 units."""
     rng = RandomState(seed + SEED_OFFSET)
-    depth = _samplers.pick(rng, (1, 2, 3, 4, 5, 6))
+    depth = samplers.pick(rng, (1, 2, 3, 4, 5, 6))
     return {
-        "layer_sizes": [_samplers.log_int(rng, 16, 128) for _ in range(depth)],
-        "activation": _samplers.activation(rng),
-        "w_init": _samplers.initializer(rng),
-        "dataset": _samplers.image_dataset(rng),
-        "center_data": _samplers.pick(rng, (True, False)),
+        "layer_sizes": [samplers.log_int(rng, 16, 128) for _ in range(depth)],
+        "activation": samplers.activation(rng),
+        "w_init": samplers.initializer(rng),
+        "dataset": samplers.image_dataset(rng),
+        "center_data": samplers.pick(rng, (True, False)),
     }
 
 
 def design(config: Config) -> Design:
-    """See `_mlp.design_mlp`.
+    """See `mlp_classifier.design_mlp`.
 
     Raises:
         ValueError: a key or a value that cannot be used, by name.

@@ -11,9 +11,9 @@ from numpy.random import RandomState
 
 from opt_gym.plugins import Spec
 from opt_gym.records import Batch, Config, Task
-from opt_gym.tasks import _config, _images, _layers, _samplers
-from opt_gym.tasks._activations import ACTIVATIONS
-from opt_gym.tasks._model import (
+from opt_gym.tasks.building import config_checks, image_sources, layers, samplers
+from opt_gym.tasks.building.activations import ACTIVATIONS
+from opt_gym.tasks.building.model import (
     Design,
     Loss,
     Model,
@@ -52,16 +52,16 @@ REDUCTIONS = {"reduce_mean": jnp.mean, "reduce_sum": jnp.sum}
 def sample_config(seed: int) -> Config:
     """TaskSet's published config `mlp_ae_family_seed<seed>`: 1-6 layers of 32-128."""
     rng = RandomState(seed)
-    depth = _samplers.pick(rng, (1, 2, 3, 4, 5, 6))
+    depth = samplers.pick(rng, (1, 2, 3, 4, 5, 6))
     kinds = ("tanh", "tanh", "sigmoid", "sigmoid", "linear_center", "linear")
     return {
-        "hidden_units": [_samplers.log_int(rng, 32, 128) for _ in range(depth)],
-        "activation": _samplers.activation(rng),
-        "w_init": _samplers.initializer(rng),
-        "dataset": _samplers.image_dataset(rng),
-        "output_type": _samplers.pick(rng, kinds),
-        "loss_type": _samplers.pick(rng, ("l2", "l2", "l1")),
-        "reduction_type": _samplers.pick(rng, tuple(REDUCTIONS)),
+        "hidden_units": [samplers.log_int(rng, 32, 128) for _ in range(depth)],
+        "activation": samplers.activation(rng),
+        "w_init": samplers.initializer(rng),
+        "dataset": samplers.image_dataset(rng),
+        "output_type": samplers.pick(rng, kinds),
+        "loss_type": samplers.pick(rng, ("l2", "l2", "l1")),
+        "reduction_type": samplers.pick(rng, tuple(REDUCTIONS)),
     }
 
 
@@ -78,7 +78,7 @@ def design(config: Config) -> Design:
     """
     config = _checked(config)
     activation = ACTIVATIONS[config["activation"]]
-    images = _images.image_source(FAMILY, config["dataset"])
+    images = image_sources.image_source(FAMILY, config["dataset"])
     features = math.prod(images.shape)
     sizes = [features, *config["hidden_units"], features]
     w_init = (config["w_init"][0], config["w_init"][1])
@@ -92,8 +92,8 @@ def design(config: Config) -> Design:
     def loss(
         params: Params, instance: Any, noise: tuple[Array, ...], batch: Batch
     ) -> Loss:
-        x = _images.flat(_images.centered(batch.inputs, center))
-        y = squash(_layers.mlp(params, x, activation))
+        x = image_sources.flat(image_sources.centered(batch.inputs, center))
+        y = squash(layers.mlp(params, x, activation))
         return jnp.mean(REDUCTIONS[reduction](error(y - x), axis=1)), {}
 
     return Design(FAMILY, config, Model(tuple(tensors), loss), images.source)
@@ -109,16 +109,16 @@ def build(config: Config) -> Task:
 
 
 def _checked(config: Config) -> Config:
-    config = _config.strip(FAMILY, config, KEYS)
-    _config.check_sizes(FAMILY, "hidden_units", config["hidden_units"])
-    _config.check_activation(FAMILY, config["activation"])
-    _config.check_initializer(FAMILY, "w_init", config["w_init"])
+    config = config_checks.strip(FAMILY, config, KEYS)
+    config_checks.check_sizes(FAMILY, "hidden_units", config["hidden_units"])
+    config_checks.check_activation(FAMILY, config["activation"])
+    config_checks.check_initializer(FAMILY, "w_init", config["w_init"])
     for key, known in (
         ("output_type", SQUASHES),
         ("loss_type", ERRORS),
         ("reduction_type", REDUCTIONS),
     ):
-        _config.check_choice(FAMILY, key, config[key], list(known))
+        config_checks.check_choice(FAMILY, key, config[key], list(known))
     return config
 
 

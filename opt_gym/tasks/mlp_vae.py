@@ -10,9 +10,15 @@ from numpy.random import RandomState
 
 from opt_gym.plugins import Spec
 from opt_gym.records import Batch, Config, Task
-from opt_gym.tasks import _config, _images, _layers, _samplers, _variational
-from opt_gym.tasks._activations import ACTIVATIONS
-from opt_gym.tasks._model import (
+from opt_gym.tasks.building import (
+    config_checks,
+    image_sources,
+    layers,
+    samplers,
+    variational,
+)
+from opt_gym.tasks.building.activations import ACTIVATIONS
+from opt_gym.tasks.building.model import (
     Design,
     Loss,
     Model,
@@ -30,17 +36,17 @@ OPTIONAL = ("center_data",)
 def sample_config(seed: int) -> Config:
     """TaskSet's published config `mlp_vae_family_seed<seed>`: layers of 32-128 units."""
     rng = RandomState(seed)
-    num_encoder = _samplers.pick(rng, (1, 2, 3, 4))
-    encoder = [_samplers.log_int(rng, 32, 128) for _ in range(num_encoder)]
-    num_decoder = _samplers.pick(rng, (1, 2, 3))
+    num_encoder = samplers.pick(rng, (1, 2, 3, 4))
+    encoder = [samplers.log_int(rng, 32, 128) for _ in range(num_encoder)]
+    num_decoder = samplers.pick(rng, (1, 2, 3))
     return {
         "enc_hidden_units": encoder,
         "dec_hidden_units": [
-            _samplers.log_int(rng, 32, 128) for _ in range(num_decoder)
+            samplers.log_int(rng, 32, 128) for _ in range(num_decoder)
         ],
-        "activation": _samplers.activation(rng),
-        "w_init": _samplers.initializer(rng),
-        "dataset": _samplers.image_dataset(rng),
+        "activation": samplers.activation(rng),
+        "w_init": samplers.initializer(rng),
+        "dataset": samplers.image_dataset(rng),
     }
 
 
@@ -48,7 +54,7 @@ def design(config: Config) -> Design:
     """An encoder and a decoder of flattened images, D values each, and L latents.
 
     loss = -mean_b(log p(x_b | z_b) - KL(q(z | x_b) || N(0, 1))), in nats per example; the
-    terms are in `_variational`. The encoder's last layer gives mean and log sigma of q,
+    terms are in `variational`. The encoder's last layer gives mean and log sigma of q,
     [b, L] each, one z is drawn, and the decoder's last layer gives those of the pixels,
     [b, D] each. L is the last of `enc_hidden_units`, the others are hidden widths.
     φ = (w0, b0, w1, b1, ...), the encoder's first. `center_data` (false if left out; true
@@ -60,7 +66,7 @@ def design(config: Config) -> Design:
     """
     config = _checked(config)
     activation = ACTIVATIONS[config["activation"]]
-    images = _images.image_source(FAMILY, config["dataset"])
+    images = image_sources.image_source(FAMILY, config["dataset"])
     features = math.prod(images.shape)
     *hidden, latents = config["enc_hidden_units"]
     w_init = (config["w_init"][0], config["w_init"][1])
@@ -75,23 +81,23 @@ def design(config: Config) -> Design:
 
     def noise(key: PRNGKeyArray, batch: Batch) -> tuple[Array, ...]:
         count = batch.inputs.shape[0]
-        return _variational.draw_noise(key, (count, latents), (count, features))
+        return variational.draw_noise(key, (count, latents), (count, features))
 
     def loss(
         params: Params, instance: Any, noise: tuple[Array, ...], batch: Batch
     ) -> Loss:
-        x = _images.flat(_images.centered(batch.inputs, center))
-        code = _layers.mlp(params[:num_encoder], x, activation)
+        x = image_sources.flat(image_sources.centered(batch.inputs, center))
+        code = layers.mlp(params[:num_encoder], x, activation)
         mean, log_sigma = jnp.split(code, 2, axis=1)
-        z = _variational.sample_latent(mean, log_sigma, noise[0])
-        pixels = _layers.mlp(params[num_encoder:], z, activation)
-        likelihood = _variational.log_likelihood(
+        z = variational.sample_latent(mean, log_sigma, noise[0])
+        pixels = layers.mlp(params[num_encoder:], z, activation)
+        likelihood = variational.log_likelihood(
             x, noise[1], *jnp.split(pixels, 2, axis=1)
         )
-        kl = _variational.kl_divergence(mean, log_sigma)
-        return _variational.negative_elbo(likelihood, kl), {}
+        kl = variational.kl_divergence(mean, log_sigma)
+        return variational.negative_elbo(likelihood, kl), {}
 
-    floor = _variational.elbo_floor(features)
+    floor = variational.elbo_floor(features)
     model = Model(tuple(tensors), loss, noise, floor=floor)
     return Design(FAMILY, config, model, images.source)
 
@@ -106,12 +112,12 @@ def build(config: Config) -> Task:
 
 
 def _checked(config: Config) -> Config:
-    config = _config.strip(FAMILY, config, KEYS, OPTIONAL)
-    _config.check_sizes(FAMILY, "enc_hidden_units", config["enc_hidden_units"], 1)
-    _config.check_sizes(FAMILY, "dec_hidden_units", config["dec_hidden_units"])
-    _config.check_activation(FAMILY, config["activation"])
-    _config.check_initializer(FAMILY, "w_init", config["w_init"])
-    _config.check_bool(FAMILY, "center_data", config.get("center_data", False))
+    config = config_checks.strip(FAMILY, config, KEYS, OPTIONAL)
+    config_checks.check_sizes(FAMILY, "enc_hidden_units", config["enc_hidden_units"], 1)
+    config_checks.check_sizes(FAMILY, "dec_hidden_units", config["dec_hidden_units"])
+    config_checks.check_activation(FAMILY, config["activation"])
+    config_checks.check_initializer(FAMILY, "w_init", config["w_init"])
+    config_checks.check_bool(FAMILY, "center_data", config.get("center_data", False))
     return config
 
 

@@ -12,8 +12,8 @@ from numpy.random import RandomState
 
 from opt_gym.plugins import Spec
 from opt_gym.records import SPLITS, Batch, Config, Data, Task
-from opt_gym.tasks import _config, _samplers
-from opt_gym.tasks._initializers import qr
+from opt_gym.tasks.building import config_checks, samplers
+from opt_gym.tasks.building.initializers import qr
 
 FAMILY = "quadratic"
 KEYS = (
@@ -46,21 +46,21 @@ def sample_config(seed: int) -> Config:
         linspace=((0.01, 50), 100),
         top=1000,
     )
-    if _samplers.pick(rng, ("normal", "uniform")) == "normal":
+    if samplers.pick(rng, ("normal", "uniform")) == "normal":
         mean = float(rng.normal(0, 1))
-        initial = ["normal", {"mean": mean, "std": _samplers.uniform(rng, 0, 2)}]
+        initial = ["normal", {"mean": mean, "std": samplers.uniform(rng, 0, 2)}]
     else:
         initial = ["uniform", _interval(rng, (-5, 2.5), 5)]
     config = {
         "A_dist": matrix,
         "initial_dist": initial,
-        "output_fn": _samplers.pick(rng, ("identity", "log")),
-        "dims": _samplers.log_int(rng, 2, 3000),
+        "output_fn": samplers.pick(rng, ("identity", "log")),
+        "dims": samplers.log_int(rng, 2, 3000),
         "seed": int(rng.randint(0, 100000)),
-        "loss_scale": _samplers.log_float(rng, 1e-5, 1e3),
+        "loss_scale": samplers.log_float(rng, 1e-5, 1e3),
         "noise": None,
     }
-    if _samplers.pick(rng, (True, False)):
+    if samplers.pick(rng, (True, False)):
         noise = _sample_matrix(
             rng,
             normal=((0, 0.05), (0, 0.05)),
@@ -156,8 +156,8 @@ def _no_data(source: str) -> Data:
 def _interval(
     rng: RandomState, low: tuple[float, float], widest: float
 ) -> dict[str, float]:
-    start = _samplers.uniform(rng, *low)
-    return {"min": start, "max": start + _samplers.uniform(rng, 0, widest)}
+    start = samplers.uniform(rng, *low)
+    return {"min": start, "max": start + samplers.uniform(rng, 0, widest)}
 
 
 def _sample_matrix(
@@ -168,15 +168,15 @@ def _sample_matrix(
     top: float,
 ) -> list[Any]:
     kinds = ("normal", "linspace_eigen", "uniform", "logspace_eigen")
-    kind = _samplers.pick(rng, kinds)
+    kind = samplers.pick(rng, kinds)
     if kind == "normal":
         mean = float(rng.normal(*normal[0]))
-        return [kind, {"mean": mean, "std": _samplers.uniform(rng, *normal[1])}]
+        return [kind, {"mean": mean, "std": samplers.uniform(rng, *normal[1])}]
     if kind == "uniform":
         return [kind, _interval(rng, *uniform)]
     if kind == "linspace_eigen":
         return [kind, _interval(rng, *linspace)]
-    return [kind, {"min": 1e-5, "max": _samplers.uniform(rng, 1, top)}]
+    return [kind, {"min": 1e-5, "max": samplers.uniform(rng, 1, top)}]
 
 
 def _entries(key: PRNGKeyArray, dist: list[Any], shape: tuple[int, ...]) -> Array:
@@ -203,34 +203,40 @@ def _spectrum(kind: str, settings: dict[str, float], dims: int) -> Array:
 
 
 def _check(config: Config) -> Config:
-    config = _config.strip(FAMILY, config, KEYS)
+    config = config_checks.strip(FAMILY, config, KEYS)
     _check_dist("A_dist", config["A_dist"], {**ENTRIES, **SPECTRA})
     _check_dist("initial_dist", config["initial_dist"], ENTRIES)
-    _config.check_choice(FAMILY, "output_fn", config["output_fn"], ("identity", "log"))
+    config_checks.check_choice(
+        FAMILY, "output_fn", config["output_fn"], ("identity", "log")
+    )
     dims, seed, scale = config["dims"], config["seed"], config["loss_scale"]
-    _config.check(FAMILY, "dims", dims, _config.is_int(dims, 1), "an integer >= 1")
-    valid = seed is None or _config.is_int(seed, 0)
-    _config.check(FAMILY, "seed", seed, valid, "an integer >= 0 or null")
-    valid = _config.is_number(scale) and scale > 0
-    _config.check(FAMILY, "loss_scale", scale, valid, "a number > 0")
+    config_checks.check(
+        FAMILY, "dims", dims, config_checks.is_int(dims, 1), "an integer >= 1"
+    )
+    valid = seed is None or config_checks.is_int(seed, 0)
+    config_checks.check(FAMILY, "seed", seed, valid, "an integer >= 0 or null")
+    valid = config_checks.is_number(scale) and scale > 0
+    config_checks.check(FAMILY, "loss_scale", scale, valid, "a number > 0")
     if config["noise"] is not None:
-        _config.check_keys(f"{FAMILY}: noise", config["noise"], ("A_noise",))
+        config_checks.check_keys(f"{FAMILY}: noise", config["noise"], ("A_noise",))
         _check_dist("A_noise", config["noise"]["A_noise"], {**ENTRIES, **SPECTRA})
     return config
 
 
 def _check_dist(key: str, value: Any, kinds: dict[str, tuple[str, str]]) -> None:
     pair = isinstance(value, list | tuple) and len(value) == 2
-    _config.check(FAMILY, key, value, pair, "[kind, {settings}]")
+    config_checks.check(FAMILY, key, value, pair, "[kind, {settings}]")
     kind, settings = value
-    _config.check_choice(FAMILY, f"kind of {key}", kind, list(kinds))
-    _config.check_keys(f"{FAMILY}: {key} {kind}", settings, kinds[kind])
+    config_checks.check_choice(FAMILY, f"kind of {key}", kind, list(kinds))
+    config_checks.check_keys(f"{FAMILY}: {key} {kind}", settings, kinds[kind])
     for name, number in settings.items():
         where = f"{FAMILY}: {key} {kind}"
-        _config.check(where, name, number, _config.is_number(number), "a number")
+        config_checks.check(
+            where, name, number, config_checks.is_number(number), "a number"
+        )
     if kind == "logspace_eigen":
         low = settings["min"]
-        _config.check(f"{FAMILY}: {key}", "min", low, low > 0, "> 0")
+        config_checks.check(f"{FAMILY}: {key}", "min", low, low > 0, "> 0")
 
 
 SPEC = Spec(

@@ -10,10 +10,17 @@ from numpy.random import RandomState
 
 from opt_gym.plugins import Spec
 from opt_gym.records import Config, Task
-from opt_gym.tasks import _config, _convnet, _convolution, _images, _layers, _samplers
-from opt_gym.tasks._activations import ACTIVATIONS
-from opt_gym.tasks._initializers import Initializer
-from opt_gym.tasks._model import Design, Model, Params, Tensor, bias, build_task
+from opt_gym.tasks.building import (
+    config_checks,
+    convnets,
+    convolutions,
+    image_sources,
+    layers,
+    samplers,
+)
+from opt_gym.tasks.building.activations import ACTIVATIONS
+from opt_gym.tasks.building.initializers import Initializer
+from opt_gym.tasks.building.model import Design, Model, Params, Tensor, bias, build_task
 
 FAMILY = "resnet"
 KEYS = (
@@ -50,16 +57,16 @@ def sample_config(seed: int) -> Config:
     A crop needs no care: any height and width will do.
     """
     rng = RandomState(seed)
-    stages = _samplers.pick(rng, (1, 2, 3))
-    groups = _samplers.pick(rng, (1, 2, 4, 8))
+    stages = samplers.pick(rng, (1, 2, 3))
+    groups = samplers.pick(rng, (1, 2, 4, 8))
     return {
-        "blocks": [_samplers.pick(rng, (1, 1, 2)) for _ in range(stages)],
-        "width": groups * max(1, _samplers.log_int(rng, 8, 32) // groups),
+        "blocks": [samplers.pick(rng, (1, 1, 2)) for _ in range(stages)],
+        "width": groups * max(1, samplers.log_int(rng, 8, 32) // groups),
         "groups": groups,
-        "activation": _samplers.activation(rng),
-        "w_init": _samplers.initializer(rng),
-        "dataset": _samplers.image_dataset(rng),
-        "center_data": _samplers.pick(rng, (True, False)),
+        "activation": samplers.activation(rng),
+        "w_init": samplers.initializer(rng),
+        "dataset": samplers.image_dataset(rng),
+        "center_data": samplers.pick(rng, (True, False)),
     }
 
 
@@ -86,7 +93,7 @@ def design(config: Config) -> Design:
     """
     config = _checked(config)
     activation = ACTIVATIONS[config["activation"]]
-    images = _images.image_source(FAMILY, config["dataset"])
+    images = image_sources.image_source(FAMILY, config["dataset"])
     w_init = (config["w_init"][0], config["w_init"][1])
     groups = config["groups"]
     stem, blocks = _plan(config, images.source.batch_size, images.shape)
@@ -107,7 +114,7 @@ def design(config: Config) -> Design:
         # core-seconds for 34 layers). Rematerialized, it runs at 0.9 of the speed and
         # takes 0.3 instead of 1.4 GB at batch 128.
         rest = iter(params)
-        x = _convnet.channel_major(inputs)
+        x = convnets.channel_major(inputs)
         x = activation(_convolve(rest, x, stem, groups))
         for block in blocks:
             y = activation(_convolve(rest, x, block.first, groups))
@@ -115,9 +122,9 @@ def design(config: Config) -> Design:
             if block.projects:
                 x = _project(rest, x, block.first.stride, groups)
             x = activation(x + y)
-        return _layers.linear(jnp.mean(x, axis=(2, 3)).T, next(rest), next(rest))
+        return layers.linear(jnp.mean(x, axis=(2, 3)).T, next(rest), next(rest))
 
-    loss = _images.classifier_loss(logits, config["center_data"])
+    loss = image_sources.classifier_loss(logits, config["center_data"])
     return Design(FAMILY, config, Model(tuple(tensors), loss), images.source)
 
 
@@ -165,8 +172,8 @@ def _plan(
     def conv(inputs: int, outputs: int, stride: int = 1) -> Conv:
         nonlocal size
         kernel, strides = (3, 3, inputs, outputs), (stride, stride)
-        form = _convolution.conv_form(batch, size, kernel, strides, "SAME")
-        size = _convolution.conv_output(size, (3, 3), strides, "SAME")
+        form = convolutions.conv_form(batch, size, kernel, strides, "SAME")
+        size = convolutions.conv_output(size, (3, 3), strides, "SAME")
         return Conv(kernel, stride, form)
 
     channels, blocks = config["width"], []
@@ -194,7 +201,7 @@ def _convolve(
     rest: Iterator[Array], x: Float[Array, "i b h w"], conv: Conv, groups: int
 ) -> Float[Array, "o b h2 w2"]:
     strides = (conv.stride, conv.stride)
-    x = _convolution.convolve(x, next(rest), strides, "SAME", conv.form)
+    x = convolutions.convolve(x, next(rest), strides, "SAME", conv.form)
     return group_norm(x, next(rest), next(rest), groups)
 
 
@@ -207,16 +214,18 @@ def _project(
 
 
 def _checked(config: Config) -> Config:
-    config = _config.strip(FAMILY, config, KEYS)
-    _config.check_sizes(FAMILY, "blocks", config["blocks"], 1)
-    _config.check_int(FAMILY, "width", config["width"], 1)
-    _config.check_int(FAMILY, "groups", config["groups"], 1)
+    config = config_checks.strip(FAMILY, config, KEYS)
+    config_checks.check_sizes(FAMILY, "blocks", config["blocks"], 1)
+    config_checks.check_int(FAMILY, "width", config["width"], 1)
+    config_checks.check_int(FAMILY, "groups", config["groups"], 1)
     width, groups = config["width"], config["groups"]
     divides = width % groups == 0
-    _config.check(FAMILY, "groups", groups, divides, f"a divisor of the width {width}")
-    _config.check_activation(FAMILY, config["activation"])
-    _config.check_initializer(FAMILY, "w_init", config["w_init"])
-    _config.check_bool(FAMILY, "center_data", config["center_data"])
+    config_checks.check(
+        FAMILY, "groups", groups, divides, f"a divisor of the width {width}"
+    )
+    config_checks.check_activation(FAMILY, config["activation"])
+    config_checks.check_initializer(FAMILY, "w_init", config["w_init"])
+    config_checks.check_bool(FAMILY, "center_data", config["center_data"])
     return config
 
 

@@ -10,9 +10,17 @@ from numpy.random import RandomState
 from opt_gym.data import catalog
 from opt_gym.plugins import Spec
 from opt_gym.records import Batch, Config, Task
-from opt_gym.tasks import _config, _layers, _samplers, _text
-from opt_gym.tasks._model import Design, Loss, Model, Params, Tensor, bias, build_task
-from opt_gym.tasks._recurrent import make_encoder
+from opt_gym.tasks.building import config_checks, layers, samplers, text_sources
+from opt_gym.tasks.building.model import (
+    Design,
+    Loss,
+    Model,
+    Params,
+    Tensor,
+    bias,
+    build_task,
+)
+from opt_gym.tasks.building.recurrent_networks import make_encoder
 
 FAMILY = "rnn_text_classification"
 KEYS = (
@@ -37,13 +45,13 @@ def sample_config(seed: int) -> Config:
     """TaskSet's published config `rnn_text_classification_family_seed<seed>`."""
     rng = RandomState(seed)
     return {
-        "embed_dim": _samplers.log_int(rng, 8, 128),
-        "w_init": _samplers.initializer(rng),
-        "dataset": _samplers.classification_dataset(rng),
-        "vocab_size": _samplers.log_int(rng, 100, 10000),
-        "core": _samplers.core(rng),
-        "trainable_init": _samplers.pick(rng, (True, False)),
-        "loss_compute": _samplers.pick(rng, tuple(SUMMARIES)),
+        "embed_dim": samplers.log_int(rng, 8, 128),
+        "w_init": samplers.initializer(rng),
+        "dataset": samplers.classification_dataset(rng),
+        "vocab_size": samplers.log_int(rng, 100, 10000),
+        "core": samplers.core(rng),
+        "trainable_init": samplers.pick(rng, (True, False)),
+        "loss_compute": samplers.pick(rng, tuple(SUMMARIES)),
     }
 
 
@@ -51,19 +59,19 @@ def design(config: Config) -> Design:
     """A classifier of windows of text: embedding, core, a summary of time, a linear layer.
 
     φ = (embedding [v, e], initial state [1, H] where `trainable_init` (an LSTM has two), the
-    core's tensors (see `_cores`), W [H, classes], b [classes]); v is the smaller of
+    core's tensors (see `recurrent_cores`), W [H, classes], b [classes]); v is the smaller of
     `vocab_size` and the data set's `max_token`, and ids above v - 1 count as that id.
-    Always on imdb_reviews/subwords8k: see `_text.classification_source`.
+    Always on imdb_reviews/subwords8k: see `text_sources.classification_source`.
 
     Raises:
         ValueError: a key or a value that cannot be used, by name.
     """
-    config = _config.strip(FAMILY, config, KEYS)
-    _text.check_network(FAMILY, config)
-    _config.check_choice(
+    config = config_checks.strip(FAMILY, config, KEYS)
+    text_sources.check_network(FAMILY, config)
+    config_checks.check_choice(
         FAMILY, "loss_compute", config["loss_compute"], list(SUMMARIES)
     )
-    source = _text.classification_source(FAMILY, config["dataset"])
+    source = text_sources.classification_source(FAMILY, config["dataset"])
     vocab = config["vocab_size"]
     vocab = min(vocab, config["dataset"][1].get("max_token", vocab))
     num_classes = catalog.text_set(source.name).num_classes
@@ -77,8 +85,8 @@ def design(config: Config) -> Design:
     ) -> Loss:
         rest = iter(params)
         seen = summary(encoder.apply(rest, batch.inputs))
-        logits = _layers.linear(seen, next(rest), next(rest))
-        value, accuracy = _layers.softmax_cross_entropy(logits, batch.targets)
+        logits = layers.linear(seen, next(rest), next(rest))
+        value, accuracy = layers.softmax_cross_entropy(logits, batch.targets)
         return value, {"accuracy": accuracy}
 
     w_init = (config["w_init"][0], config["w_init"][1])

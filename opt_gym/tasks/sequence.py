@@ -11,8 +11,8 @@ from numpy.random import RandomState
 
 from opt_gym.plugins import Spec
 from opt_gym.records import SPLITS, Batch, Config, Data, Task
-from opt_gym.tasks import _config, _layers, _samplers
-from opt_gym.tasks._model import (
+from opt_gym.tasks.building import config_checks, layers, samplers
+from opt_gym.tasks.building.model import (
     Design,
     Loss,
     Model,
@@ -22,7 +22,7 @@ from opt_gym.tasks._model import (
     bias,
     build_task,
 )
-from opt_gym.tasks._recurrent import make_encoder
+from opt_gym.tasks.building.recurrent_networks import make_encoder
 
 FAMILY = "sequence"
 KEYS = ("kind", "length", "num_tokens", "batch_size", "core")
@@ -31,15 +31,15 @@ KEYS = ("kind", "length", "num_tokens", "batch_size", "core")
 def sample_config(seed: int) -> Config:
     """A config in TaskSet's style; TaskSet itself has 18 fixed ones."""
     rng = RandomState(seed)
-    kind = _samplers.pick(rng, tuple(KINDS))
-    length = _samplers.log_int(rng, 2, 50)
+    kind = samplers.pick(rng, tuple(KINDS))
+    length = samplers.log_int(rng, 2, 50)
     return {
         "kind": kind,
         "length": length,
         # As many as there are pairs, at least: keys are distinct.
-        "num_tokens": _samplers.log_int(rng, max(length, 5), 100),
-        "batch_size": _samplers.log_int(rng, 8, 256),
-        "core": _samplers.core(rng),
+        "num_tokens": samplers.log_int(rng, max(length, 5), 100),
+        "batch_size": samplers.log_int(rng, 8, 256),
+        "core": samplers.core(rng),
     }
 
 
@@ -91,9 +91,9 @@ def design(config: Config) -> Design:
     """A core on one-hot ids and a linear layer at every step.
 
     loss = Σ mask · cross entropy / Σ mask. There are `num_tokens` + 2 ids; φ = the core's
-    tensors (see `_cores`), then W [H, ids], b [ids]; the state begins at zero. `length` is
-    the number of pairs, or of ids to copy. accuracy: the share of the positions that count
-    where the right id has the largest logit.
+    tensors (see `recurrent_cores`), then W [H, ids], b [ids]; the state begins at zero.
+    `length` is the number of pairs, or of ids to copy. accuracy: the share of the
+    positions that count where the right id has the largest logit.
 
     Raises:
         ValueError: a key or a value that cannot be used, by name.
@@ -111,7 +111,7 @@ def design(config: Config) -> Design:
     ) -> Loss:
         rest = iter(params)
         rows = encoder.apply(rest, batch.inputs).reshape(-1, encoder.units)
-        logits = _layers.linear(rows, next(rest), next(rest))
+        logits = layers.linear(rows, next(rest), next(rest))
         labels, mask = (x.T.reshape(-1) for x in (batch.targets, batch.mask))
         return _masked_cross_entropy(logits, labels, mask)
 
@@ -155,15 +155,15 @@ def _no_data(origin: str) -> Data:
 
 
 def _checked(config: Config) -> Config:
-    config = _config.strip(FAMILY, config, KEYS)
-    _config.check_choice(FAMILY, "kind", config["kind"], list(KINDS))
+    config = config_checks.strip(FAMILY, config, KEYS)
+    config_checks.check_choice(FAMILY, "kind", config["kind"], list(KINDS))
     for key in ("length", "num_tokens", "batch_size"):
-        _config.check_int(FAMILY, key, config[key], 1)
+        config_checks.check_int(FAMILY, key, config[key], 1)
     tokens = config["num_tokens"]
     if config["kind"] == "associative":
         enough = tokens >= config["length"]
         expected = f">= length, {config['length']}: keys are distinct"
-        _config.check(FAMILY, "num_tokens", tokens, enough, expected)
+        config_checks.check(FAMILY, "num_tokens", tokens, enough, expected)
     return config
 
 

@@ -4,9 +4,9 @@ from numpy.random import RandomState
 
 from opt_gym.plugins import Spec
 from opt_gym.records import Config, Task
-from opt_gym.tasks import _samplers
-from opt_gym.tasks._mlp import design_mlp
-from opt_gym.tasks._model import Design, build_task
+from opt_gym.tasks.building import samplers
+from opt_gym.tasks.building.mlp_classifier import design_mlp
+from opt_gym.tasks.building.model import Design, build_task
 
 FAMILY = "small_mlp"
 
@@ -18,18 +18,18 @@ def sample_config(seed: int) -> Config:
     draws them.
     """
     rng = RandomState(seed)
-    depth = _samplers.pick(rng, (1, 2, 3))
+    depth = samplers.pick(rng, (1, 2, 3))
     return {
-        "layer_sizes": [_samplers.log_int(rng, 16, 64) for _ in range(depth)],
-        "activation": _samplers.activation(rng),
-        "w_init": _samplers.initializer(rng),
-        "dataset": ["digits", {"bs": _samplers.log_int(rng, 32, 128)}, None],
-        "center_data": _samplers.pick(rng, (True, False)),
+        "layer_sizes": [samplers.log_int(rng, 16, 64) for _ in range(depth)],
+        "activation": samplers.activation(rng),
+        "w_init": samplers.initializer(rng),
+        "dataset": ["digits", {"bs": samplers.log_int(rng, 32, 128)}, None],
+        "center_data": samplers.pick(rng, (True, False)),
     }
 
 
 def design(config: Config) -> Design:
-    """See `_mlp.design_mlp`; the schema is that of the family mlp.
+    """See `mlp_classifier.design_mlp`; the schema is that of the family mlp.
 
     Raises:
         ValueError: a key or a value that cannot be used, by name.

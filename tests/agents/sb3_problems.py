@@ -8,10 +8,10 @@ from stable_baselines3 import TD3
 from stable_baselines3.common.vec_env import VecMonitor
 
 import learned
-from agents.rl.policy import PerParameterPolicy, PerParameterPPO
-from agents.rl.td3 import PerParameterTD3Policy
-from agents.rl.vec_env import Sb3VecEnv
-from agents.rl.weights import update_settings
+from agents.rl.sb3.sb3_policy import PerParameterPolicy, PerParameterPPO
+from agents.rl.sb3.sb3_td3_policy import PerParameterTD3Policy
+from agents.rl.sb3.sb3_vec_env import Sb3VecEnv
+from agents.rl.sb3.sb3_weights import update_settings
 from tests.gym.problems import quadratic, vector
 
 SCALE = 0.05

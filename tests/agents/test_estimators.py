@@ -7,6 +7,9 @@ import optax
 import pytest
 
 import agents
+from agents.estimators.estimates import evolution_samples, merged, moments
+from agents.estimators.evolution import PairSettings
+from agents.estimators.lengths import lengths
 from agents.trainers import (
     backprop,
     es,
@@ -15,9 +18,6 @@ from agents.trainers import (
     pes,
     truncated_es,
 )
-from agents.trainers._estimates import evolution_samples, merged, moments
-from agents.trainers._evolution import PairSettings
-from agents.trainers._lengths import lengths
 from tests import toy
 
 LEARNING_RATE, SIGMA = 0.1, 0.03

@@ -18,9 +18,9 @@ import pytest
 import agents
 from agents import checkpoint
 from agents.callbacks import CsvLog, ProgressBar
+from agents.estimators.gradient_trainer import gradient_trainer
 from agents.ray_workers import to_host
 from agents.records import Estimate, GradientEstimator
-from agents.trainers._gradient_trainer import gradient_trainer
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -139,7 +139,7 @@ def test_a_log_that_cannot_be_rewritten_stays_as_it_was(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     with monkeypatch.context() as patched:
-        patched.setattr("opt_gym.files.os.replace", full)
+        patched.setattr("opt_gym.runtime.files.os.replace", full)
         with pytest.raises(OSError, match="No space left"):
             CsvLog(path).begin(2)
     assert path.read_text() == before

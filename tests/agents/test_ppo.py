@@ -10,8 +10,8 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import learned
-from agents.trainers import _critic, _ppo_rollout, _ppo_update
-from agents.trainers._ppo_rollout import Actor, Credit
+from agents.rl import pooled_critic, ppo_rollout, ppo_update
+from agents.rl.ppo_rollout import Actor, Credit
 from opt_gym.records import EnvState
 from tests.agents.ppo_problems import TASKS, env_for, mlp, two_tensors
 
@@ -22,15 +22,15 @@ class Played(NamedTuple):
     """A window of one environment, and who played it."""
 
     state: EnvState
-    rollout: _ppo_rollout.Rollout
+    rollout: ppo_rollout.Rollout
     actor: Actor
-    mean: _ppo_rollout.Mean
+    mean: ppo_rollout.Mean
 
 
 @cache
 def player(task, credit, scale):
-    env = _ppo_rollout.update_env(env_for(mlp(), TASKS[task]()), mlp())
-    mean = _ppo_rollout.policy_mean(mlp(), env.task.roles, scale)
+    env = ppo_rollout.update_env(env_for(mlp(), TASKS[task]()), mlp())
+    mean = ppo_rollout.policy_mean(mlp(), env.task.roles, scale)
 
     @jax.jit
     def play(actor, key, horizon):
@@ -38,7 +38,7 @@ def player(task, credit, scale):
         state = env.reset(k_reset, {}, horizon)
         size = sum(leaf.size for leaf in jax.tree.leaves(state.params))
         noise = jax.random.normal(k_noise, (4, size))
-        return _ppo_rollout.play(env, mean, actor, {}, state, noise, scale, credit)
+        return ppo_rollout.play(env, mean, actor, {}, state, noise, scale, credit)
 
     return play, mean
 
@@ -47,7 +47,7 @@ def played(task="quadratic", *, credit=OUTER_LOSS, scale=0.1, horizon=4, value=0
     """Four steps of a fresh actor, whose critic says `value` everywhere."""
     play, mean = player(task, credit, scale)
     k_theta, k_critic, k_play = jax.random.split(jax.random.key(0), 3)
-    critic = _critic.init(k_critic, mlp().features, 8) | {"d": jnp.float32(value)}
+    critic = pooled_critic.init(k_critic, mlp().features, 8) | {"d": jnp.float32(value)}
     actor = Actor(mlp().init_theta(k_theta), jnp.float32(-0.5), critic)
     state, rollout = play(actor, k_play, jnp.int32(horizon))
     return Played(state, rollout, actor, mean)
@@ -62,7 +62,7 @@ def test_advantages_stop_at_the_end_of_an_episode():
     credit = Credit(gamma=0.5, gae_lambda=0.8, bootstrap=False)
     # δ: 1 + .5·1 − .5 = 1;  2 + .5·1.5 − 1 = 1.75;  3 − 1.5 = 1.5;  4 + .5·5 − 2 = 4.5
     # A_t = δ_t + .4 A_{t+1}, and A_2 = δ_2
-    found = _ppo_rollout.advantages(reward, value, next_value, end, credit=credit)
+    found = ppo_rollout.advantages(reward, value, next_value, end, credit=credit)
     expected = [1 + 0.4 * (1.75 + 0.4 * 1.5), 1.75 + 0.4 * 1.5, 1.5, 4.5]
     np.testing.assert_allclose(found, expected, rtol=1e-6)
 
@@ -105,15 +105,15 @@ def test_only_bootstrap_asks_the_critic_about_the_last_moment():
 def test_the_policy_s_mean_is_the_learned_optimizer_s_update(architecture):
     optimizer = learned.make(architecture)
     env = env_for(optimizer, two_tensors())
-    update_env = _ppo_rollout.update_env(env, optimizer)
+    update_env = ppo_rollout.update_env(env, optimizer)
     theta = optimizer.init_theta(jax.random.key(1))
     roles, scale = env.task.roles, 0.01
-    mean = _ppo_rollout.policy_mean(optimizer, roles, scale)
+    mean = ppo_rollout.policy_mean(optimizer, roles, scale)
 
     @jax.jit
     def step(state):
         signal, observation = env.observe(state)
-        _, mu, lost = _ppo_rollout.observe(env, mean, theta, state)
+        _, mu, lost = ppo_rollout.observe(env, mean, theta, state)
         carry = optimizer.init(theta, state.params, roles)
         _, action = optimizer.step(theta, carry, signal, observation)
         _, delta = optimizer.action_map.apply(state.action, signal, action)
@@ -136,12 +136,12 @@ def test_what_the_buffer_keeps_gives_back_the_probabilities_it_was_played_with()
     _, rollout, actor, mean = played("two tensors")
     samples = rollout.samples
     mu = jax.vmap(lambda m: mean(actor.theta, m.signal, m.seen))(samples.moment)
-    again = _ppo_rollout.log_prob(samples.action, mu, actor.log_std)
+    again = ppo_rollout.log_prob(samples.action, mu, actor.log_std)
     assert again.shape == (4, 10)
     np.testing.assert_allclose(again, samples.log_prob, rtol=1e-4, atol=1e-4)
 
 
-@pytest.mark.parametrize("ratio", _ppo_update.RATIOS)
+@pytest.mark.parametrize("ratio", ppo_update.PPO_RATIOS)
 def test_at_ratio_one_the_gradient_is_the_plain_policy_gradient(ratio):
     _, rollout, actor, mean = played("two tensors")
     sample = jax.tree.map(lambda leaf: leaf[1], rollout.samples)
@@ -149,14 +149,14 @@ def test_at_ratio_one_the_gradient_is_the_plain_policy_gradient(ratio):
 
     def log_probs(theta, log_std):
         mu = mean(theta, moment.signal, moment.seen)
-        return _ppo_rollout.log_prob(sample.action, mu, log_std)
+        return ppo_rollout.log_prob(sample.action, mu, log_std)
 
     at = (actor.theta, actor.log_std)
     old = log_probs(*at)
 
     def clipped(theta, log_std):
         d = log_probs(theta, log_std) - old
-        return _ppo_update.surrogate(d, jnp.float32(-1.5), 0.2, ratio)
+        return ppo_update.surrogate(d, jnp.float32(-1.5), 0.2, ratio)
 
     def plain(theta, log_std):
         reduce = jnp.sum if ratio == "joint" else jnp.mean
@@ -175,9 +175,9 @@ def test_the_clip_is_each_parameter_s_own_or_one_for_all():
     log_ratio = jnp.log(jnp.array([1.5, 0.5, 1.1]))
     gain = {
         ratio: jax.value_and_grad(
-            lambda d, ratio=ratio: _ppo_update.surrogate(d, jnp.ones(()), 0.2, ratio)
+            lambda d, ratio=ratio: ppo_update.surrogate(d, jnp.ones(()), 0.2, ratio)
         )(log_ratio)
-        for ratio in _ppo_update.RATIOS
+        for ratio in ppo_update.PPO_RATIOS
     }
     # A = 1: gains are capped at 1.2, losses are not.
     np.testing.assert_allclose(gain["parameter"][0], (1.2 + 0.5 + 1.1) / 3, rtol=1e-6)
@@ -191,8 +191,8 @@ def test_the_clip_is_each_parameter_s_own_or_one_for_all():
     # A joint ratio far outside stops everybody, and none overflows.
     far = jnp.full(100, 1.0)
     one = jnp.ones(())
-    assert not np.any(jax.grad(_ppo_update.surrogate)(far, one, 0.2, "joint"))
-    assert np.isfinite(_ppo_update.surrogate(far, -one, 0.2, "joint"))
+    assert not np.any(jax.grad(ppo_update.surrogate)(far, one, 0.2, "joint"))
+    assert np.isfinite(ppo_update.surrogate(far, -one, 0.2, "joint"))
 
 
 def test_a_lost_episode_is_charged_to_its_horizon_and_is_no_sample():
@@ -216,13 +216,13 @@ def test_what_a_lost_episode_still_pays():
 
     def worth(**changes):
         credit = OUTER_LOSS._replace(**changes)
-        return float(_ppo_rollout.lost_value(t, horizon, credit))
+        return float(ppo_rollout.lost_value(t, horizon, credit))
 
     assert worth() == -1.5
     assert worth(gamma=0.5) == pytest.approx(-0.5 * (1 + 0.5 + 0.25))
     assert worth(gamma=0.5, bootstrap=True) == pytest.approx(-0.5 * 2)
     assert worth(aggregation="final") == -2.0
     assert worth(aggregation="final", gamma=0.5) == pytest.approx(-2 * 0.25)
-    assert _ppo_rollout.lost_value(
+    assert ppo_rollout.lost_value(
         horizon, horizon, OUTER_LOSS._replace(aggregation="final")
     ) == pytest.approx(0.0)

@@ -9,7 +9,7 @@ from jax.flatten_util import ravel_pytree
 import agents
 import learned
 import opt_gym
-from agents.trainers import _ppo_programs
+from agents.rl import ppo_programs
 from tests.agents.ppo_problems import TASKS, env_for, mlp, shared_trainer, trainer
 
 
@@ -100,7 +100,7 @@ def test_it_learns():
 def test_large_environments_go_one_after_the_other_to_the_same_end(monkeypatch):
     ends = []
     for tiny in (0, 50):
-        monkeypatch.setattr(_ppo_programs, "TINY", tiny)
+        monkeypatch.setattr(ppo_programs, "TINY", tiny)
         ends.append(agents.train(trainer(), [{}], outer_steps=2).reports[-1])
     np.testing.assert_allclose(ends[0], ends[1], rtol=1e-3)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from stable_baselines3 import PPO
 
-from agents.rl.vec_env import Sb3VecEnv, check_rollout_size
+from agents.rl.sb3.sb3_vec_env import Sb3VecEnv, check_rollout_size
 from tests.agents.sb3_problems import adapted, mlp, one_thread, ppo, td3  # noqa: F401
 from tests.gym.problems import vector
 

@@ -11,10 +11,14 @@ import torch
 
 import learned
 import opt_gym
-from agents.rl.networks import PooledNet
-from agents.rl.policy import PerParameterPolicy
-from agents.rl.td3 import PerParameterTD3Policy
-from agents.rl.weights import policy_from_theta, theta_from_policy, update_settings
+from agents.rl.sb3.sb3_networks import PooledNet
+from agents.rl.sb3.sb3_policy import PerParameterPolicy
+from agents.rl.sb3.sb3_td3_policy import PerParameterTD3Policy
+from agents.rl.sb3.sb3_weights import (
+    policy_from_theta,
+    theta_from_policy,
+    update_settings,
+)
 from learned.torch import LearnedOptim
 from opt_gym.gym._layout import make_layout, to_array
 from opt_gym.gym.spaces import BroadcastBox

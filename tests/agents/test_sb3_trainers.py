@@ -13,7 +13,7 @@ from gymnasium.utils import seeding
 import agents
 import learned
 import opt_gym
-from agents.trainers import _sb3
+from agents.rl.sb3 import sb3_trainer
 from opt_gym.episode import start, unroll
 from opt_gym.gym._core import draw_key
 from tests.agents.sb3_problems import one_thread  # noqa: F401 — a fixture
@@ -80,7 +80,7 @@ def test_a_second_run_of_one_trainer_is_that_of_a_fresh_one():
 def test_of_final_only_the_last_loss_is_paid_for():
     optimizer, envs, _ = envs_of("sb3_ppo", (3,))
     settings = {"num_envs": 2, "horizon": 3, "aggregation": "final", "bootstrap": False}
-    vec_env = _sb3._vec_env(envs[0], optimizer, settings)
+    vec_env = sb3_trainer._vec_env(envs[0], optimizer, settings)
     vec_env.reset()
     paid = []
     for _ in range(3):
@@ -114,7 +114,7 @@ def test_it_starts_from_theta_and_its_outer_loss_is_that_of_the_episodes(name):
     same(trainer.theta(state), theta)
     key = jax.random.key(7)
     state, report = trainer.step(key, data, state)
-    with _sb3._seeded(jax.random.fold_in(key, 0)) as seed:
+    with sb3_trainer._seeded(jax.random.fold_in(key, 0)) as seed:
         pass
 
     @jax.jit

@@ -7,9 +7,9 @@ import pytest
 
 import agents
 import learned
-from agents.trainers import _population
-from agents.trainers._estimates import evolution_samples, moments
-from opt_gym.search_spaces import log_uniform_box
+from agents.estimators import populations
+from agents.estimators.estimates import evolution_samples, moments
+from opt_gym.evaluation.search_spaces import log_uniform_box
 from tests import toy
 from tests.agents.search_problems import (
     BOX,
@@ -29,7 +29,7 @@ NUM = 8
 
 @pytest.fixture(autouse=True, scope="module")
 def _programs_compile_once():
-    build, built = _population._on_one_task, {}
+    build, built = populations._on_one_task, {}
 
     def on_one_task(env, optimizer, *settings):
         key = (id(env), *settings)
@@ -38,7 +38,7 @@ def _programs_compile_once():
         return built[key]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(_population, "_on_one_task", on_one_task)
+        patch.setattr(populations, "_on_one_task", on_one_task)
         yield
 
 
@@ -51,7 +51,7 @@ def evaluate(rates, *, key=None, noise=0.0, dies_above=jnp.inf, num=NUM, **setti
     settings = {"num_episodes": 1, **EPISODES, **settings}
     env, optimizer = problem(noise, dies_above)
     mix = agents.task_mix([env])
-    run = _population.evaluator(mix, optimizer, population=num, **settings)
+    run = populations.evaluator(mix, optimizer, population=num, **settings)
     key = jax.random.key(0) if key is None else key
     thetas = {"learning_rate": jnp.asarray(np.resize(rates, num), jnp.float32)}
     found = run(key, thetas, ({},), 0)
@@ -330,7 +330,7 @@ def test_a_step_may_take_several_tasks():
     noises = (0.1, 0.0)
     mix = agents.task_mix([problem(noise)[0] for noise in noises], per_step=2)
     settings = {"population": NUM, "num_episodes": 1, **EPISODES}
-    run = _population.evaluator(mix, problem()[1], **settings)
+    run = populations.evaluator(mix, problem()[1], **settings)
     thetas = {"learning_rate": jnp.full(NUM, 0.3, jnp.float32)}
     found = run(jax.random.key(0), thetas, ({}, {}), 0)
     alone = [evaluate([0.3], noise=noise).costs[0] for noise in noises]

@@ -5,8 +5,8 @@ from collections import Counter
 import pytest
 
 import agents
-from agents.trainers._live_programs import LivePrograms
-from opt_gym import strategy
+from agents.estimators.live_programs import LivePrograms
+from opt_gym.runtime import strategy
 from tests import toy
 
 

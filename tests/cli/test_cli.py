@@ -15,6 +15,7 @@ from envs_registry import names
 from opt_gym import normalize, plugins
 from opt_gym.cli import main
 from opt_gym.cli.scores import one_of_each_family
+from opt_gym.evaluation import measure_normalizers
 from tests.evaluation.made_up import TINY, parabola
 
 PARABOLA = {"family": "parabola", "number": 3}
@@ -124,7 +125,7 @@ def test_normalize_goes_on_after_a_task_that_cannot_be(
         measured.append(name)
         raise ValueError(f"cannot be {name}")
 
-    monkeypatch.setattr(normalize, "measure", measure)
+    monkeypatch.setattr(measure_normalizers, "measure", measure)
     assert main(["normalize", "parabola", "parabola_family_seed2"]) == 2
     assert measured == ["parabola", "parabola_family_seed2"]
     errors = [x for x in capsys.readouterr().err.splitlines() if "opt-gym: " in x]

@@ -9,12 +9,14 @@ import pytest
 
 import opt_gym
 from envs_registry import names
-from opt_gym import normalize, set_statistics
+from opt_gym import normalize
 from opt_gym.cli import main
-from opt_gym.set_measurement import measure, programs
-from opt_gym.set_plots import bin_edges, plot_set
-from opt_gym.set_statistics import Row
-from opt_gym.worker_processes import run_jobs
+from opt_gym.evaluation import measure_normalizers
+from opt_gym.runtime.worker_processes import run_jobs
+from opt_gym.task_statistics import statistics_table
+from opt_gym.task_statistics.measurement import measure, programs
+from opt_gym.task_statistics.pictures import bin_edges, plot_set
+from opt_gym.task_statistics.statistics_table import Row
 from tests.evaluation.made_up import TINY
 
 _MLP = Row("", "mlp", 100, 4, 8, "mnist", 0.5, 1.0, 2.0, 3.0, 1.5, True, True)
@@ -53,33 +55,35 @@ ROWS = [
 def table(tmp_path, monkeypatch):
     """A table of five rows that stands for the shipped one."""
     path = tmp_path / "statistics.csv"
-    set_statistics.write_table(path, ROWS)
+    statistics_table.write_table(path, ROWS)
     monkeypatch.setattr(names, "STATISTICS_TABLE", path)
     return path
 
 
 def test_a_table_is_read_as_it_was_written(table):
-    assert list(set_statistics.read_table(table).values()) == ROWS
-    set_statistics.append_row(table, ROWS[1]._replace(last_loss=math.inf, dataset="x"))
+    assert list(statistics_table.read_table(table).values()) == ROWS
+    statistics_table.append_row(
+        table, ROWS[1]._replace(last_loss=math.inf, dataset="x")
+    )
     with table.open("a") as file:
         file.write("mlp_family_seed9,mlp,1")  # the machine stopped here
-    rows = set_statistics.read_table(table)
+    rows = statistics_table.read_table(table)
     assert len(rows) == len(ROWS)
     assert rows["mlp_family_seed1"].dataset == "x"
     assert rows["mlp_family_seed1"].last_loss == math.inf
-    assert set_statistics.read_table(table.with_name("none.csv")) == {}
+    assert statistics_table.read_table(table.with_name("none.csv")) == {}
     for text in ("a,b\n1,2\n", ",".join(Row._fields) + "\nmlp,mlp\n"):
         table.write_text(text)
         with pytest.raises(ValueError, match="is not a table of task statistics"):
-            set_statistics.read_table(table)
+            statistics_table.read_table(table)
 
 
 def test_the_summary_counts_and_takes_medians():
-    lines = {line.group: line for line in set_statistics.summarize(ROWS)}
-    assert list(lines) == ["mlp", "quadratic", set_statistics.NAMED, "all"]
+    lines = {line.group: line for line in statistics_table.summarize(ROWS)}
+    assert list(lines) == ["mlp", "quadratic", statistics_table.NAMED, "all"]
     assert lines["mlp"][1:] == (3, 3, 2, 1, 100, 10.25)
     assert lines["quadratic"][1:] == (1, 0, 0, 0, None, None)
-    assert lines[set_statistics.NAMED][1:] == (1, 1, 1, 1, 2, 1e-3)
+    assert lines[statistics_table.NAMED][1:] == (1, 1, 1, 1, 2, 1e-3)
     assert lines["all"][1:] == (5, 4, 3, 2, 85, 0.5)
 
 
@@ -139,12 +143,12 @@ def test_the_users_own_rows_come_first(table, tmp_path, monkeypatch, capsys):
     mine = ROWS[-1]._replace(name="TwoD_Bowl10", seconds_per_10k_steps=0.25)
     again = ROWS[-1]._replace(name="TwoD_Bowl1", seconds_per_10k_steps=0.5)
     for row in (mine, again):
-        set_statistics.append_row(set_statistics.user_table(), row)
+        statistics_table.append_row(statistics_table.user_table(), row)
     for name, seconds in (("TwoD_Bowl10", 0.25), ("TwoD_Bowl1", 0.5)):
         assert main(["show", name]) == 0
         expected = f"cost        {seconds} s per 10,000 inner steps"
         assert expected in capsys.readouterr().out
-    assert len(set_statistics.known_rows(names.STATISTICS_TABLE)) == len(ROWS) + 1
+    assert len(statistics_table.known_rows(names.STATISTICS_TABLE)) == len(ROWS) + 1
 
 
 def test_infeasible_and_unknown_tasks_are_named(capsys):
@@ -226,25 +230,25 @@ def test_workers_survive_what_jobs_do():
 def test_stats_goes_on_where_it_stopped(tmp_path, capsys):
     path = tmp_path / "mine.csv"
     first = Row("quadratic_family_seed0", "quadratic", 7, 1, 0, "none", error="lost")
-    set_statistics.write_table(path, [ROWS[3], first])
+    statistics_table.write_table(path, [ROWS[3], first])
     command = ["stats", "quadratic_family_seed0", "quadratic_family_seed5"]
     command += ["--table", str(path)]
     assert main(command) == 0
-    rows = set_statistics.read_table(path)
+    rows = statistics_table.read_table(path)
     assert next(iter(rows)) == "quadratic_family_seed0"
     assert rows["quadratic_family_seed0"] == first  # as it was
     assert rows["quadratic_family_seed5"].finite
     assert rows["TwoD_Bowl1"] == ROWS[3]
     assert "quadratic" in capsys.readouterr().out
     assert main([*command, "--again"]) == 0
-    assert set_statistics.read_table(path)["quadratic_family_seed0"].finite
+    assert statistics_table.read_table(path)["quadratic_family_seed0"].finite
 
 
 def test_some_of_the_rates_are_said_to_be_some(tmp_path, monkeypatch):
     monkeypatch.setenv("OPT_GYM_CACHE", str(tmp_path))
     task = opt_gym.make_task(TINY)
     rates = normalize.LEARNING_RATES[3:10]
-    found = normalize.measure(
+    found = measure_normalizers.measure(
         task,
         source="embedded",
         num_seeds=1,
@@ -259,7 +263,7 @@ def test_some_of_the_rates_are_said_to_be_some(tmp_path, monkeypatch):
     assert normalize.trial_costs(task, "train", "embedded") is None
     for few in (rates[:6], (*rates[:6], rates[0]), (*rates[:6], 0.02)):
         with pytest.raises(ValueError, match="learning_rates must be at least 7"):
-            normalize.measure(task, learning_rates=few)
+            measure_normalizers.measure(task, learning_rates=few)
 
 
 def test_a_limit_needs_a_process(capsys):

@@ -10,7 +10,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 PARENT = """
-from opt_gym.worker_processes import run_jobs
+from opt_gym.runtime.worker_processes import run_jobs
 if __name__ == "__main__":
     list(run_jobs("tests.cli.test_worker_processes:wait", [{path!r}], workers=1))
 """

@@ -65,7 +65,7 @@ def main(folder: Path) -> None:
     data_cache(folder / "cache")
     expected["optax"] = optax_state(folder / "optax.safetensors")
     expected["torch"] = torch_state(folder / "torch")
-    arrays = {name: np.float32(numbers) for name, numbers in expected.items()}
+    arrays = {name: np.array(numbers, np.float32) for name, numbers in expected.items()}
     save_file(arrays, folder / "expected.safetensors")
 
 
@@ -166,7 +166,7 @@ TEXTS = (b"a text of a few words", b"and another one", b"the third of them")
 def data_cache(folder: Path) -> None:
     """What `opt_gym.data` keeps: arrays of a text set, and a vocabulary."""
     from opt_gym.data import encoders, tfds
-    from opt_gym.files import cache_folder
+    from opt_gym.runtime.files import cache_folder
 
     texts = encoders.from_bytes(TEXTS, [0, 1, 1])
     tfds.keep_arrays(folder / "texts" / "kept.npz", texts._asdict)

@@ -15,8 +15,14 @@ import agents
 import learned
 import opt_gym
 from opt_gym import normalize
-from opt_gym.gym.env import OptEnv
-from opt_gym.reparameterisation import KEY, LEVELS, reparameterised, split
+from opt_gym.adapters.reparameterisation import (
+    KEY,
+    SCALE_LEVELS,
+    reparameterised,
+    split,
+)
+from opt_gym.evaluation.measure_normalizers import measure
+from opt_gym.gym.opt_env import OptEnv
 from tests import toy
 from tests.gym import problems
 from tests.tasks import test_conformance as conformance
@@ -88,7 +94,7 @@ def loss_and_gradient(task, data, key):
 @pytest.mark.parametrize(
     ("family", "level"),
     [
-        *(("small_mlp", level) for level in LEVELS),
+        *(("small_mlp", level) for level in SCALE_LEVELS),
         ("quadratic", "global"),
         pytest.param("maf", "tensor", marks=MAF_IS_SLOW),
     ],
@@ -130,7 +136,7 @@ def test_the_mask_of_a_constraint_does_not_notice_scales():
     assert any(np.any(np.asarray(x) == 0.0) for x in expected)
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", SCALE_LEVELS)
 def test_alpha_is_log_uniform_and_drawn_with_every_inner_problem(level):
     two = toy.quadratic()._replace(
         init=lambda key, data: ((jnp.ones(2), jnp.ones((3, 2))), ())
@@ -188,7 +194,7 @@ def plain_losses(task, key, num_steps, transformation, scale):
     return np.array(losses[1:])
 
 
-@pytest.mark.parametrize("level", LEVELS)
+@pytest.mark.parametrize("level", SCALE_LEVELS)
 @pytest.mark.parametrize("name", ["sgd", "adam"])
 def test_a_step_is_one_of_another_rate(name, level):
     """SGD with η is SGD with α²η, Adam with η is Adam with αη."""
@@ -250,7 +256,7 @@ def test_the_normalizer_is_that_of_the_plain_task():
     assert normalize.trial_costs(plain, "train", "embedded") is not None
     assert normalize.trial_costs(scaled, "train", "embedded") is None
     with pytest.raises(ValueError, match="has the normalizer of the same task without"):
-        normalize.measure(scaled)
+        measure(scaled)
 
 
 def test_it_is_a_task_like_any_other_to_gymnasium():

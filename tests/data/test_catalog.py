@@ -8,7 +8,7 @@ import pytest
 from opt_gym.data import catalog, embedded_images, splits
 from opt_gym.data.digest import digest_data
 from opt_gym.records import SPLITS
-from opt_gym.tasks._samplers import IMAGE_SETS
+from opt_gym.tasks.building.samplers import IMAGE_SETS
 
 
 @pytest.fixture

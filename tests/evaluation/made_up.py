@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from opt_gym.evaluation.records import Runs
+from opt_gym.evaluation.runs import Runs
 from opt_gym.records import Normalizer
 from tests import toy
 

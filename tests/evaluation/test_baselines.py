@@ -3,15 +3,15 @@
 import numpy as np
 import pytest
 
-from opt_gym import normalize, search_spaces
-from opt_gym.evaluation import baselines, jobs
+from opt_gym import normalize
+from opt_gym.evaluation import baselines, jobs, search_spaces
 from opt_gym.evaluation.baselines import GLOBAL_ADAM, PER_TASK_ADAM, SPACES, Baseline
-from opt_gym.evaluation.records import Settings
+from opt_gym.evaluation.runs import EvaluationSettings
 from opt_gym.records import Normalizer
 from tests import toy
 from tests.evaluation.made_up import TINY, parabola
 
-SMALL = Settings(
+SMALL = EvaluationSettings(
     horizon=20, num_points=3, num_seeds=2, num_batches=1, normalizer=toy.NORMALIZER
 )
 
@@ -108,8 +108,11 @@ def test_a_trial_that_two_baselines_chose_is_run_once(monkeypatch):
 def test_a_given_normalizer_or_horizon_is_not_looked_up(measured):
     given = SMALL._replace(horizon=1000, normalizer=Normalizer(2.3, 0.0, "given"))
     assert baselines._measured("adam_lr", TINY, given) is None
-    assert baselines._measured("adam_lr", TINY, Settings(horizon=50)) is None
-    assert baselines._measured("adam_lr", TINY, Settings(horizon=1000)) is not None
+    assert baselines._measured("adam_lr", TINY, EvaluationSettings(horizon=50)) is None
+    assert (
+        baselines._measured("adam_lr", TINY, EvaluationSettings(horizon=1000))
+        is not None
+    )
 
 
 def test_one_trial_is_no_choice(monkeypatch):

@@ -10,9 +10,9 @@ import learned
 import opt_gym
 from opt_gym.data.corruptions import Corruption
 from opt_gym.env import normalized
-from opt_gym.evaluation.evaluate import name_tasks
+from opt_gym.evaluation.evaluations import name_tasks
 from opt_gym.evaluation.program import evaluation_steps
-from opt_gym.evaluation.records import Settings
+from opt_gym.evaluation.runs import EvaluationSettings
 from opt_gym.records import Normalizer
 from tests import toy
 from tests.evaluation.made_up import TINY
@@ -92,7 +92,7 @@ def test_adam_equals_a_plain_loop_on_the_replayed_batches(decay):
 def test_a_diverging_variant_costs_two_and_leaves_the_others_alone():
     # |φ| grows by 2 a step at rate 3 and dies above 5, after step 3.
     task = {"fragile": toy.quadratic(dies_above=5.0)}
-    settings = Settings(
+    settings = EvaluationSettings(
         horizon=10, num_points=11, num_seeds=2, normalizer=toy.NORMALIZER
     )._asdict()
     sgd = learned.make("sgd")

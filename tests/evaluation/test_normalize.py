@@ -5,9 +5,10 @@ import pytest
 
 import opt_gym
 from envs_registry.benchmark_sets import BENCHMARK_SETS
-from envs_registry.names import NORMALIZER_TABLE
 from opt_gym import normalize
 from opt_gym.data.corruptions import Corruption
+from opt_gym.evaluation.measure_normalizers import measure
+from opt_gym.normalize import NORMALIZER_TABLE
 from tests import toy
 from tests.evaluation.made_up import TINY, parabola
 
@@ -22,7 +23,7 @@ def own_cache(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def measurement():
-    return normalize.measure(
+    return measure(
         TASK, "train", "embedded", name="tiny", num_seeds=2, num_batches=2, horizon=60
     )
 
@@ -79,10 +80,10 @@ def test_other_corruptions_are_another_objective():
 
 def test_tasks_that_cannot_be_measured():
     with pytest.raises(ValueError, match="without a config"):
-        normalize.measure(toy.quadratic())
+        measure(toy.quadratic())
     flat = parabola(1)._replace(loss=lambda key, params, *_: (1 + 0 * params[0][0], {}))
     with pytest.raises(ValueError, match="flat: none of 14 learning rates lowers"):
-        normalize.measure(flat, name="flat", num_seeds=1, horizon=2)
+        measure(flat, name="flat", num_seeds=1, horizon=2)
 
 
 def test_a_file_that_is_no_table(tmp_path):

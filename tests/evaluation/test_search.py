@@ -5,14 +5,13 @@ import numpy as np
 import pytest
 
 import learned
-from opt_gym import search_spaces
-from opt_gym.evaluation import baselines, search
-from opt_gym.evaluation.jobs import Job
-from opt_gym.evaluation.records import Settings
+from opt_gym.evaluation import baselines, search, search_spaces
+from opt_gym.evaluation.jobs import EvaluationJob
+from opt_gym.evaluation.runs import EvaluationSettings
 from tests import toy
 from tests.evaluation.made_up import parabola
 
-SMALL = Settings(horizon=20, num_seeds=2, normalizer=toy.NORMALIZER)
+SMALL = EvaluationSettings(horizon=20, num_seeds=2, normalizer=toy.NORMALIZER)
 
 
 @pytest.fixture
@@ -40,7 +39,7 @@ def job(num_trials):
     labels = tuple(map(str, range(num_trials)))
     optimizer = learned.make("sgd")
     theta = {"learning_rate": jnp.asarray(rates)}
-    return Job("parabola", parabola(1), optimizer, theta, labels), rates
+    return EvaluationJob("parabola", parabola(1), optimizer, theta, labels), rates
 
 
 def test_an_interrupted_search_goes_on(tmp_path, run):
@@ -80,7 +79,9 @@ def test_only_new_trials_are_run_and_equal_ones_once(tmp_path, run):
 
     def costs(*rates):
         theta = {"learning_rate": jnp.asarray(rates, jnp.float32)}
-        asked = Job("p", parabola(1), optimizer, theta, tuple(map(str, rates)))
+        asked = EvaluationJob(
+            "p", parabola(1), optimizer, theta, tuple(map(str, rates))
+        )
         return search.search([asked], SMALL, tmp_path)[0]
 
     first = costs(0.25, 0.5)

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 
 import opt_gym  # noqa: F401 — registers the ids
-from opt_gym.gym.env import OptEnv
+from opt_gym.gym.opt_env import OptEnv
 
 ID = "OptTask-quadratic-v0"
 

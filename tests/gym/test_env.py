@@ -18,8 +18,8 @@ from gymnasium.wrappers import (
 import opt_gym
 from envs_registry.names import families
 from opt_gym.data.corruptions import Corruption
-from opt_gym.gym.env import OptEnv
-from opt_gym.gym.vector import OptVectorEnv
+from opt_gym.gym.opt_env import OptEnv
+from opt_gym.gym.opt_vector_env import OptVectorEnv
 from opt_gym.plugins import build
 from opt_gym.records import EnvState, Normalizer, Task
 from tests.gym import problems

@@ -2,7 +2,7 @@ import gymnasium as gym
 import numpy as np
 import pytest
 
-from opt_gym.gym.env import OptEnv
+from opt_gym.gym.opt_env import OptEnv
 from tests.gym import problems
 from tests.gym.problems import unwrapped
 

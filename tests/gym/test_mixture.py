@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from gymnasium.vector import AutoresetMode
 
-from opt_gym.gym.mixture import MixtureVectorEnv
-from opt_gym.gym.vector import OptVectorEnv
+from opt_gym.gym.mixture_vector_env import MixtureVectorEnv
+from opt_gym.gym.opt_vector_env import OptVectorEnv
 from tests import toy
 from tests.gym import problems
 

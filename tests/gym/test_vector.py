@@ -12,7 +12,7 @@ from gymnasium.wrappers.vector import (
 )
 
 import opt_gym
-from opt_gym.gym.vector import OptVectorEnv
+from opt_gym.gym.opt_vector_env import OptVectorEnv
 from tests.gym import problems
 
 MODES = tuple(AutoresetMode)

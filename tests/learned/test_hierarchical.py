@@ -11,8 +11,9 @@ import torch
 import learned
 import opt_gym
 from learned.torch import LearnedOptim
-from opt_gym import pieces, plugins, policy
+from opt_gym import plugins, policy
 from opt_gym.features.hierarchical import statistics
+from opt_gym.maths import pieces
 from tests.learned.hand_worked import count, moved, signal_of, signals, updates
 
 DECAYS = np.array([0.5, 0.9, 0.99, 0.999, 0.9999])

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import learned
-from opt_gym import pieces
+from opt_gym.maths import pieces
 from opt_gym.records import Memory
 from tests.learned.test_lstm import count, sigmoid, signal_of
 

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 import learned
-from learned.architectures._cells import LstmState, lstm_step, lstm_theta
 from learned.architectures.lstm import preprocess
-from opt_gym import pieces
+from learned.building.cells import LstmState, lstm_step, lstm_theta
+from opt_gym.maths import pieces
 from opt_gym.records import Memory, Signal
 from tests.learned.problems import moving_theta
 

@@ -9,8 +9,8 @@ import optax
 import pytest
 
 import learned
-from opt_gym import opt_list_order, search_spaces
-from opt_gym.search_spaces import SAMPLERS, SPACES, sample
+from opt_gym.evaluation import opt_list_order, search_spaces
+from opt_gym.evaluation.search_spaces import SAMPLERS, SPACES, sample
 from tests.learned import golden
 
 

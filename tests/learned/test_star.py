@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import learned
-from opt_gym import pieces, plugins
+from opt_gym import plugins
 from opt_gym.features import adafactor
+from opt_gym.maths import pieces
 from tests.learned.hand_worked import count, moved, signal_of, signals, updates
 from tests.learned.problems import perceptron
 

@@ -10,7 +10,7 @@ import pytest
 
 import learned
 from learned.architectures.nadamw import schedule
-from opt_gym.search_spaces import SAMPLERS, SPACES
+from opt_gym.evaluation.search_spaces import SAMPLERS, SPACES
 from tests.learned import golden, taskset_rules
 
 CURVATURE = np.array([0.3, 0.9, 0.2, 1.5], np.float32)

@@ -7,7 +7,8 @@ import pytest
 from scipy import stats
 
 from opt_gym.records import Batch
-from opt_gym.tasks import _variational, mlp_ae, mlp_vae
+from opt_gym.tasks import mlp_ae, mlp_vae
+from opt_gym.tasks.building import variational
 
 AE = {
     "hidden_units": [3, 5],
@@ -96,7 +97,7 @@ def test_kl_of_known_gaussians():
     log_sigma = jnp.log(jnp.array([[1.0, 2.0], [1.0, 0.5]]))
     # 0 and (1 + 4 - 1) / 2 - log 2; 9 / 2 and (1/4 - 1) / 2 + log 2.
     expected = [2 - np.log(2), 4.5 - 0.375 + np.log(2)]
-    kl = jax.jit(_variational.kl_divergence)(mean, log_sigma)
+    kl = jax.jit(variational.kl_divergence)(mean, log_sigma)
     np.testing.assert_allclose(kl, expected, rtol=1e-6)
 
 
@@ -106,7 +107,7 @@ def test_likelihood_is_the_density_of_scipy_times_the_step_of_a_pixel():
     noise = np.random.RandomState(3).uniform(-0.5, 0.5, shape) / 255
     density = stats.norm.logpdf(x + noise, mean, np.exp(log_sigma))
     expected = (density + np.log(1 / 255)).sum(axis=(1, 2))
-    ours = jax.jit(_variational.log_likelihood)(x, noise, mean, log_sigma)
+    ours = jax.jit(variational.log_likelihood)(x, noise, mean, log_sigma)
     np.testing.assert_allclose(ours, expected, rtol=1e-5)
 
 
@@ -115,7 +116,7 @@ def test_decoder_outputs_are_clipped_and_pass_no_gradient_there():
     mean, log_sigma = jnp.array([[50.0, 1.0]]), jnp.array([[0.0, -11.0]])
 
     def likelihood(mean, log_sigma):
-        return _variational.log_likelihood(x, noise, mean, log_sigma)[0]
+        return variational.log_likelihood(x, noise, mean, log_sigma)[0]
 
     clipped = likelihood(jnp.array([[10.0, 1.0]]), jnp.array([[0.0, -10.0]]))
     assert float(likelihood(mean, log_sigma)) == float(clipped)

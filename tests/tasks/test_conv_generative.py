@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from opt_gym.records import Batch
-from opt_gym.tasks import _conv_autoencoder, _convolution, conv_ae, conv_vae
+from opt_gym.tasks import conv_ae, conv_vae
+from opt_gym.tasks.building import conv_autoencoders, convolutions
 
 QUICK = {"xla_backend_optimization_level": 0}
 CONFIG = {
@@ -56,7 +57,7 @@ def test_a_decoded_map_by_hand():
     kernel = kernel.at[2, 0].set(100.0)
     params = (kernel, jnp.array([-0.5]), jnp.full((1, 1, 1, 1), 2.0), jnp.array([3.0]))
     rest = iter(params)
-    y = _conv_autoencoder.decode_map(rest, x, ["slices"], jax.nn.relu)
+    y = conv_autoencoders.decode_map(rest, x, ["slices"], jax.nn.relu)
     assert list(rest) == []
     # 100 * row 2 would reach row 4, which "SAME" cuts off.
     landed = np.array([[1, 10, 2, 20], [0] * 4, [103, 30, 204, 40], [0] * 4])
@@ -74,11 +75,11 @@ def test_the_transposed_convolution_is_the_transpose(field, strides):
     weight = rng.randn(2, 2, 4 * strides[0], 3 * strides[1]).astype(np.float32)
 
     def ours(x, kernel):
-        y = _convolution.transposed(x, kernel, strides, "slices")
+        y = convolutions.transposed(x, kernel, strides, "slices")
         return jnp.sum(weight * y)
 
     def reference(x, kernel):
-        y = _convolution.convolve(jnp.asarray(weight), kernel, strides, "SAME", "lax")
+        y = convolutions.convolve(jnp.asarray(weight), kernel, strides, "SAME", "lax")
         return jnp.sum(x * y)
 
     for function in (ours, reference):

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opt_gym.tasks import _convolution
+from opt_gym.tasks.building import convolutions
 
 
 @settings(max_examples=8, deadline=None, derandomize=True, database=None)
@@ -23,12 +23,12 @@ def test_slices_equal_lax_conv(height, width, inputs, outputs, strides, padding)
     rng = np.random.RandomState(height + 10 * width)
     x = rng.randn(inputs, 2, height, width).astype(np.float32)
     kernel = rng.randn(3, 3, inputs, outputs).astype(np.float32)
-    size = _convolution.conv_output((height, width), (3, 3), strides, padding)
+    size = convolutions.conv_output((height, width), (3, 3), strides, padding)
     weight = rng.randn(outputs, 2, *size).astype(np.float32)
 
     def values(form, x, kernel):
         def weighted(x, kernel):
-            y = _convolution.convolve(x, kernel, strides, padding, form)
+            y = convolutions.convolve(x, kernel, strides, padding, form)
             return jnp.sum(weight * y), y
 
         differentiate = jax.value_and_grad(weighted, argnums=(0, 1), has_aux=True)
@@ -50,18 +50,18 @@ def test_convolution_by_hand():
     x = jnp.arange(9.0).reshape(1, 1, 3, 3)
     kernel = jnp.zeros((3, 3, 1, 1)).at[0, 2, 0, 0].set(1.0)
     # The tap up and to the right: row r, column c shows x[r-1, c+1], zero outside.
-    shown = _convolution.convolve(x, kernel, (1, 1), "SAME", "slices")[0, 0]
+    shown = convolutions.convolve(x, kernel, (1, 1), "SAME", "slices")[0, 0]
     np.testing.assert_array_equal(shown, [[0, 0, 0], [1, 2, 0], [4, 5, 0]])
-    only = _convolution.convolve(x, kernel, (1, 1), "VALID", "slices")
+    only = convolutions.convolve(x, kernel, (1, 1), "VALID", "slices")
     assert only.shape == (1, 1, 1, 1)
     assert float(only[0, 0, 0, 0]) == 2.0
 
 
 def test_conv_form_follows_the_memory_of_the_slices():
     kernel = (3, 3, 64, 64)
-    assert _convolution.conv_form(64, (32, 32), kernel, (1, 1), "SAME") == "slices"
-    assert _convolution.conv_form(512, (32, 32), kernel, (1, 1), "SAME") == "lax"
-    assert _convolution.conv_form(512, (32, 32), kernel, (2, 2), "SAME") == "slices"
+    assert convolutions.conv_form(64, (32, 32), kernel, (1, 1), "SAME") == "slices"
+    assert convolutions.conv_form(512, (32, 32), kernel, (1, 1), "SAME") == "lax"
+    assert convolutions.conv_form(512, (32, 32), kernel, (2, 2), "SAME") == "slices"
 
 
 @pytest.mark.parametrize("form", ["slices", "lax"])
@@ -70,7 +70,7 @@ def test_the_transposed_convolution_equals_laxs(form, size, stride):
     rng = np.random.RandomState(size)
     x = jnp.asarray(rng.randn(3, 2, size, size), jnp.float32)
     kernel = jnp.asarray(rng.randn(3, 3, 4, 3), jnp.float32)
-    ours = _convolution.transposed(x, kernel, (stride, stride), form)
+    ours = convolutions.transposed(x, kernel, (stride, stride), form)
     reference = jax.lax.conv_transpose(
         x,
         kernel,

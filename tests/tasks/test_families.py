@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from envs_registry.parity_cases import generate
+from envs_registry.parity.cases import generate
 from opt_gym import plugins
 from opt_gym.records import SPLITS, Batch, Images
 

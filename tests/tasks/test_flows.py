@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from opt_gym.records import Batch
-from opt_gym.tasks import _flows, _layers, maf, nvp
+from opt_gym.tasks import maf, nvp
+from opt_gym.tasks.building import flows, layers
 
 NVP = {
     "activation": "tanh",
@@ -49,7 +50,7 @@ def nvp_forward(params, permutations, z):
     half = DIM // 2
     for index, own in enumerate(split(params, len(permutations) + 1)):
         z0, z1 = z[:half], z[half:]
-        outputs = _layers.mlp(own, z0[None], jnp.tanh)[0]
+        outputs = layers.mlp(own, z0[None], jnp.tanh)[0]
         z = jnp.concatenate([z0, z1 * jnp.exp(outputs[half:]) + outputs[:half]])
         if index < len(permutations):
             z = z[permutations[index]]
@@ -61,7 +62,7 @@ def maf_forward(params, permutations, z):
     for index, own in enumerate(split(params, len(permutations) + 1)):
 
         def refine(_, y, own=own, z=z):
-            outputs = _layers.mlp(own, y[None], jnp.tanh).reshape(DIM, 2)
+            outputs = layers.mlp(own, y[None], jnp.tanh).reshape(DIM, 2)
             return z * jnp.exp(jnp.clip(outputs[:, 1], -5, 3)) + outputs[:, 0]
 
         z = jax.lax.fori_loop(0, DIM, refine, jnp.zeros_like(z))
@@ -141,7 +142,7 @@ def test_only_the_constraint_keeps_a_bijector_autoregressive(constrain):
     params = jax.jit(task.constrain)(random_params(maf.design(config).model, 0.3))
 
     def outputs(x):
-        return _layers.mlp(params, x[None], jnp.tanh).reshape(DIM, 2)
+        return layers.mlp(params, x[None], jnp.tanh).reshape(DIM, 2)
 
     at = np.linspace(0.0, 1.0, DIM, dtype=np.float32)
     jacobian = np.asarray(jax.jit(jax.jacfwd(outputs))(at))
@@ -161,7 +162,7 @@ def test_a_narrow_network_begins_as_the_identity_and_stays_masked():
     for restored, tensor in zip(task.constrain(params), params, strict=True):
         np.testing.assert_array_equal(restored, tensor)
     loss, _ = jax.jit(task.loss)(jax.random.key(2), params, instance, batch_of(x))
-    noisy = x + _flows.draw_noise(jax.random.key(2), batch_of(x))[0]
+    noisy = x + flows.draw_noise(jax.random.key(2), batch_of(x))[0]
     expected = -stats.norm.logpdf(noisy).sum() / 3
     assert float(loss) == pytest.approx(expected, rel=1e-5)
 
@@ -180,19 +181,19 @@ def test_clip_is_exact_and_its_gradient_passes():
     weights = jnp.array([1.0, 2.0, 3.0, 4.0])
 
     def total(x):
-        return jnp.sum(weights * _flows.straight_through_clip(x, -5.0, 3.0))
+        return jnp.sum(weights * flows.straight_through_clip(x, -5.0, 3.0))
 
-    clipped = _flows.straight_through_clip(x, -5.0, 3.0)
+    clipped = flows.straight_through_clip(x, -5.0, 3.0)
     np.testing.assert_array_equal(clipped, np.array([-5, -1.3, 2, 3], np.float32))
     np.testing.assert_array_equal(jax.grad(total)(x), weights)
 
 
 def test_permute_and_its_gradients_are_those_of_indexing():
-    order, inverse = _flows.permutation(np.random.RandomState(0).permutation(5))
+    order, inverse = flows.permutation(np.random.RandomState(0).permutation(5))
     x = jax.random.normal(jax.random.key(0), (3, 5))
-    ours = _flows.permute(x, order, inverse)
+    ours = flows.permute(x, order, inverse)
     np.testing.assert_array_equal(ours, x[:, order])
-    np.testing.assert_array_equal(_flows.permute(ours, inverse, order), x)
+    np.testing.assert_array_equal(flows.permute(ours, inverse, order), x)
 
     def value(change):
         weights = jnp.arange(5.0)[None, :]
@@ -202,7 +203,7 @@ def test_permute_and_its_gradients_are_those_of_indexing():
         return lambda x: jnp.sum(jax.grad(value(change))(x) ** 2)
 
     ours, theirs = (
-        (lambda x: _flows.permute(x, order, inverse)),
+        (lambda x: flows.permute(x, order, inverse)),
         (lambda x: x[:, order]),
     )
     for of in (value, of_gradient):
@@ -213,9 +214,9 @@ def test_permute_and_its_gradients_are_those_of_indexing():
 
 
 def test_permutations_are_drawn_evenly_and_undo_themselves():
-    assert _flows.draw_permutations(jax.random.key(0), 0, 3) == ()
+    assert flows.draw_permutations(jax.random.key(0), 0, 3) == ()
     keys = jax.random.split(jax.random.key(1), 600)
-    drawn = jax.jit(jax.vmap(lambda key: _flows.draw_permutations(key, 2, 3)))(keys)
+    drawn = jax.jit(jax.vmap(lambda key: flows.draw_permutations(key, 2, 3)))(keys)
     for order, inverse in drawn:
         undone = np.take_along_axis(np.asarray(order), np.asarray(inverse), axis=1)
         np.testing.assert_array_equal(undone, [[0, 1, 2]] * 600)

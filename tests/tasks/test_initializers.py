@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from opt_gym.tasks import _initializers
+from opt_gym.tasks.building import initializers
 
 SHAPE = (3, 3, 40, 60)
 FAN_IN, FAN_OUT = 9 * 40, 9 * 60
@@ -31,7 +31,7 @@ DEVIATIONS = {
 def draws():
     def draw(key):
         return {
-            pair: _initializers.initialize(key, [pair], [SHAPE])[0]
+            pair: initializers.initialize(key, [pair], [SHAPE])[0]
             for pair in DEVIATIONS
         }
 
@@ -68,7 +68,7 @@ def test_truncated_normal_is_not_truncated(draws):
 
 @pytest.mark.parametrize("shape", [(5, 8), (8, 5), (3, 3, 2, 4)])
 def test_orthogonal(shape):
-    (weight,) = _initializers.initialize(
+    (weight,) = initializers.initialize(
         jax.random.key(1), [("orthogonal", 2.0)], [shape]
     )
     matrix = np.asarray(weight).reshape(-1, shape[-1])
@@ -80,8 +80,8 @@ def test_orthogonal(shape):
 
 
 def test_fans_of_a_vector_are_its_length():
-    assert _initializers.fans((7,)) == (7, 7)
-    assert _initializers.fans((4, 7)) == (4, 7)
+    assert initializers.fans((7,)) == (7, 7)
+    assert initializers.fans((4, 7)) == (4, 7)
 
 
 @pytest.mark.parametrize(
@@ -95,12 +95,12 @@ def test_fans_of_a_vector_are_its_length():
 )
 def test_bad_values_are_named(name, scale, message):
     with pytest.raises(ValueError, match=message):
-        _initializers.initialize(jax.random.key(0), [(name, scale)], [(2, 2)])
+        initializers.initialize(jax.random.key(0), [(name, scale)], [(2, 2)])
 
 
 def test_one_jitted_program_draws_anew_for_every_key():
     draw = jax.jit(
-        lambda key: _initializers.initialize(key, [("he_normal", None)], [(4, 4)])[0]
+        lambda key: initializers.initialize(key, [("he_normal", None)], [(4, 4)])[0]
     )
     first, second = draw(jax.random.key(0)), draw(jax.random.key(1))
     assert not jnp.allclose(first, second)
@@ -109,10 +109,10 @@ def test_one_jitted_program_draws_anew_for_every_key():
 def test_arrays_of_one_draw_have_their_own_spread():
     shapes = [(300, 40), (3, 3, 10, 50), (40, 300)]
     he = [("he_normal", None)] * 3
-    draws = _initializers.initialize(jax.random.key(0), he, shapes)
+    draws = initializers.initialize(jax.random.key(0), he, shapes)
     for draw, shape in zip(draws, shapes, strict=True):
         assert draw.shape == shape
-        fan_in, _ = _initializers.fans(shape)
+        fan_in, _ = initializers.fans(shape)
         assert np.std(draw) == pytest.approx((2 / fan_in) ** 0.5, rel=0.04)
     assert not np.allclose(draws[0].ravel()[:100], draws[2].ravel()[:100])
 
@@ -127,7 +127,7 @@ def test_every_array_has_its_own_initializer():
         ("orthogonal", 3.0),
     ]
     shapes = [(200, 50), (4,), (100, 10), (3, 3), (5,), (4, 4)]
-    drawn = _initializers.initialize(jax.random.key(0), chosen, shapes)
+    drawn = initializers.initialize(jax.random.key(0), chosen, shapes)
     assert [array.shape for array in drawn] == shapes
     assert np.std(drawn[0]) == pytest.approx(0.1, rel=0.04)
     assert not np.any(drawn[1])
@@ -139,7 +139,7 @@ def test_every_array_has_its_own_initializer():
 
 def test_factorizations_are_not_batched():
     matrices = jax.random.normal(jax.random.key(0), (3, 6, 4))
-    program = jax.jit(jax.vmap(_initializers.qr))
+    program = jax.jit(jax.vmap(initializers.qr))
     calls = [x for x in program.lower(matrices).as_text().splitlines() if "geqrf" in x]
     assert calls
     assert all("tensor<6x4xf32>" in call for call in calls)

@@ -9,9 +9,9 @@ import pytest
 
 from opt_gym.records import Batch
 from opt_gym.tasks import losg_tasks
-from opt_gym.tasks._losg_gradient import perturb
-from opt_gym.tasks._losg_plane import FUNCTIONS, SAMPLED
-from opt_gym.tasks._losg_settings import BASES, KINDS
+from opt_gym.tasks.losg.losg_gradient import perturb
+from opt_gym.tasks.losg.losg_plane import FUNCTIONS, SAMPLED
+from opt_gym.tasks.losg.losg_settings import BASES, KINDS
 from tests.tasks.losg import PARITY_KIND, SETTINGS, build, config, jit
 
 SYSTEM = Batch(np.array([[1.0, 2.0], [0.0, 3.0]]), np.array([[1.0], [1.0]]))

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from opt_gym.records import SPLITS, Batch
-from opt_gym.tasks import _losg_data, losg_tasks
-from opt_gym.tasks._losg_settings import BASES, KINDS
+from opt_gym.tasks import losg_tasks
+from opt_gym.tasks.losg import losg_data
+from opt_gym.tasks.losg.losg_settings import BASES, KINDS
 from tests.tasks.losg import (
     PARITY_KIND,
     ROWS,
@@ -71,21 +72,21 @@ def test_batches_are_rows_with_their_labels():
 
 def drawn(source, draw):
     if source == "numpy":
-        return draw(_losg_data.from_state(np.random.RandomState(0)))
-    arrays = jit(lambda key: draw(_losg_data.from_key(key)))(jax.random.key(0))
+        return draw(losg_data.from_state(np.random.RandomState(0)))
+    arrays = jit(lambda key: draw(losg_data.from_key(key)))(jax.random.key(0))
     return jax.tree.map(np.asarray, arrays)
 
 
 @pytest.mark.parametrize("source", ["numpy", "jax"])
 def test_data_sets_are_what_they_say(source):
-    rows, labels = drawn(source, _losg_data.symmetric_rows(7, 3))
+    rows, labels = drawn(source, losg_data.symmetric_rows(7, 3))
     assert (rows.shape, rows.dtype, labels) == ((6, 3), np.float32, None)
     np.testing.assert_array_equal(rows[:3], -rows[3:])
-    ids, labels = drawn(source, _losg_data.noisy_parity(4000))
+    ids, labels = drawn(source, losg_data.noisy_parity(4000))
     assert set(np.unique(ids)) == {0, 1}
     # 4,000 draws give a share of 1/4 within 0.007.
     assert np.mean(ids.sum(1) % 2 != labels) == pytest.approx(0.25, abs=0.03)
-    inputs, labels = drawn(source, _losg_data.random_mlp(200, 4))
+    inputs, labels = drawn(source, losg_data.random_mlp(200, 4))
     assert (inputs.dtype, labels.dtype) == (np.float32, np.int32)
     assert set(np.unique(labels)) == {0, 1}
 
@@ -96,7 +97,7 @@ def test_labels_come_from_a_network_of_six_layers():
     for layer in range(6):
         weight = rng.standard_normal((20 if layer else 4, 20)).astype(np.float32)
         hidden = np.maximum(hidden @ (np.float32(math.sqrt(0.5)) * weight), 0)
-    ours = drawn("numpy", _losg_data.random_mlp(50, 4))
+    ours = drawn("numpy", losg_data.random_mlp(50, 4))
     np.testing.assert_array_equal(ours.inputs, inputs)
     np.testing.assert_array_equal(ours.targets, hidden[:, 0] > 0)
 
@@ -142,8 +143,8 @@ def test_floors_of_data_are_bounds_and_not_far():
     rng = np.random.RandomState(1)
     rows = rng.standard_normal((5000, 30))
     largest = np.max(np.sum(rows**2, axis=1))
-    assert largest < _losg_data.largest_square_norm(5000, 30) < 3 * largest
-    assert rows.max() < _losg_data.largest_normal(rows.size) < 2 * rows.max()
+    assert largest < losg_data.largest_square_norm(5000, 30) < 3 * largest
+    assert rows.max() < losg_data.largest_normal(rows.size) < 2 * rows.max()
     task = build("sum_of_quadratics", dim=30, n_samples=5000, bs=3)
     inputs = task.load_data("embedded")["train"].inputs
     longest = inputs[np.argmax(np.sum(inputs**2, axis=1))]

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from opt_gym.tasks import _cores, _recurrent
-from opt_gym.tasks._activations import ACTIVATIONS
-from opt_gym.tasks._initializers import initialize
-from opt_gym.tasks._token_loss import CHUNK, token_loss
+from opt_gym.tasks.building import recurrent_cores, recurrent_networks
+from opt_gym.tasks.building.activations import ACTIVATIONS
+from opt_gym.tasks.building.initializers import initialize
+from opt_gym.tasks.building.token_loss import CHUNK, token_loss
 
 CORES = {
     "vrnn": ["vrnn", {"core_dim": 6, "act_fn": "tanh"}],
@@ -45,7 +45,9 @@ def step_in_numpy(name, params, x, state):
 
 def made(name, embed=EMBED, trainable=True, vocab=VOCAB):
     """An encoder, random φ in float64, and tokens, some of them outside the vocabulary."""
-    encoder = _recurrent.make_encoder("here", CORES[name], vocab, embed, trainable)
+    encoder = recurrent_networks.make_encoder(
+        "here", CORES[name], vocab, embed, trainable
+    )
     rng = np.random.RandomState(0)
     params = tuple(0.5 * rng.randn(*tensor.shape) for tensor in encoder.tensors)
     tokens = jnp.asarray(rng.randint(0, vocab + 4, (BATCH, TIME)), jnp.int32)
@@ -120,7 +122,9 @@ def test_the_written_out_gradient_can_be_differentiated_again(name):
         def jax_own(params, tokens):
             with pytest.MonkeyPatch.context() as patch:
                 patch.setattr(
-                    _recurrent, "recur", lambda *a: _recurrent._forward(*a)[0]
+                    recurrent_networks,
+                    "recur",
+                    lambda *a: recurrent_networks._forward(*a)[0],
                 )
                 return encoder.apply(params, tokens)
 
@@ -153,7 +157,7 @@ def test_vmap_over_weights_equals_a_loop():
 def test_ids_beyond_the_vocabulary_count_as_the_last():
     table, kernel = jnp.eye(3), jnp.diag(jnp.array([1.0, 2.0, 3.0]))
     tokens = jnp.array([[0, 2, 9]])
-    x = _recurrent.project_tokens(table, kernel, jnp.zeros(3), tokens)
+    x = recurrent_networks.project_tokens(table, kernel, jnp.zeros(3), tokens)
     np.testing.assert_array_equal(x[0], np.asarray(kernel)[[0, 2, 2]])
 
 
@@ -161,7 +165,7 @@ def test_spare_columns_appear_only_at_slow_widths():
     for units, columns in ((4, 4), (5, 5), (6, 8), (7, 7)):
         kernel, bias = jnp.ones((3, units)), jnp.ones(units)
         tokens = jnp.zeros((2, 4), jnp.int32)
-        x = _recurrent.project_tokens(None, kernel, bias, tokens)
+        x = recurrent_networks.project_tokens(None, kernel, bias, tokens)
         assert x.shape == (2, 4, columns)
         np.testing.assert_array_equal(x[..., units:], 0)
 
@@ -169,7 +173,7 @@ def test_spare_columns_appear_only_at_slow_widths():
 def test_default_initializers_are_sonnets():
     def tensors(name, **settings):
         core = [name, {"core_dim": 30, **settings}]
-        return _cores.make_core("here", core, 70).tensors
+        return recurrent_cores.make_core("here", core, 70).tensors
 
     vanilla = tensors("vrnn", act_fn="tanh")
     assert [t.init[0] for t in vanilla] == ["sonnet", "zeros", "sonnet", "zeros"]
@@ -198,12 +202,17 @@ def test_default_initializers_are_sonnets():
 )
 def test_a_bad_core_is_named(core, message):
     with pytest.raises(ValueError, match=message):
-        _cores.make_core("here", core, 4)
+        recurrent_cores.make_core("here", core, 4)
 
 
 def test_gates_pull_back_through_their_values():
     x = jnp.linspace(-3, 3, 12).reshape(1, 12)
-    for gate in (_cores.SIGMOID, _cores.TANH, _cores.IDENTITY, _cores.LSTM.gates[0]):
+    for gate in (
+        recurrent_cores.SIGMOID,
+        recurrent_cores.TANH,
+        recurrent_cores.IDENTITY,
+        recurrent_cores.LSTM.gates[0],
+    ):
         value, pull = jax.vjp(gate.of, x)
         d_value = jnp.cos(x)
         np.testing.assert_allclose(
@@ -216,7 +225,9 @@ def test_gates_pull_back_through_their_values():
 
 @pytest.mark.parametrize("act_fn", ACTIVATIONS)
 def test_a_vanilla_core_takes_every_activation(act_fn):
-    core = _cores.make_core("here", ["vrnn", {"core_dim": 2, "act_fn": act_fn}], 2)
+    core = recurrent_cores.make_core(
+        "here", ["vrnn", {"core_dim": 2, "act_fn": act_fn}], 2
+    )
     gates = (jnp.array([[-1.5, 0.5]]),)
     (h,) = core.cell.update(gates, (jnp.zeros((1, 2)),))
     np.testing.assert_array_equal(h, ACTIVATIONS[act_fn](gates[0]))

@@ -8,7 +8,7 @@ import pytest
 import opt_gym
 from opt_gym.records import Batch
 from opt_gym.tasks import resnet
-from opt_gym.tasks._fixed import ours
+from opt_gym.tasks.named import ours
 
 QUICK = {"xla_backend_optimization_level": 0}
 CONFIG = {

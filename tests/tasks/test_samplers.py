@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from opt_gym import plugins
-from opt_gym.tasks import _initializers, _samplers
+from opt_gym.tasks.building import initializers, samplers
 
 DIGESTS = {
     "quadratic": "3fa394a907ea0bda8f893886fa0e3519040e824c54900c7aab4cd7de8bb08388",
@@ -66,8 +66,8 @@ def test_configs_are_plain_json(family):
 
 def test_primitives_draw_within_their_bounds_and_round_half_to_even():
     rng = np.random.RandomState(0)
-    ints = [_samplers.log_int(rng, 8, 512) for _ in range(500)]
-    floats = [_samplers.log_float(rng, 0.1, 10) for _ in range(500)]
+    ints = [samplers.log_int(rng, 8, 512) for _ in range(500)]
+    floats = [samplers.log_float(rng, 0.1, 10) for _ in range(500)]
     assert min(ints) >= 8
     assert max(ints) <= 512
     # Log-uniform: half of the draws lie below the geometric mean.
@@ -78,21 +78,21 @@ def test_primitives_draw_within_their_bounds_and_round_half_to_even():
         def uniform(self, low=0.0, high=1.0, size=None):
             return 2.5
 
-    assert _samplers.lin_int(HalfWay(), 0, 10) == 2
+    assert samplers.lin_int(HalfWay(), 0, 10) == 2
 
 
 def test_choices_take_the_bits_that_numpys_own_choice_takes():
     ours, numpys = np.random.RandomState(3), np.random.RandomState(3)
-    names = list(_samplers.ACTIVATION_WEIGHTS)
-    weights = np.array(list(_samplers.ACTIVATION_WEIGHTS.values())) / 16
+    names = list(samplers.ACTIVATION_WEIGHTS)
+    weights = np.array(list(samplers.ACTIVATION_WEIGHTS.values())) / 16
     for _ in range(20):
-        assert _samplers.activation(ours) == numpys.choice(names, p=weights)
-        assert _samplers.pick(ours, names) == numpys.choice(names)
+        assert samplers.activation(ours) == numpys.choice(names, p=weights)
+        assert samplers.pick(ours, names) == numpys.choice(names)
 
 
 def test_initializers_have_a_scale_exactly_where_they_need_one():
     rng = np.random.RandomState(0)
     for _ in range(200):
-        name, scale = _samplers.initializer(rng)
-        _initializers.check_initializer(name, scale)
+        name, scale = samplers.initializer(rng)
+        initializers.check_initializer(name, scale)
         assert scale is None or 0.1 <= scale <= 10

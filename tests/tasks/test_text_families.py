@@ -8,7 +8,7 @@ import pytest
 from opt_gym import plugins
 from opt_gym.data import catalog
 from opt_gym.records import SPLITS, Batch
-from opt_gym.tasks import _samplers, _text
+from opt_gym.tasks.building import samplers, text_sources
 
 LANGUAGE = {
     "embed_dim": 3,
@@ -115,9 +115,9 @@ def test_shapes_and_roles_follow_the_config():
 
 
 def test_a_classifier_always_reads_imdb_in_subwords():
-    for name in (*_samplers.CLASSIFICATION_SETS, "lm1b/bytes"):
+    for name in (*samplers.CLASSIFICATION_SETS, "lm1b/bytes"):
         settings = {"bs": 7, "patch_length": 6}
-        source = _text.classification_source("here", [name, settings])
+        source = text_sources.classification_source("here", [name, settings])
         assert source.name == "imdb_reviews/subwords8k"
     assert source.batch_size == 7
 
@@ -171,7 +171,7 @@ def test_published_names_are_known_sets():
     for encoding in ("bytes", "subwords8k"):
         for seed in range(60):
             rng = np.random.RandomState(seed)
-            name, _ = _samplers.language_dataset(rng, encoding, 160)
+            name, _ = samplers.language_dataset(rng, encoding, 160)
             assert catalog.text_set(name).encoding == encoding
 
 

@@ -1,0 +1,1 @@
+"""Gradient estimators and what they are made of: for authors of outer-trainers."""

@@ -1,0 +1,142 @@
+"""Estimators from truncated unrolls: slots whose episodes go on between outer steps.
+
+They differ in four things: when a slot's perturbation z is drawn anew (every window, or with
+every episode), whether scores add up over an episode, where the negative half goes on from,
+and how samples become a gradient:
+
+    truncated_es      z every window     score z        both from the positive half's state
+    pes               z every window     score Σ z      each its own
+    es_single         z every episode    score z        each its own
+    backprop          none, or z         no score       each its own
+    inverse_variance  z every window     score z        both from the positive half's state
+
+A sample is weighted by E[T]/T_i, so that the outer-loss, a mean over each episode, is what is
+minimized when lengths differ: without it long episodes, which fill more windows, would count
+more. Scores start from zero exactly when a slot begins a new episode, which happens only
+between windows, so that the last step of an episode is credited to the perturbations that
+led to it.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+
+from agents.estimators import particle_programs
+from agents.estimators.estimates import GradientMoments, as_estimate
+from agents.estimators.lengths import Lengths
+from agents.estimators.particle_programs import Particles, WindowOut
+from agents.records import Estimate, GradientEstimator
+from opt_gym.records import Data, Env, LearnedOptimizer
+from opt_gym.runtime import strategy
+
+Gradient = Callable[
+    [Float[Array, "n d"], Float[Array, " n"], WindowOut], GradientMoments
+]
+"""(scores, weights, window) -> the flat gradient and the variance of a sample."""
+
+
+class Slots(NamedTuple):
+    """The inner problems of one environment, and what is known of their perturbations.
+
+    Shapes: particles [N, ...]; scores [N, d] so far; noise [N], keys of the present z; done
+    [N]; begun [].
+    """
+
+    particles: Particles
+    scores: Float[Array, "n d"]
+    noise: PRNGKeyArray
+    done: Bool[Array, " n"]
+    begun: Bool[Array, ""]
+
+
+def slots_estimator(
+    env: Env,
+    learned_optimizer: LearnedOptimizer,
+    gradient: Gradient,
+    *,
+    num: int,
+    lengths: Lengths,
+    sigma: float,
+    aggregation: str = "mean",
+    noise_lasts: str = "window",
+    adds_up: bool = False,
+    merge: bool = False,
+    slopes: bool = False,
+) -> GradientEstimator:
+    """The estimator on one environment.
+
+    Args:
+        env, learned_optimizer: whose outer-loss, whose θ.
+        gradient: how samples become a gradient; traceable.
+        num, lengths, sigma, merge, slopes: as `particle_programs.programs`.
+        aggregation: "mean" over an episode, or "final": over its last window.
+        noise_lasts: "window" or "episode".
+        adds_up: whether scores add up over an episode.
+    """
+    run = particle_programs.programs(
+        env,
+        learned_optimizer,
+        num=num,
+        lengths=lengths,
+        sigma=sigma,
+        merge=merge,
+        slopes=slopes,
+    )
+    inner_steps = num * lengths.trunc_length * (2 if sigma else 1)
+
+    @jax.jit
+    def combine(
+        theta: PyTree, slots: Slots, out: WindowOut, mean_length: Any
+    ) -> tuple[Array, Estimate]:
+        scores = out.score
+        if adds_up:
+            scores += jnp.where(slots.done[:, None], 0.0, slots.scores)
+        estimated = gradient(
+            scores, _weights(out, mean_length, lengths, aggregation), out
+        )
+        estimate = as_estimate(theta, estimated, out, inner_steps)
+        if aggregation == "final":  # NaN where no episode has ended
+            ended = jnp.sum(jnp.where(out.done, out.cost, 0.0)) / jnp.sum(out.done)
+            estimate = estimate._replace(outer_loss=ended)
+        return scores, estimate
+
+    def init(key: PRNGKeyArray, data: Data, theta: PyTree) -> Slots:
+        size = sum(leaf.size for leaf in jax.tree.leaves(theta))
+        return Slots(
+            particles=run.empty(theta, data),
+            scores=jnp.zeros((num, size)),
+            noise=run.keys(key),
+            done=jnp.ones(num, bool),
+            begun=jnp.bool_(False),
+        )
+
+    def step(
+        key: PRNGKeyArray, data: Data, theta: PyTree, slots: Slots, outer_step: int
+    ) -> tuple[Slots, Estimate]:
+        k_reset, k_noise = jax.random.split(key)
+        upper = lengths.upper(outer_step)
+        particles, noise = slots.particles, run.keys(k_noise)
+        if noise_lasts == "episode":
+            noise = jnp.where(slots.done, noise, slots.noise)
+        if np.any(np.asarray(slots.done)):
+            short = ~np.asarray(slots.begun)
+            particles = run.reset(k_reset, data, particles, slots.done, upper, short)
+        particles, out = run.window(noise, theta, data, particles)
+        out = strategy.gather(out)
+        kept = slots._replace(particles=())  # they were donated
+        scores, estimate = combine(theta, kept, out, lengths.mean(upper))
+        return Slots(particles, scores, noise, out.done, jnp.bool_(True)), estimate
+
+    return GradientEstimator(init, step, lengths.num_windows)
+
+
+def _weights(
+    out: WindowOut, mean_length: Any, lengths: Lengths, aggregation: str
+) -> Float[Array, " n"]:
+    if aggregation == "mean":
+        return mean_length / out.horizon
+    return jnp.where(out.done, mean_length / lengths.trunc_length, 0.0)

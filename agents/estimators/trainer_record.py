@@ -1,0 +1,35 @@
+"""The record of an outer-trainer, and which settings identify its runs."""
+
+from typing import Any
+
+from agents.records import GradientParts, OuterTrainer
+from agents.task_mixes import TaskMix
+from opt_gym.records import LearnedOptimizer
+
+
+def outer_trainer(
+    name: str,
+    settings: dict[str, Any],
+    mix: TaskMix,
+    learned_optimizer: LearnedOptimizer,
+    *,
+    init: Any,
+    step: Any,
+    theta: Any,
+    parts: GradientParts | None = None,
+) -> OuterTrainer:
+    """An `OuterTrainer` whose config is its settings, its learned optimizer and its tasks."""
+    return OuterTrainer(
+        name=name,
+        config={
+            **settings,
+            "learned_optimizer": [learned_optimizer.name, learned_optimizer.config],
+            "mix": mix.config,
+        },
+        envs=mix.envs,
+        learned_optimizer=learned_optimizer,
+        init=init,
+        step=step,
+        theta=theta,
+        parts=parts,
+    )

@@ -1,0 +1,1 @@
+"""Our tasks and optimizers against TaskSet's original code."""

@@ -1,0 +1,1 @@
+"""Pieces that architectures are built of: for their authors."""

@@ -1,0 +1,1 @@
+"""Maths on every tensor, once for jax.numpy and torch: for features and architectures."""

@@ -1,0 +1,57 @@
+"""Running averages that several feature sets share. Written for jax.numpy and torch.
+
+A block holds one average per decay along a leading axis: [k, *shape].
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PyTree
+
+from opt_gym.maths.array_namespace import column, constant, namespace, over
+from opt_gym.records import Signal
+
+
+def average(block: Any, value: Any, decays: Sequence[float]) -> Any:
+    """β·block + (1−β)·value for each decay β. Shapes: block [k, *shape]; value [*shape]."""
+    return follow(block, value, constant(decays, value))
+
+
+def follow(block: Any, value: Any, decays: Any) -> Any:
+    """`average` for decays that are an array [k], such as a part of θ."""
+    decay = over(decays, value)
+    return decay * block + (1.0 - decay) * value[None]
+
+
+def debias(decays: Sequence[float], age: Any, like: Any) -> Any:
+    """1 / (1 − β^(age+1)): the factor that makes an average that began at zero unbiased.
+
+    Shapes: result [k, 1, ..., 1] for a block over `like`. age counts updates before this one.
+    """
+    decay = column(decays, like)
+    return 1.0 / (1.0 - decay ** (age + 1))
+
+
+def clock(signal: Signal, clamp: int | None) -> Any:
+    """What features of time show: t, at most `clamp`."""
+    if clamp is None:
+        return signal.t
+    return namespace(signal.loss).clip(signal.t, max=clamp)
+
+
+def leaves(tree: PyTree) -> list[Any]:
+    """The tensors of φ in the order everything here uses."""
+    return jax.tree.leaves(tree)
+
+
+def first(tree: PyTree) -> Any:
+    """Some tensor of φ, for what is made like it; a zero where φ has none."""
+    found = jax.tree.leaves(tree)
+    return found[0] if found else jnp.zeros(())
+
+
+def like(tree: PyTree, tensors: Sequence[Any]) -> PyTree:
+    """Tensors in that order, shaped like φ."""
+    return jax.tree.unflatten(jax.tree.structure(tree), tensors)

@@ -1,0 +1,1 @@
+"""What the machine asks for: devices, worker processes, files, arrays of keys."""

@@ -1,0 +1,1 @@
+"""What the tasks of TaskSet are and cost: a table, its measurement, its pictures."""

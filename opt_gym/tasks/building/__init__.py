@@ -1,0 +1,1 @@
+"""Pieces that task families are built of: for authors of families."""

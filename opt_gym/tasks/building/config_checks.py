@@ -1,0 +1,102 @@
+"""Checks of a task config's values; every error names the family, the key and the value."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from opt_gym.plugins import unknown
+from opt_gym.tasks.building import initializers
+from opt_gym.tasks.building.activations import ACTIVATIONS
+
+
+def strip(
+    family: str, config: Any, keys: Sequence[str], optional: Sequence[str] = ()
+) -> dict[str, Any]:
+    """The config without its key "family", once its keys are the expected ones.
+
+    Raises:
+        ValueError: a missing or unknown key, or another family's name.
+    """
+    if not isinstance(config, dict):
+        raise ValueError(f"{family}: a task config is a dict, got {config!r}")
+    if config.get("family", family) != family:
+        raise ValueError(f"{family}: family is {config['family']!r}")
+    values = {key: value for key, value in config.items() if key != "family"}
+    check_keys(family, values, keys, optional)
+    return values
+
+
+def check_keys(
+    where: str,
+    values: Any,
+    required: Sequence[str],
+    optional: Sequence[str] = (),
+) -> None:
+    """Raises a ValueError where `values` is no dict with these keys."""
+    if not isinstance(values, dict):
+        raise ValueError(f"{where}: expected a dict, got {values!r}")
+    for key in values:
+        if key not in required and key not in optional:
+            known = [*required, *optional]
+            raise ValueError(f"{where}: {unknown('key', key, known)}")
+    missing = [key for key in required if key not in values]
+    if missing:
+        raise ValueError(f"{where}: missing {', '.join(map(repr, missing))}")
+
+
+def check(where: str, key: str, value: Any, valid: bool, expected: str) -> None:
+    """Raises the ValueError of a bad value unless `valid`."""
+    if not valid:
+        raise ValueError(f"{where}: {key} must be {expected}, got {value!r}")
+
+
+def is_int(value: Any, least: int) -> bool:
+    """Whether it is an integer (a bool is none) and not below `least`."""
+    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is an int or a float (a bool is none)."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def check_choice(where: str, key: str, value: Any, known: Sequence[str]) -> None:
+    """Raises a ValueError with near matches unless the value is one of `known`."""
+    if value not in known:
+        raise ValueError(f"{where}: {unknown(key, value, list(known))}")
+
+
+def check_sizes(where: str, key: str, value: Any, least: int = 0) -> None:
+    """Raises a ValueError unless it is a list of integers >= 1, `least` of them or more."""
+    valid = isinstance(value, list | tuple) and all(is_int(v, 1) for v in value)
+    check(where, key, value, valid, "a list of integers >= 1")
+    check(where, key, value, len(value) >= least, f"a list of {least} or more")
+
+
+def check_int(where: str, key: str, value: Any, least: int) -> None:
+    """Raises a ValueError unless the value is an integer >= `least`."""
+    check(where, key, value, is_int(value, least), f"an integer >= {least}")
+
+
+def check_positive(where: str, key: str, value: Any) -> None:
+    """Raises a ValueError unless the value is a number > 0."""
+    check(where, key, value, is_number(value) and value > 0, "a number > 0")
+
+
+def check_bool(where: str, key: str, value: Any) -> None:
+    """Raises a ValueError unless the value is True or False."""
+    check(where, key, value, isinstance(value, bool), "true or false")
+
+
+def check_activation(where: str, value: Any) -> None:
+    """Raises a ValueError unless the value names an activation."""
+    check_choice(where, "activation", value, list(ACTIVATIONS))
+
+
+def check_initializer(where: str, key: str, value: Any) -> None:
+    """Raises a ValueError unless the value is [name, scale or null]."""
+    pair = isinstance(value, list | tuple) and len(value) == 2
+    check(where, key, value, pair, "[name, scale or null]")
+    try:
+        initializers.check_initializer(*value)
+    except ValueError as error:
+        raise ValueError(f"{where}: {key}: {error}") from None

@@ -1,0 +1,112 @@
+"""The frame of every family that trains a network: tensors, noise and a loss make a task."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+from jaxtyping import Array, PRNGKeyArray
+
+from opt_gym.records import Batch, Config, Data, Task
+from opt_gym.tasks.building.initializers import SONNET, Initializer, initialize
+
+
+class Tensor(NamedTuple):
+    """One tensor of φ: its shape, its role (see `Task.roles`) and how it is drawn."""
+
+    shape: tuple[int, ...]
+    role: str = "kernel"
+    init: Initializer = SONNET
+
+
+def bias(*shape: int) -> Tensor:
+    """A bias that begins at zero."""
+    return Tensor(shape, "bias", ("zeros", None))
+
+
+Params = tuple[Array, ...]
+Loss = tuple[Array, dict[str, Array]]
+
+
+class Model(NamedTuple):
+    """A network and its loss, as shapes and pure functions.
+
+    Randomness is apart from the loss, so that a test can hand in the draws of another
+    program.
+
+    Attributes:
+        tensors: φ's, in creation order.
+        loss: (φ, ψ, noise, batch) -> (loss [], aux).
+        noise: (key, batch) -> the random arrays of one evaluation, in the order of use.
+        instance: key -> ψ.
+        constrain: φ -> φ, after every update.
+        floor: a number the loss does not go below.
+    """
+
+    tensors: tuple[Tensor, ...]
+    loss: Callable[[Params, Any, tuple[Array, ...], Batch], Loss]
+    noise: Callable[[PRNGKeyArray, Batch], tuple[Array, ...]] = lambda key, batch: ()
+    instance: Callable[[PRNGKeyArray], Any] = lambda key: ()
+    constrain: Callable[[Params], Params] = lambda params: params
+    floor: float = 0.0
+
+
+class Source(NamedTuple):
+    """Where batches come from.
+
+    Attributes:
+        name: the data set's, "none" for batches made of nothing but a key.
+        batch_size: examples a batch.
+        input_kind: as in `Task`.
+        load: origin ("auto" | "embedded" | "tfds") -> Data.
+        sample: (key, data, split) -> Batch.
+    """
+
+    name: str
+    batch_size: int
+    input_kind: str
+    load: Callable[[str], Data]
+    sample: Callable[[PRNGKeyArray, Data, str], Batch]
+
+
+class Design(NamedTuple):
+    """What a config says, checked and worked out: the step before a task.
+
+    Every family of networks has `design(config) -> Design` beside its `build`, so that a
+    parity check can hand its own noise to the model.
+    """
+
+    family: str
+    config: Config
+    model: Model
+    source: Source
+
+
+def build_task(design: Design) -> Task:
+    """The task of training a model on a source."""
+    family, config, model, source = design
+    shapes = [tensor.shape for tensor in model.tensors]
+    initializers = [tensor.init for tensor in model.tensors]
+    instance_like = jax.eval_shape(lambda: model.instance(jax.random.key(0)))
+    has_instance = bool(jax.tree.leaves(instance_like))
+
+    def init(key: PRNGKeyArray, data: Data) -> tuple[Params, Any]:
+        # A key that nothing else uses is not split: most models have no ψ.
+        k_params, k_instance = jax.random.split(key) if has_instance else (key, key)
+        return initialize(k_params, initializers, shapes), model.instance(k_instance)
+
+    def loss(key: PRNGKeyArray, params: Params, instance: Any, batch: Batch) -> Loss:
+        return model.loss(params, instance, model.noise(key, batch), batch)
+
+    return Task(
+        config={"family": family, **config},
+        batch_size=source.batch_size,
+        dataset=source.name,
+        input_kind=source.input_kind,
+        loss_floor=model.floor,
+        roles=tuple(tensor.role for tensor in model.tensors),
+        load_data=source.load,
+        init=init,
+        sample_batch=lambda key, data, instance, split: source.sample(key, data, split),
+        loss=loss,
+        constrain=model.constrain,
+    )
