@@ -7,7 +7,7 @@ from typing import Any
 import optax
 
 from agents.loop import train
-from agents.records import OuterTrainer, TrainResult
+from agents.records import OuterTrainer, TrainResult, traits_of
 from agents.task_mixes import TaskMix, task_mix
 from opt_gym import plugins
 from opt_gym.episode import check_compatible
@@ -47,10 +47,9 @@ def updates_per_step(name: str, per_step: int = 1, **config: Any) -> int:
     Raises:
         ValueError: unknown name or setting.
     """
-    settings = plugins.with_defaults(plugins.spec("trainer", name), config)
-    if "num_minibatches" not in settings:
-        return 1  # the gradients of all tasks are averaged
-    return per_step * settings["num_epochs"] * settings["num_minibatches"]
+    spec = plugins.spec("trainer", name)
+    settings = plugins.with_defaults(spec, config)
+    return traits_of(spec).updates_per_step(settings, per_step)
 
 
 def make(

@@ -112,7 +112,15 @@ def train(
                 saved = time.monotonic()
         save(state, done)
     seconds = time.monotonic() - began
-    return TrainResult(trainer.theta(state), state, done, reports, seconds, interrupted)
+    return TrainResult(
+        trainer.theta(state),
+        state,
+        done,
+        reports,
+        seconds,
+        interrupted,
+        trainer.trained_optimizer,
+    )
 
 
 def initial_theta(trainer: OuterTrainer, seed: int) -> PyTree:

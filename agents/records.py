@@ -3,12 +3,111 @@
 As in `opt_gym.records`: NamedTuples of pure functions, keys first, data always an argument.
 """
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
+import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
+from opt_gym import policy
+from opt_gym.checks import check_whole
+from opt_gym.plugins import Spec
 from opt_gym.records import Config, Data, Env, LearnedOptimizer
+
+Horizon = int | tuple[int, int]
+
+
+class Lengths(NamedTuple):
+    """How long episodes last: log-uniform in [low, high], rounded up to multiples of K.
+
+    Attributes:
+        low, high: a constant where they are the same.
+        trunc_length: K, so that an episode ends only between two windows.
+        curriculum: outer steps over which the upper bound grows, log-linearly, from low to
+            high; 0 for high at once.
+    """
+
+    low: int
+    high: int
+    trunc_length: int
+    curriculum: int = 0
+
+    @property
+    def num_windows(self) -> int:
+        """Of the longest episode."""
+        return math.ceil(self.high / self.trunc_length)
+
+    def upper(self, outer_step: int) -> float:
+        """The upper bound at an outer step."""
+        if outer_step >= self.curriculum:
+            return float(self.high)
+        return self.low * (self.high / self.low) ** (outer_step / self.curriculum)
+
+    def draw(self, key: PRNGKeyArray, upper: Array | float) -> Int[Array, ""]:
+        """One length; traceable."""
+        k = self.trunc_length
+        if self.low == self.high:
+            return jnp.int32(k * self.num_windows)
+        low = math.log(self.low)
+        length = jnp.exp(low + jax.random.uniform(key) * (jnp.log(upper) - low))
+        # The small slack keeps exp(log(100)) = 100.00001 from becoming 150.
+        return k * jnp.maximum(jnp.ceil(length / k - 1e-4).astype(jnp.int32), 1)
+
+    def mean(self, upper: float) -> float:
+        """The mean of `draw`, exactly."""
+        low, k = self.low, self.trunc_length
+        if upper - low < 1e-6 * low:
+            return float(k * math.ceil(low / k))
+        total = 0.0
+        for windows in range(math.ceil(low / k), math.ceil(upper / k) + 1):
+            inside = min(windows * k, upper) / max((windows - 1) * k, low)
+            total += windows * k * math.log(inside)
+        return total / math.log(upper / low)
+
+    def staggered(
+        self, length: Int[Array, ""], index: Int[Array, ""], num: int
+    ) -> Int[Array, ""]:
+        """K·⌈(index+1)/num · length/K⌉: first episodes are really short, each by another share.
+
+        Slots then do not reset all at once.
+        """
+        count = (index.astype(jnp.int32) + 1) * (length // self.trunc_length)
+        return self.trunc_length * ((count + num - 1) // num)
+
+
+def lengths_of(horizon: Horizon, trunc_length: int, curriculum: int = 0) -> Lengths:
+    """The distribution that a trainer's settings mean.
+
+    Raises:
+        ValueError: a horizon that is not >= 1 or 1 <= low <= high, trunc_length < 1,
+            curriculum < 0, or one with a constant horizon; what is no integer.
+    """
+    check_whole("trunc_length", trunc_length, 1)
+    check_whole("curriculum", curriculum, 0)
+    bounds = tuple(horizon) if isinstance(horizon, Sequence) else (horizon, horizon)
+    whole = len(bounds) == 2 and all(isinstance(bound, int) for bound in bounds)
+    if not (whole and 1 <= bounds[0] <= bounds[1]):
+        raise ValueError(
+            "horizon must be an integer >= 1, or two with 1 <= low <= high, got "
+            f"{horizon!r}"
+        )
+    low, high = bounds[0], bounds[-1]
+    if curriculum and low == high:
+        raise ValueError(
+            f"a curriculum needs a horizon (low, high) to grow in, got {horizon}"
+        )
+    return Lengths(low, high, trunc_length, curriculum)
+
+
+def longest(horizon: Horizon) -> int:
+    """The longest horizon that a trainer's setting means."""
+    return max(horizon) if isinstance(horizon, Sequence) else horizon
+
+
+AGGREGATIONS = ("mean", "final")
+"""What of an episode counts: its mean, or the mean over its last window."""
 
 
 class Estimate(NamedTuple):
@@ -66,6 +165,11 @@ def merged_reports(reports: Sequence[Report]) -> Report:
     )
 
 
+def traits_of(spec: Spec) -> "TrainerTraits":
+    """What an outer-trainer's `SPEC` says of it; the usual where it says nothing."""
+    return TrainerTraits() if spec.traits is None else spec.traits
+
+
 class Init(Protocol):
     """(key, data, θ, outer_step) -> a state before that outer step; see `OuterTrainer`."""
 
@@ -88,6 +192,7 @@ class OuterTrainer(NamedTuple):
         step: (key, data, s) -> (s, Report); composes jitted programs, is not jitted itself.
         theta: s -> θ.
         parts: of `step`, where it follows gradients: for who runs them elsewhere.
+        horizon: of its longest episode, which θ is then trained for; None if it does not say.
     """
 
     name: str
@@ -98,6 +203,34 @@ class OuterTrainer(NamedTuple):
     step: Callable[[PRNGKeyArray, tuple[Data, ...], Any], tuple[Any, Report]]
     theta: Callable[[Any], PyTree]
     parts: "GradientParts | None" = None
+    horizon: int | None = None
+
+    @property
+    def trained_optimizer(self) -> LearnedOptimizer:
+        """The learned optimizer for who uses its θ: it knows what that was trained for.
+
+        The one that is trained here looks at all times that episodes have.
+        """
+        return policy.trained_for(self.learned_optimizer, self.horizon)
+
+
+class TrainerTraits(NamedTuple):
+    """What is to be known of an outer-trainer before it is made: `Spec.traits`.
+
+    Attributes:
+        updates_per_step: (its settings, tasks an outer step takes) -> how often an outer step
+            calls the outer optimizer: how long a schedule of it is to be.
+        architecture: the one it trains in comparisons of trainers, None for any.
+        architecture_options: what it needs of that in comparisons.
+        settings: its own in comparisons, beside those that all get who have them.
+    """
+
+    updates_per_step: Callable[[Mapping[str, Any], int], int] = lambda settings, tasks: (
+        1
+    )
+    architecture: str | None = None
+    architecture_options: Config = {}  # noqa: RUF012 (nobody writes into a record)
+    settings: Config = {}  # noqa: RUF012
 
 
 class Call(NamedTuple):
@@ -151,7 +284,8 @@ class TrainResult(NamedTuple):
     """How outer-training ended.
 
     theta: the trained weights; state: of the trainer; outer_step: steps done in all;
-    reports: of this call's steps; seconds: of this call; interrupted: by Ctrl-C.
+    reports: of this call's steps; seconds: of this call; interrupted: by Ctrl-C;
+    learned_optimizer: of θ, as `learned.load` gives it back: for `learned.save`, `to_optax`.
     """
 
     theta: PyTree
@@ -160,3 +294,4 @@ class TrainResult(NamedTuple):
     reports: list[Report]
     seconds: float
     interrupted: bool
+    learned_optimizer: LearnedOptimizer

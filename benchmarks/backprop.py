@@ -5,15 +5,15 @@ import time
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 import agents
 import learned
 import opt_gym
-from agents.estimators.unrolled_windows import run_window
 from benchmarks import _pes
 from benchmarks._outer_steps import stepper
-from opt_gym.episode import start
+from opt_gym.episode import start, unroll
 
 NUM_PROBLEMS, TRUNC_LENGTH = 8, 20
 
@@ -58,7 +58,8 @@ def temporary_bytes(length: int, second_derivatives: bool = True) -> int:
 
     def loss(theta: Any, key: Any, data: Any) -> Any:
         state = start(key, env, optimizer, theta, data, length)
-        return run_window(env, optimizer, theta, data, state, length, remat=True)[0]
+        state, out = unroll(env, optimizer, theta, data, state, length, remat=True)
+        return jnp.mean(out.loss)
 
     theta = optimizer.init_theta(jax.random.key(0))
     compiled = jax.jit(jax.grad(loss)).lower(theta, jax.random.key(0), data).compile()

@@ -105,7 +105,6 @@ def outer_train(out: Path, outer_steps: int, seed: int) -> tuple[LearnedOptimize
         resume=resume,
         callbacks=[ProgressBar()],
     )
-    optimizer = optimizer._replace(trained_horizon=HORIZON)
     training = {
         "trainer": "pes",
         "tasks": SMALL_MLP_TRAIN[:NUM_TASKS],
@@ -113,12 +112,13 @@ def outer_train(out: Path, outer_steps: int, seed: int) -> tuple[LearnedOptimize
         "seed": seed,
         "seconds_of_last_call": round(result.seconds),
     }
-    learned.save(out / "theta.safetensors", optimizer, result.theta, training=training)
+    trained = result.learned_optimizer
+    learned.save(out / "theta.safetensors", trained, result.theta, training=training)
     if result.interrupted:
         print(f"\nStopped after {result.outer_step} outer steps. θ so far is in")
         print(f"{out}/theta.safetensors; the same command goes on from here.")
         sys.exit(130)
-    return optimizer, result.theta
+    return trained, result.theta
 
 
 def evaluate(

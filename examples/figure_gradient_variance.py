@@ -34,13 +34,14 @@ import tyro
 import agents
 import learned
 import opt_gym
-from agents.estimators.estimates import evolution_samples, merged, moments
-from agents.estimators.lengths import lengths as lengths_of
-from agents.estimators.particle_programs import programs
+from agents.estimators.particles import programs
+from agents.estimators.slots import evolution_samples, moments
 
 # The pieces that the outer-trainer "inverse_variance" is made of: here its three variances
 # are wanted, of the same unrolls, and no step.
 from agents.outer_optimizers import outer_optimizer
+from agents.records import lengths_of
+from agents.trainers.inverse_variance import merged
 from opt_gym.evaluation.plots import (
     OTHER_COLORS,
     SUBJECT_COLOR,
@@ -159,6 +160,7 @@ def train(
         trunc_length=length,
         horizon=length,
         sigma=sigma,
+        theta_average=0.0,
     )
     start = strategy.gather(jax.jit(optimizer.init_theta)(jax.random.key(seed)))
     wanted = set(np.linspace(0, outer_steps, num_points).round().astype(int).tolist())

@@ -143,6 +143,7 @@ def trained(
         trunc_length=64,
         horizon=64,
         sigma=0.03,
+        theta_average=0.0,
     )
     return agents.train(
         trainer, [data], outer_steps=outer_steps, seed=seed, theta=start

@@ -208,6 +208,7 @@ def train(
         learned_optimizer=optimizer,
         outer_optimizer=optax.chain(optax.clip(1.0), adam),
         horizon=HORIZON,
+        theta_average=0.0,
         **method.settings,
     )
     found = []

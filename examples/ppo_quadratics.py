@@ -72,7 +72,7 @@ def main(
         )
         learned.save(
             folder / "theta.safetensors",
-            optimizer._replace(trained_horizon=HORIZON),
+            result.learned_optimizer,
             result.theta,
             training={"trainer": trainer, "config": built.config, "seed": seed},
         )

@@ -130,6 +130,7 @@ def pes(
         trunc_length=trunc_length,
         sigma=0.03,
         horizon=(trunc_length, HORIZON),
+        theta_average=0.0,
     )
     return trainer, [opt_gym.load_data(env) for env in envs]
 

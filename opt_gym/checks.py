@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from opt_gym.plugins import unknown
+
 
 def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
     """Raises ValueError unless `value` is an integer in [low, high]."""
@@ -18,6 +20,13 @@ def check_positive(name: str, value: Any, *, infinite: bool = False) -> None:
     """Raises ValueError unless `value` is a number above 0; `infinite`: may be infinity."""
     if not _is_number(value) or not (0.0 < value < np.inf or (infinite and value > 0)):
         raise ValueError(f"{name} must be a number > 0, got {value!r}")
+
+
+def check_choice(name: str, value: Any, known: Sequence[Any]) -> None:
+    """Raises ValueError unless `value` is one of `known`; near matches are named."""
+    if not any(value is item or value == item for item in known):
+        names = [item for item in known if item is not None]
+        raise ValueError(unknown(name, value, names))
 
 
 def check_weights(weights: Sequence[float], count: int) -> None:

@@ -4,6 +4,7 @@ The first run policy and environment in one scan; `replay` hands the same weight
 and keys to a plain training loop.
 """
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,6 +14,11 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from opt_gym.env import split_reset_key, stream_keys
 from opt_gym.records import Data, Env, LearnedOptimizer, StepOut, Task, UnrollState
+
+PLAIN_STEPS = 64
+"""Up to so many steps `unroll(remat=True)` keeps every state (each step is recomputed once).
+Longer ones are cut into about √K segments of √K steps, which are recomputed twice: memory
+grows as √K."""
 
 
 def start(
@@ -51,7 +57,8 @@ def unroll(
         env, learned_optimizer, theta, data, state: what `start` was given and gave.
         num_steps: how many.
         remat: for who takes gradients: keep only the state of every step, and compute the
-            rest again on the way back (on CPU this is faster, too).
+            rest again on the way back (on CPU this is faster, too); beyond 64 steps, only
+            that of about every √num_steps-th.
 
     Returns:
         The state after them, and a StepOut whose fields have a leading axis [num_steps].
@@ -71,7 +78,37 @@ def unroll(
         return UnrollState(env_state, carry), out
 
     body = jax.checkpoint(body, prevent_cse=False) if remat else body
-    return jax.lax.scan(body, state, None, length=num_steps)
+
+    def steps(state: UnrollState, num: int) -> tuple[UnrollState, StepOut]:
+        return jax.lax.scan(body, state, None, length=num)
+
+    if remat and num_steps > PLAIN_STEPS:
+        return _in_segments(steps, state, num_steps)
+    return steps(state, num_steps)
+
+
+def _in_segments(
+    steps: Callable[[UnrollState, int], tuple[UnrollState, StepOut]],
+    state: UnrollState,
+    num_steps: int,
+) -> tuple[UnrollState, StepOut]:
+    """`steps(state, num_steps)` with memory for about 2√K states."""
+    length = _segment(num_steps)
+    count, rest = divmod(num_steps, length)
+    one = jax.checkpoint(lambda state, _: steps(state, length))
+    state, out = jax.lax.scan(one, state, None, length=count)
+    out = jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, 2), out)
+    if rest:
+        state, last = jax.checkpoint(lambda state: steps(state, rest))(state)
+        out = jax.tree.map(lambda a, b: jnp.concatenate([a, b]), out, last)
+    return state, out
+
+
+def _segment(num_steps: int) -> int:
+    """The divisor of K nearest to √K, or √K itself where none is near: a rest is compiled."""
+    root = math.isqrt(num_steps)
+    divisors = [n for n in range(root // 2, 2 * root + 1) if num_steps % n == 0]
+    return min(divisors, key=lambda n: abs(n - root), default=root)
 
 
 def check_compatible(env: Env, learned_optimizer: LearnedOptimizer) -> None:

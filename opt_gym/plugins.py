@@ -34,6 +34,8 @@ class Spec(NamedTuple):
             a default for every setting.
         source: the paper, code or page it follows.
         sample_config: a task family's seed -> Config.
+        traits: what others need to know before it is made: of an outer-trainer, an
+            `agents.records.TrainerTraits`.
     """
 
     kind: str
@@ -41,6 +43,7 @@ class Spec(NamedTuple):
     make: Callable[..., Any]
     source: str
     sample_config: Any = None
+    traits: Any = None
 
     @property
     def settings(self) -> dict[str, Any]:

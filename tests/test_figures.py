@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import opt_gym
-from agents.estimators.estimates import merged
+from agents.trainers.inverse_variance import merged
 from examples import (
     figure_gradient_variance,
     figure_implicit_regularisation,

@@ -1,4 +1,8 @@
-"""A gradient estimator and an optax transformation make an outer-trainer."""
+"""A gradient estimator and an optax transformation make an outer-trainer.
+
+`gradient_trainer` is for any estimator; `evolution_spec` has the settings that the estimators
+on antithetic pairs share.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -10,17 +14,23 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from agents.estimators import theta_averages
 from agents.estimators.live_programs import LivePrograms
+from agents.estimators.slots import SlotSettings
 from agents.estimators.trainer_record import outer_trainer
 from agents.records import (
+    AGGREGATIONS,
     Call,
     Estimate,
     GradientEstimator,
     GradientParts,
+    Horizon,
     OuterTrainer,
     Report,
     RunCalls,
+    lengths_of,
 )
 from agents.task_mixes import TaskMix
+from opt_gym.checks import check_choice, check_positive, check_whole
+from opt_gym.plugins import Spec
 from opt_gym.records import Config, Data, Env, LearnedOptimizer
 from opt_gym.runtime import strategy
 
@@ -45,7 +55,9 @@ def gradient_trainer(
     mix: TaskMix,
     learned_optimizer: LearnedOptimizer,
     outer_optimizer: optax.GradientTransformation,
+    *,
     theta_average: float = 0.0,
+    horizon: int | None = None,
 ) -> OuterTrainer:
     """The outer-trainer that follows an estimator's gradients.
 
@@ -60,6 +72,7 @@ def gradient_trainer(
         outer_optimizer: any optax transformation; one that takes `value` (a learned
             optimizer does) is given the outer-loss.
         theta_average: decay of the average of θ that `theta` returns; 0 for the last θ.
+        horizon: of the longest episode.
 
     Raises:
         ValueError: theta_average outside [0, 1).
@@ -105,7 +118,94 @@ def gradient_trainer(
         step=step_with(run_here),
         theta=theta,
         parts=GradientParts(estimate, step_with),
+        horizon=horizon,
     )
+
+
+Estimator = Callable[[Env, LearnedOptimizer, SlotSettings], GradientEstimator]
+
+
+def evolution_spec(
+    name: str,
+    estimator: Estimator,
+    source: str,
+    *,
+    sigma: float = 0.1,
+    horizon: Horizon = (50, 1000),
+    theta_average: float = 0.998,
+) -> Spec:
+    """The `SPEC` of an estimator on antithetic pairs.
+
+    Args:
+        name: of the outer-trainer.
+        estimator: what it does on one environment.
+        source: where it comes from.
+        sigma, horizon, theta_average: the defaults of these settings; good for `nominal`.
+    """
+
+    def make(
+        *,
+        mix: TaskMix,
+        learned_optimizer: LearnedOptimizer,
+        outer_optimizer: optax.GradientTransformation,
+        num_pairs: int = 8,
+        trunc_length: int = 50,
+        sigma: float = sigma,
+        horizon: Horizon = horizon,
+        curriculum: int = 0,
+        aggregation: str = "mean",
+        sign: bool = False,
+        theta_average: float = theta_average,
+    ) -> OuterTrainer:
+        """The outer-trainer.
+
+        Args:
+            mix: the tasks.
+            learned_optimizer: whose θ is trained.
+            outer_optimizer: any optax transformation.
+            num_pairs: antithetic pairs (slots) of each task.
+            trunc_length: K, the inner steps of a compiled window.
+            sigma: standard deviation of the perturbations, in units of θ.
+            horizon: a length, or (low, high) of a log-uniform one; rounded up to multiples
+                of K.
+            curriculum: outer steps over which `high` grows from `low`; 0 for none.
+            aggregation: what is minimized: the "mean" over an unroll, or the "final" loss
+                (the mean over the last K steps).
+            sign: take only the sign of a pair's difference (VeLO), so that tasks whose
+                losses differ in scale count alike.
+            theta_average: decay of the average of θ that is handed out; 0 for the last θ.
+
+        Raises:
+            ValueError: a setting out of its range.
+        """
+        lengths = lengths_of(horizon, trunc_length, curriculum)
+        check_whole("num_pairs", num_pairs, 1)
+        check_positive("sigma", sigma)
+        check_choice("aggregation", aggregation, AGGREGATIONS)
+        settings = SlotSettings(num_pairs, lengths, sigma, aggregation, sign)
+        config = {
+            "num_pairs": num_pairs,
+            "sigma": sigma,
+            "sign": sign,
+            "aggregation": aggregation,
+            **lengths._asdict(),
+        }
+
+        def of_env(env: Env) -> GradientEstimator:
+            return estimator(env, learned_optimizer, settings)
+
+        return gradient_trainer(
+            name,
+            config,
+            of_env,
+            mix,
+            learned_optimizer,
+            outer_optimizer,
+            theta_average=theta_average,
+            horizon=lengths.high,
+        )
+
+    return Spec("trainer", name, make, source)
 
 
 def _live_states(

@@ -13,12 +13,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 
-from agents.estimators.lengths import Horizon, lengths
 from agents.estimators.live_programs import LivePrograms
-from agents.estimators.unrolled_windows import check_aggregation
-from agents.records import Report
+from agents.records import AGGREGATIONS, Horizon, Report, lengths_of
 from agents.task_mixes import TaskMix
-from opt_gym.checks import check_whole
+from opt_gym.checks import check_choice, check_whole
 from opt_gym.episode import check_compatible, start, unroll
 from opt_gym.records import Data, Env, LearnedOptimizer, UnrollState
 from opt_gym.runtime import strategy
@@ -71,8 +69,8 @@ def evaluator(
     """
     check_whole("population", population, 1)
     check_whole("num_episodes", num_episodes, 1)
-    check_aggregation(aggregation)
-    drawn = lengths(horizon, trunc_length)
+    check_choice("aggregation", aggregation, AGGREGATIONS)
+    drawn = lengths_of(horizon, trunc_length)
 
     def one_task(
         env: Env,

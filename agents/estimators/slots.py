@@ -23,20 +23,97 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
+from jax.flatten_util import ravel_pytree
+from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from agents.estimators import particle_programs
-from agents.estimators.estimates import GradientMoments, as_estimate
-from agents.estimators.lengths import Lengths
-from agents.estimators.particle_programs import Particles, WindowOut
+from agents.estimators.particles import Lengths, Particles, WindowOut, programs
 from agents.records import Estimate, GradientEstimator
 from opt_gym.records import Data, Env, LearnedOptimizer
 from opt_gym.runtime import strategy
 
+
+class SlotSettings(NamedTuple):
+    """num: N slots; lengths: of windows and episodes; sigma: of perturbations, 0 for none.
+
+    aggregation: "mean" over an episode, or "final": over its last window; sign: only the
+    sign of a pair's difference counts.
+    """
+
+    num: int
+    lengths: Lengths
+    sigma: float = 0.0
+    aggregation: str = "mean"
+    sign: bool = False
+
+
+class GradientMoments(NamedTuple):
+    """Of finite samples: mean [d], (unbiased) variance [d] of one, how many there are.
+
+    NaN for what too few of them do not tell: the mean of none, the variance of one.
+    """
+
+    mean: Float[Array, " d"]
+    variance: Float[Array, " d"]
+    count: Int[Array, ""]
+
+
 Gradient = Callable[
     [Float[Array, "n d"], Float[Array, " n"], WindowOut], GradientMoments
 ]
-"""(scores, weights, window) -> the flat gradient and the variance of a sample."""
+"""(scores, weights, window) -> the flat gradient and the variance of a sample; traceable."""
+
+
+def moments(samples: Float[Array, "n d"]) -> GradientMoments:
+    """The mean and variance over the particles whose samples are finite.
+
+    An evolution sample is always finite (losses are clipped); a backprop sample is not where
+    the unroll diverged, and such a particle is left out.
+    """
+    finite = jnp.all(jnp.isfinite(samples), 1)
+    count = jnp.sum(finite)
+    samples = jnp.where(finite[:, None], samples, 0.0)
+    mean = jnp.sum(samples, 0) / count
+    centred = jnp.where(finite[:, None], samples - mean[None], 0.0)
+    variance = jnp.sum(jnp.square(centred), 0) / (count - 1)
+    return GradientMoments(mean, jnp.where(count > 1, variance, jnp.nan), count)
+
+
+def evolution_samples(
+    scores: Float[Array, "n d"],
+    differences: Float[Array, " n"],
+    sigma: float,
+    sign: bool = False,
+) -> Float[Array, "n d"]:
+    """score_i · (ℓ̃⁺ − ℓ̃⁻)_i / (2σ), or with the difference's sign in its place."""
+    coefficients = (jnp.sign(differences) if sign else differences) / (2 * sigma)
+    return jnp.where(jnp.isfinite(coefficients), coefficients, 0.0)[:, None] * scores
+
+
+def evolution_gradient(settings: SlotSettings) -> Gradient:
+    """The weighted mean of evolution samples."""
+    sigma, sign = settings.sigma, settings.sign
+
+    def gradient(scores: Any, weights: Any, out: WindowOut) -> GradientMoments:
+        samples = evolution_samples(scores, out.difference, sigma, sign)
+        return moments(weights[:, None] * samples)
+
+    return gradient
+
+
+def as_estimate(
+    theta: PyTree,
+    gradient: GradientMoments,
+    out: WindowOut,
+    inner_steps: Int[Array, ""] | int,
+) -> Estimate:
+    """A flat gradient and what the particles did as one `Estimate`. Traceable."""
+    return Estimate(
+        grad=ravel_pytree(theta)[1](gradient.mean),
+        outer_loss=jnp.mean(out.cost),
+        variance=jnp.mean(gradient.variance),
+        dropped=jnp.maximum(jnp.sum(out.dead), out.dead.size - gradient.count),
+        inner_steps=jnp.asarray(inner_steps, jnp.int32),
+    )
 
 
 class Slots(NamedTuple):
@@ -56,12 +133,9 @@ class Slots(NamedTuple):
 def slots_estimator(
     env: Env,
     learned_optimizer: LearnedOptimizer,
+    settings: SlotSettings,
     gradient: Gradient,
     *,
-    num: int,
-    lengths: Lengths,
-    sigma: float,
-    aggregation: str = "mean",
     noise_lasts: str = "window",
     adds_up: bool = False,
     merge: bool = False,
@@ -71,13 +145,14 @@ def slots_estimator(
 
     Args:
         env, learned_optimizer: whose outer-loss, whose θ.
-        gradient: how samples become a gradient; traceable.
-        num, lengths, sigma, merge, slopes: as `particle_programs.programs`.
-        aggregation: "mean" over an episode, or "final": over its last window.
+        settings: see there.
+        gradient: how samples become a gradient.
         noise_lasts: "window" or "episode".
         adds_up: whether scores add up over an episode.
+        merge, slopes: as `particles.programs`.
     """
-    run = particle_programs.programs(
+    num, lengths, sigma, aggregation, _ = settings
+    run = programs(
         env,
         learned_optimizer,
         num=num,
@@ -88,6 +163,11 @@ def slots_estimator(
     )
     inner_steps = num * lengths.trunc_length * (2 if sigma else 1)
 
+    def weights_of(out: WindowOut, mean_length: Any) -> Float[Array, " n"]:
+        if aggregation == "mean":
+            return mean_length / out.horizon
+        return jnp.where(out.done, mean_length / lengths.trunc_length, 0.0)
+
     @jax.jit
     def combine(
         theta: PyTree, slots: Slots, out: WindowOut, mean_length: Any
@@ -95,9 +175,7 @@ def slots_estimator(
         scores = out.score
         if adds_up:
             scores += jnp.where(slots.done[:, None], 0.0, slots.scores)
-        estimated = gradient(
-            scores, _weights(out, mean_length, lengths, aggregation), out
-        )
+        estimated = gradient(scores, weights_of(out, mean_length), out)
         estimate = as_estimate(theta, estimated, out, inner_steps)
         if aggregation == "final":  # NaN where no episode has ended
             ended = jnp.sum(jnp.where(out.done, out.cost, 0.0)) / jnp.sum(out.done)
@@ -132,11 +210,3 @@ def slots_estimator(
         return Slots(particles, scores, noise, out.done, jnp.bool_(True)), estimate
 
     return GradientEstimator(init, step, lengths.num_windows)
-
-
-def _weights(
-    out: WindowOut, mean_length: Any, lengths: Lengths, aggregation: str
-) -> Float[Array, " n"]:
-    if aggregation == "mean":
-        return mean_length / out.horizon
-    return jnp.where(out.done, mean_length / lengths.trunc_length, 0.0)

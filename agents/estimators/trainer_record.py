@@ -1,10 +1,23 @@
 """The record of an outer-trainer, and which settings identify its runs."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from agents.records import GradientParts, OuterTrainer
 from agents.task_mixes import TaskMix
 from opt_gym.records import LearnedOptimizer
+
+_GIVEN_TO_ALL = ("mix", "learned_optimizer", "outer_optimizer")
+
+
+def settings_among(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The trainer's own settings among the arguments of its `make`.
+
+    Its first line is `settings = settings_among(locals())`: so each is written once.
+    """
+    return {
+        name: value for name, value in arguments.items() if name not in _GIVEN_TO_ALL
+    }
 
 
 def outer_trainer(
@@ -17,6 +30,7 @@ def outer_trainer(
     step: Any,
     theta: Any,
     parts: GradientParts | None = None,
+    horizon: int | None = None,
 ) -> OuterTrainer:
     """An `OuterTrainer` whose config is its settings, its learned optimizer and its tasks."""
     return OuterTrainer(
@@ -32,4 +46,5 @@ def outer_trainer(
         step=step,
         theta=theta,
         parts=parts,
+        horizon=horizon,
     )

@@ -14,9 +14,8 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, PRNGKeyArray, PyTree
 
-from agents.estimators.estimates import moments
-from agents.estimators.lengths import staggered
-from agents.records import Report
+from agents.estimators.slots import moments
+from agents.records import Lengths, Report
 from agents.rl import ppo_rollout, ppo_update, seen_observations
 from agents.rl.ppo_rollout import Credit, Rollout
 from agents.rl.ppo_update import Learner, Update
@@ -116,9 +115,11 @@ def programs(
 
 
 def _fresh(env: Env, settings: RolloutSettings) -> Callable[..., EnvState]:
+    lengths = Lengths(settings.horizon, settings.horizon, settings.num_steps)
+
     def fresh(index: Array, key: PRNGKeyArray, data: Data, stagger: Array) -> EnvState:
         length = jnp.int32(settings.horizon)
-        short = staggered(length, index, settings.num_envs, settings.num_steps)
+        short = lengths.staggered(length, index, settings.num_envs)
         length = jnp.where(stagger, short, length)
         return env.reset(jax.random.fold_in(key, index), data, length)
 

@@ -21,43 +21,36 @@ from typing import Any
 
 import optax
 
-from agents.estimators.estimates import GradientMoments, moments
 from agents.estimators.gradient_trainer import gradient_trainer
-from agents.estimators.lengths import Horizon, Lengths, lengths
-from agents.estimators.particle_programs import WindowOut
-from agents.estimators.slots import slots_estimator
-from agents.estimators.unrolled_windows import check_aggregation
-from agents.records import GradientEstimator, OuterTrainer
+from agents.estimators.particles import WindowOut
+from agents.estimators.slots import (
+    GradientMoments,
+    SlotSettings,
+    moments,
+    slots_estimator,
+)
+from agents.records import (
+    AGGREGATIONS,
+    GradientEstimator,
+    Horizon,
+    OuterTrainer,
+    lengths_of,
+)
 from agents.task_mixes import TaskMix
-from opt_gym.checks import check_whole
+from opt_gym.checks import check_choice, check_whole
 from opt_gym.plugins import Spec
 from opt_gym.records import Env, LearnedOptimizer
 
 
 def estimator(
-    env: Env,
-    learned_optimizer: LearnedOptimizer,
-    *,
-    num_problems: int,
-    lengths: Lengths,
-    sigma: float = 0.0,
-    aggregation: str = "mean",
+    env: Env, learned_optimizer: LearnedOptimizer, settings: SlotSettings
 ) -> GradientEstimator:
-    """The gradient by backprop; arguments as `make` explains."""
+    """The gradient by backprop."""
 
     def gradient(scores: Any, weights: Any, out: WindowOut) -> GradientMoments:
         return moments(weights[:, None] * out.slope)
 
-    return slots_estimator(
-        env,
-        learned_optimizer,
-        gradient,
-        num=num_problems,
-        lengths=lengths,
-        sigma=sigma,
-        aggregation=aggregation,
-        slopes=True,
-    )
+    return slots_estimator(env, learned_optimizer, settings, gradient, slopes=True)
 
 
 def make(
@@ -87,21 +80,22 @@ def make(
     Raises:
         ValueError: a setting out of its range.
     """
-    drawn = lengths(horizon, trunc_length, curriculum)
-    check_aggregation(aggregation)
+    lengths = lengths_of(horizon, trunc_length, curriculum)
+    check_choice("aggregation", aggregation, AGGREGATIONS)
     check_whole("num_problems", num_problems, 1)
     if not sigma >= 0:
         raise ValueError(f"sigma must be >= 0, got {sigma}")
-    settings: dict[str, Any] = {
+    settings = SlotSettings(num_problems, lengths, sigma, aggregation)
+    config = {
         "num_problems": num_problems,
         "sigma": sigma,
         "aggregation": aggregation,
+        **lengths._asdict(),
     }
 
     def of_env(env: Env) -> GradientEstimator:
-        return estimator(env, learned_optimizer, lengths=drawn, **settings)
+        return estimator(env, learned_optimizer, settings)
 
-    config = {**settings, **drawn._asdict()}
     return gradient_trainer(
         "backprop",
         config,
@@ -109,7 +103,8 @@ def make(
         mix,
         learned_optimizer,
         outer_optimizer,
-        theta_average,
+        theta_average=theta_average,
+        horizon=lengths.high,
     )
 
 

@@ -12,24 +12,29 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray, PyTree
 
-from agents.estimators import particle_programs
-from agents.estimators.estimates import as_estimate, evolution_samples, moments
-from agents.estimators.evolution import PairSettings, evolution_spec
-from agents.estimators.particle_programs import WindowOut
+from agents.estimators import particles
+from agents.estimators.gradient_trainer import evolution_spec
+from agents.estimators.particles import WindowOut
+from agents.estimators.slots import (
+    SlotSettings,
+    as_estimate,
+    evolution_samples,
+    moments,
+)
 from agents.records import Estimate, GradientEstimator
 from opt_gym.records import Data, Env, LearnedOptimizer
 from opt_gym.runtime import strategy
 
 
 def estimator(
-    env: Env, learned_optimizer: LearnedOptimizer, settings: PairSettings
+    env: Env, learned_optimizer: LearnedOptimizer, settings: SlotSettings
 ) -> GradientEstimator:
-    """The ES gradient estimator; arguments as `evolution.evolution_spec` explains."""
-    num_pairs, lengths, sigma, sign, aggregation = settings
-    run = particle_programs.programs(
+    """The ES gradient estimator."""
+    num, lengths, sigma, aggregation, sign = settings
+    run = particles.programs(
         env,
         learned_optimizer,
-        num=num_pairs,
+        num=num,
         lengths=lengths,
         sigma=sigma,
         common_length=True,
@@ -38,7 +43,7 @@ def estimator(
     @jax.jit
     def combine(theta: PyTree, out: WindowOut, num_windows: Array) -> Estimate:
         samples = evolution_samples(out.score, out.difference, sigma, sign)
-        steps = 2 * num_pairs * lengths.trunc_length * num_windows
+        steps = 2 * num * lengths.trunc_length * num_windows
         return as_estimate(theta, moments(samples), out, steps)
 
     def init(key: PRNGKeyArray, data: Data, theta: PyTree) -> tuple[()]:
@@ -48,14 +53,14 @@ def estimator(
         key: PRNGKeyArray, data: Data, theta: PyTree, state: Any, outer_step: int
     ) -> tuple[tuple[()], Estimate]:
         k_reset, k_noise = jax.random.split(key)
-        everyone, no = jnp.ones(num_pairs, bool), jnp.bool_(False)
+        everyone, no = jnp.ones(num, bool), jnp.bool_(False)
         upper, noise = lengths.upper(outer_step), run.keys(k_noise)
-        particles = run.empty(theta, data)
-        particles = run.reset(k_reset, data, particles, everyone, upper, no)
+        pairs = run.empty(theta, data)
+        pairs = run.reset(k_reset, data, pairs, everyone, upper, no)
         outs: list[WindowOut] = []
         while not outs or not bool(outs[-1].done[0]):
             # The same keys in every window: one perturbation an episode.
-            particles, out = run.window(noise, theta, data, particles)
+            pairs, out = run.window(noise, theta, data, pairs)
             outs.append(strategy.gather(out))
         if aggregation == "mean":
             costs = [(out.difference, out.cost) for out in outs]

@@ -8,9 +8,21 @@ its variance does not grow with the number of windows, as that of `pes` does. Al
 noise-reuse evolution strategies.
 """
 
-from agents.estimators.evolution import evolution_spec, persistent_pairs
+from agents.estimators.gradient_trainer import evolution_spec
+from agents.estimators.slots import SlotSettings, evolution_gradient, slots_estimator
+from agents.records import GradientEstimator
+from opt_gym.records import Env, LearnedOptimizer
 
-estimator = persistent_pairs(noise_lasts="episode")
+
+def estimator(
+    env: Env, learned_optimizer: LearnedOptimizer, settings: SlotSettings
+) -> GradientEstimator:
+    """The ES-Single gradient estimator."""
+    gradient = evolution_gradient(settings)
+    return slots_estimator(
+        env, learned_optimizer, settings, gradient, noise_lasts="episode"
+    )
+
 
 SPEC = evolution_spec(
     "es_single",

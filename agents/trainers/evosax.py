@@ -17,9 +17,8 @@ import optax
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from agents.estimators import populations
-from agents.estimators.lengths import Horizon
 from agents.estimators.trainer_record import outer_trainer
-from agents.records import OuterTrainer, Report
+from agents.records import Horizon, OuterTrainer, Report, TrainerTraits, longest
 from agents.task_mixes import TaskMix
 from opt_gym.checks import check_positive
 from opt_gym.plugins import Spec, unknown
@@ -147,6 +146,7 @@ def make(
         init=init,
         step=step,
         theta=lambda state: built.get_mean(state.strategy),
+        horizon=longest(horizon),
     )
 
 
@@ -224,4 +224,5 @@ SPEC = Spec(
     name="evosax",
     make=make,
     source="Lange 2022, evosax, arXiv 2212.04180 (version 0.3.2)",
+    traits=TrainerTraits(settings={"strategy": "CMA_ES"}),
 )

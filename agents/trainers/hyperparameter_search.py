@@ -21,9 +21,8 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from agents.estimators import populations
-from agents.estimators.lengths import Horizon
 from agents.estimators.trainer_record import outer_trainer
-from agents.records import OuterTrainer, Report
+from agents.records import Horizon, OuterTrainer, Report, TrainerTraits, longest
 from agents.task_mixes import TaskMix
 from opt_gym import plugins
 from opt_gym.evaluation.baselines import SPACES
@@ -157,6 +156,7 @@ def make(
         init=init,
         step=step,
         theta=theta,
+        horizon=longest(horizon),
     )
 
 
@@ -243,4 +243,5 @@ SPEC = Spec(
     make=make,
     source="Bergstra & Bengio 2012, JMLR 13; Metz et al. 2020, arXiv 2002.11887 (spaces); "
     "Jamieson & Talwalkar 2016, arXiv 1502.07943 (successive halving)",
+    traits=TrainerTraits(architecture="adam", settings={"space": "adam_lr"}),
 )

@@ -19,48 +19,72 @@ clipped losses say that it should not have.
 
 from typing import Any
 
-from agents.estimators.estimates import GradientMoments, evolution_samples, merged
-from agents.estimators.evolution import PairSettings, evolution_spec
-from agents.estimators.particle_programs import WindowOut
-from agents.estimators.slots import slots_estimator
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from agents.estimators.gradient_trainer import evolution_spec
+from agents.estimators.particles import WindowOut
+from agents.estimators.slots import (
+    GradientMoments,
+    SlotSettings,
+    evolution_samples,
+    moments,
+    slots_estimator,
+)
 from agents.records import GradientEstimator
 from opt_gym.records import Env, LearnedOptimizer
 
+VARIANCE_FLOOR = 1e-8
+"""Added to a variance before it divides (the released code)."""
+
 
 def estimator(
-    env: Env, learned_optimizer: LearnedOptimizer, settings: PairSettings
+    env: Env, learned_optimizer: LearnedOptimizer, settings: SlotSettings
 ) -> GradientEstimator:
-    """The merged gradient; arguments as `evolution.evolution_spec` explains.
+    """The merged gradient.
 
     Raises:
         ValueError: sign=True (a sign is no estimate of the gradient that backprop takes),
             or one pair (it has no variance).
     """
-    num_pairs, drawn, sigma, sign, aggregation = settings
-    if sign:
+    if settings.sign:
         raise ValueError("inverse_variance cannot take signs: sign must be False")
-    if num_pairs < 2:
-        raise ValueError(f"inverse_variance needs num_pairs >= 2, got {num_pairs}")
+    if settings.num < 2:
+        raise ValueError(f"inverse_variance needs num_pairs >= 2, got {settings.num}")
 
     def gradient(scores: Any, weights: Any, out: WindowOut) -> GradientMoments:
-        evolution = evolution_samples(scores, out.difference, sigma, sign)
+        evolution = evolution_samples(scores, out.difference, settings.sigma)
         return merged(weights[:, None] * evolution, weights[:, None] * out.slope)
 
     return slots_estimator(
-        env,
-        learned_optimizer,
-        gradient,
-        num=num_pairs,
-        lengths=drawn,
-        sigma=sigma,
-        aggregation=aggregation,
-        merge=True,
-        slopes=True,
+        env, learned_optimizer, settings, gradient, merge=True, slopes=True
     )
+
+
+def merged(
+    evolution: Float[Array, "n d"], slopes: Float[Array, "n d"]
+) -> GradientMoments:
+    """ĝ of the two, and the variance that such a mean has if they are independent.
+
+    Fewer than two finite slopes have no variance, and those of a chaotic unroll may have one
+    that overflows: then evolution is believed.
+    """
+    (a, v_a, count), (b, v_b, finite) = moments(evolution), moments(slopes)
+    v_a, v_b = v_a + VARIANCE_FLOOR, v_b + VARIANCE_FLOOR
+    # (a·v_b + b·v_a) / (v_a + v_b): the same, without the inverse of a small number.
+    both = ((a * v_b + b * v_a) / (v_a + v_b), v_a * v_b / (v_a + v_b))
+    known = (finite > 1) & jnp.isfinite(v_a * v_b) & jnp.isfinite(a * v_b + b * v_a)
+    grad, variance = (
+        jnp.where(known, x, y) for x, y in zip(both, (a, v_a), strict=True)
+    )
+    return GradientMoments(grad, variance, count)
 
 
 SPEC = evolution_spec(
     "inverse_variance",
     estimator,
     source="Metz et al. 2019, arXiv:1810.10180, section 3.3 and its released code",
+    sigma=0.01,
+    horizon=1000,
+    theta_average=0.0,
 )

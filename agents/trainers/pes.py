@@ -9,9 +9,19 @@ perturbations since it began (as scores, Σ z, so that σ may vary):
 over a window of K inner steps. Its variance grows with the number of windows in an episode.
 """
 
-from agents.estimators.evolution import evolution_spec, persistent_pairs
+from agents.estimators.gradient_trainer import evolution_spec
+from agents.estimators.slots import SlotSettings, evolution_gradient, slots_estimator
+from agents.records import GradientEstimator
+from opt_gym.records import Env, LearnedOptimizer
 
-estimator = persistent_pairs(adds_up=True)
+
+def estimator(
+    env: Env, learned_optimizer: LearnedOptimizer, settings: SlotSettings
+) -> GradientEstimator:
+    """The PES gradient estimator."""
+    gradient = evolution_gradient(settings)
+    return slots_estimator(env, learned_optimizer, settings, gradient, adds_up=True)
+
 
 SPEC = evolution_spec(
     "pes",

@@ -10,8 +10,8 @@ environments keep going from one outer step to the next, first episodes are shor
 amounts, and a reset is a program of its own between windows.
 """
 
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -21,16 +21,21 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from agents.estimators import theta_averages
 from agents.estimators.live_programs import LivePrograms
-from agents.estimators.trainer_record import outer_trainer
-from agents.estimators.unrolled_windows import check_aggregation
-from agents.records import OuterTrainer, Report, merged_reports
+from agents.estimators.trainer_record import outer_trainer, settings_among
+from agents.records import (
+    AGGREGATIONS,
+    OuterTrainer,
+    Report,
+    TrainerTraits,
+    merged_reports,
+)
 from agents.rl import pooled_critic, ppo_programs, ppo_rollout, ppo_update
 from agents.rl.ppo_programs import EnvSlots, PpoPrograms, RolloutSettings
 from agents.rl.ppo_rollout import Actor, Credit
 from agents.rl.ppo_update import Learner, Update
 from agents.task_mixes import TaskMix
-from opt_gym.checks import check_positive, check_whole
-from opt_gym.plugins import Spec, unknown
+from opt_gym.checks import check_choice, check_positive, check_whole
+from opt_gym.plugins import Spec
 from opt_gym.records import Data, Env, LearnedOptimizer
 from opt_gym.runtime import strategy
 
@@ -43,6 +48,8 @@ _WHOLE = (
     "critic_hidden",
 )
 _BOUNDS = ("max_buffer_gb", "clip_range", "max_grad_norm")
+
+Part = TypeVar("Part", RolloutSettings, Credit, Update)
 
 
 class PpoState(NamedTuple):
@@ -110,44 +117,44 @@ def make(
         ValueError: a setting out of its range, a learned optimizer with a memory, an env that
             was made for another one; from `init`, a buffer too large.
     """
-    settings = RolloutSettings(
-        num_envs, num_steps, horizon, action_scale, max_buffer_gb
-    )
-    credit = Credit(gamma, gae_lambda, bootstrap, aggregation)
-    update = Update(
-        num_epochs,
-        num_minibatches,
-        clip_range,
-        ratio,
-        entropy_coef,
-        value_coef,
-        max_grad_norm,
-        normalize_advantages,
-    )
-    _check(settings, credit, update, critic_hidden, theta_average)
+    settings = settings_among(locals())
+    _check(settings)
     ppo_rollout.check_memoryless(learned_optimizer)
-
     optimizer = optax.with_extra_args_support(outer_optimizer)
+    return _trainer(mix, learned_optimizer, optimizer, settings)
+
+
+def _trainer(
+    mix: TaskMix,
+    learned_optimizer: LearnedOptimizer,
+    optimizer: optax.GradientTransformationExtraArgs,
+    settings: dict[str, Any],
+) -> OuterTrainer:
+    """The outer-trainer; its settings are checked."""
+    rollout = _part(RolloutSettings, settings)
+    credit, update = _part(Credit, settings), _part(Update, settings)
+    decay = settings["theta_average"]
 
     def build(env: Env) -> PpoPrograms:
         return ppo_programs.programs(
-            env, learned_optimizer, optimizer, settings, credit, update
+            env, learned_optimizer, optimizer, rollout, credit, update
         )
 
     programs = LivePrograms(build, mix)
-    mix.check_episodes(horizon // num_steps)
+    mix.check_episodes(rollout.horizon // rollout.num_steps)
     live_slots = _live_slots(programs, mix)
 
     @jax.jit
     def init_critic(key: PRNGKeyArray) -> PyTree:
-        return pooled_critic.init(key, learned_optimizer.features, critic_hidden)
+        units = settings["critic_hidden"]
+        return pooled_critic.init(key, learned_optimizer.features, units)
 
     def init(
         key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree, outer_step: int = 0
     ) -> PpoState:
         for env, part in zip(mix.envs, data, strict=True):  # those that wait, too
             build(env).check(part)
-        actor = Actor(theta, jnp.float32(log_std_init), init_critic(key))
+        actor = Actor(theta, jnp.float32(settings["log_std_init"]), init_critic(key))
         return PpoState(
             turn=jnp.zeros((), jnp.int32),
             learner=Learner(actor, optimizer.init(actor)),  # type: ignore[arg-type]
@@ -157,7 +164,7 @@ def make(
 
     @jax.jit
     def averaged(old: PyTree, theta: PyTree) -> PyTree:
-        return theta_averages.updated(old, theta, theta_average)
+        return theta_averages.updated(old, theta, decay)
 
     def step(
         key: PRNGKeyArray, data: tuple[Data, ...], state: PpoState
@@ -180,24 +187,23 @@ def make(
 
     def theta(state: PpoState) -> PyTree:
         last, turn = state.learner.actor.theta, int(state.turn)
-        return theta_averages.read(last, state.average, turn, theta_average)
+        return theta_averages.read(last, state.average, turn, decay)
 
     return outer_trainer(
         "ppo",
-        {
-            **settings._asdict(),
-            **credit._asdict(),
-            **update._asdict(),
-            "log_std_init": log_std_init,
-            "critic_hidden": critic_hidden,
-            "theta_average": theta_average,
-        },
+        settings,
         mix,
         learned_optimizer,
         init=init,
         step=step,
         theta=theta,
+        horizon=rollout.horizon,
     )
+
+
+def _part(kind: type[Part], settings: dict[str, Any]) -> Part:
+    """The record of some of the settings."""
+    return kind(*(settings[name] for name in kind._fields))
 
 
 def _live_slots(
@@ -217,45 +223,42 @@ def _live_slots(
     return live
 
 
-def _check(
-    settings: RolloutSettings,
-    credit: Credit,
-    update: Update,
-    critic_hidden: int,
-    theta_average: float,
-) -> None:
+def _check(settings: dict[str, Any]) -> None:
     """Raises ValueError for a setting that cannot be, by name."""
-    given = settings._asdict() | update._asdict() | {"critic_hidden": critic_hidden}
     for name in _WHOLE:
-        check_whole(name, given[name], 1)
+        check_whole(name, settings[name], 1)
     for name in _BOUNDS:  # which infinity switches off
-        check_positive(name, given[name], infinite=True)
-    check_positive("action_scale", settings.action_scale)
-    if settings.horizon % settings.num_steps:
+        check_positive(name, settings[name], infinite=True)
+    check_positive("action_scale", settings["action_scale"])
+    horizon, num_steps = settings["horizon"], settings["num_steps"]
+    if horizon % num_steps:
         raise ValueError(
-            f"horizon must be a multiple of num_steps, got {settings.horizon} and "
-            f"{settings.num_steps}"
+            f"horizon must be a multiple of num_steps, got {horizon} and {num_steps}"
         )
-    if update.ratio not in ppo_update.PPO_RATIOS:
-        raise ValueError(unknown("ratio", update.ratio, list(ppo_update.PPO_RATIOS)))
+    check_choice("ratio", settings["ratio"], ppo_update.PPO_RATIOS)
     for name in ("gamma", "gae_lambda"):
-        if not 0.0 <= getattr(credit, name) <= 1.0:
-            raise ValueError(f"{name} must be in [0, 1], got {getattr(credit, name)}")
-    check_aggregation(credit.aggregation)
-    if credit.bootstrap and (credit.gamma == 1.0 or credit.aggregation == "final"):
+        if not 0.0 <= settings[name] <= 1.0:
+            raise ValueError(f"{name} must be in [0, 1], got {settings[name]}")
+    aggregation, gamma = settings["aggregation"], settings["gamma"]
+    check_choice("aggregation", aggregation, AGGREGATIONS)
+    if settings["bootstrap"] and (gamma == 1.0 or aggregation == "final"):
         raise ValueError(
             'bootstrap=True needs gamma < 1 and aggregation "mean", got gamma '
-            f"{credit.gamma} and {credit.aggregation!r}"
+            f"{gamma} and {aggregation!r}"
         )
-    theta_averages.check_decay(theta_average)
-    devices = len(strategy.devices_for(settings.num_envs))
-    samples = settings.num_envs * settings.num_steps // devices
-    if samples % update.num_minibatches:
+    theta_averages.check_decay(settings["theta_average"])
+    num_envs, parts = settings["num_envs"], settings["num_minibatches"]
+    devices = len(strategy.devices_for(num_envs))
+    samples = num_envs * num_steps // devices
+    if samples % parts:
         raise ValueError(
-            f"num_minibatches={update.num_minibatches} must divide the samples of a "
-            f"device, {settings.num_envs} envs x {settings.num_steps} steps / {devices} "
-            f"devices = {samples}"
+            f"num_minibatches={parts} must divide the samples of a device, {num_envs} envs "
+            f"x {num_steps} steps / {devices} devices = {samples}"
         )
+
+
+def _updates_per_step(settings: Mapping[str, Any], tasks: int) -> int:
+    return tasks * settings["num_epochs"] * settings["num_minibatches"]
 
 
 SPEC = Spec(
@@ -264,4 +267,5 @@ SPEC = Spec(
     make=make,
     source="Schulman et al. 2017, arXiv:1707.06347; the ratio per parameter as in "
     "parameter-shared multi-agent PPO (Yu et al. 2022, arXiv:2103.01955)",
+    traits=TrainerTraits(_updates_per_step, settings={"action_scale": 0.1}),
 )

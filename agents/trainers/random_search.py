@@ -15,9 +15,8 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from agents.estimators import populations
-from agents.estimators.lengths import Horizon
 from agents.estimators.trainer_record import outer_trainer
-from agents.records import OuterTrainer, Report
+from agents.records import Horizon, OuterTrainer, Report, longest
 from agents.task_mixes import TaskMix
 from opt_gym.checks import check_positive, check_whole
 from opt_gym.plugins import Spec, unknown
@@ -122,6 +121,7 @@ def make(
         init=init,
         step=step,
         theta=lambda state: state.theta,
+        horizon=longest(horizon),
     )
 
 

@@ -6,11 +6,12 @@ With γ = 1, time observed and no bootstrap at the horizon its objective is the 
 every trainer here has; the outer-loss reported is that of the exploring policy.
 """
 
+from functools import partial
 from typing import Any
 
-from agents.estimators.unrolled_windows import check_aggregation
-from agents.records import OuterTrainer
-from agents.rl.sb3.sb3_trainer import check_discount, check_settings, sb3_trainer
+from agents.estimators.trainer_record import settings_among
+from agents.records import OuterTrainer, TrainerTraits
+from agents.rl.sb3.sb3_trainer import check_settings, sb3_trainer
 from agents.task_mixes import TaskMix
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer
@@ -57,66 +58,40 @@ def make(
     Raises:
         ValueError: a setting out of its range, or a rollout above 2 GB.
     """
-    check_settings(
-        {
-            "num_envs": num_envs,
-            "horizon": horizon,
-            "num_epochs": num_epochs,
-            "num_minibatches": num_minibatches,
-            "critic_hidden": critic_hidden,
-        },
-        {"learning_rate": learning_rate, "clip_range": clip_range},
-    )
-    check_discount(gamma, bootstrap)
-    check_aggregation(aggregation)
+    settings = settings_among(locals())
+    whole = ("num_epochs", "num_minibatches", "critic_hidden")
+    check_settings(settings, whole, ("learning_rate", "clip_range"))
     size = num_envs * horizon
     if size % num_minibatches or size < 2 * num_minibatches:
         raise ValueError(
             f"num_envs · horizon = {size} steps must be at least 2 in each of "
             f"{num_minibatches} equal minibatches"
         )
-
-    def build(vec_env: Any, update_settings: Any) -> Any:
-        from agents.rl.sb3.sb3_policy import PerParameterPolicy, PerParameterPPO
-
-        return PerParameterPPO(
-            PerParameterPolicy,
-            vec_env,
-            learning_rate=learning_rate,
-            n_steps=horizon,
-            batch_size=size // num_minibatches,
-            n_epochs=num_epochs,
-            gamma=gamma,
-            gae_lambda=gae_lambda,
-            clip_range=clip_range,
-            max_grad_norm=max_grad_norm,
-            policy_kwargs={
-                "settings": tuple(update_settings),
-                "log_std_init": log_std_init,
-                "critic_hidden": critic_hidden,
-                "ratio": ratio,
-            },
-            device="cpu",
-        )
-
-    settings = {
-        "num_envs": num_envs,
-        "horizon": horizon,
-        "num_epochs": num_epochs,
-        "num_minibatches": num_minibatches,
-        "learning_rate": learning_rate,
-        "clip_range": clip_range,
-        "gae_lambda": gae_lambda,
-        "max_grad_norm": max_grad_norm,
-        "log_std_init": log_std_init,
-        "critic_hidden": critic_hidden,
-        "ratio": ratio,
-        "gamma": gamma,
-        "bootstrap": bootstrap,
-        "aggregation": aggregation,
-    }
+    build = partial(_model, settings)
     return sb3_trainer(
         "sb3_ppo", settings, mix, learned_optimizer, ("none", "clip"), build
+    )
+
+
+def _model(settings: dict[str, Any], vec_env: Any, update_settings: Any) -> Any:
+    """The model of stable-baselines3."""
+    from agents.rl.sb3.sb3_policy import PerParameterPolicy, PerParameterPPO
+
+    size = settings["num_envs"] * settings["horizon"]
+    passed_on = ("learning_rate", "gamma", "gae_lambda", "clip_range", "max_grad_norm")
+    of_policy = ("log_std_init", "critic_hidden", "ratio")
+    return PerParameterPPO(
+        PerParameterPolicy,
+        vec_env,
+        n_steps=settings["horizon"],
+        batch_size=size // settings["num_minibatches"],
+        n_epochs=settings["num_epochs"],
+        policy_kwargs={
+            "settings": tuple(update_settings),
+            **{name: settings[name] for name in of_policy},
+        },
+        device="cpu",
+        **{name: settings[name] for name in passed_on},
     )
 
 
@@ -125,4 +100,5 @@ SPEC = Spec(
     name="sb3_ppo",
     make=make,
     source="Schulman et al. 2017, arXiv:1707.06347; stable-baselines3 (Raffin et al. 2021)",
+    traits=TrainerTraits(architecture_options={"action_scale": 0.1}),
 )

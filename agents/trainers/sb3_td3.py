@@ -5,13 +5,14 @@ noise is added to its actions while it learns. The replay buffer is not part of 
 a resumed run says so and fills a new one.
 """
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from agents.estimators.unrolled_windows import check_aggregation
-from agents.records import OuterTrainer
-from agents.rl.sb3.sb3_trainer import check_discount, check_settings, sb3_trainer
+from agents.estimators.trainer_record import settings_among
+from agents.records import OuterTrainer, TrainerTraits
+from agents.rl.sb3.sb3_trainer import check_settings, sb3_trainer
 from agents.task_mixes import TaskMix
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer
@@ -53,71 +54,54 @@ def make(
     Raises:
         ValueError: a setting out of its range, or a replay buffer above 2 GB.
     """
-    check_settings(
-        {
-            "num_envs": num_envs,
-            "horizon": horizon,
-            "num_updates": num_updates,
-            "batch_size": batch_size,
-            "buffer_size": buffer_size,
-            "policy_delay": policy_delay,
-            "critic_hidden": critic_hidden,
-        },
-        {"learning_rate": learning_rate, "noise": noise, "tau": tau},
+    settings = settings_among(locals())
+    whole = (
+        "num_updates",
+        "batch_size",
+        "buffer_size",
+        "policy_delay",
+        "critic_hidden",
     )
-    check_discount(gamma, bootstrap)
-    check_aggregation(aggregation)
-
-    def build(vec_env: Any, update_settings: Any) -> Any:
-        from stable_baselines3 import TD3
-        from stable_baselines3.common.noise import NormalActionNoise
-
-        from agents.rl.sb3.sb3_td3_policy import PerParameterTD3Policy
-        from agents.rl.sb3.sb3_vec_env import check_rollout_size
-
-        check_rollout_size(
-            buffer_size // num_envs,
-            num_envs,
-            vec_env.observation_space.shape,
-            copies=2,
-        )
-        zeros = np.zeros(vec_env.action_space.shape, np.float32)
-        return TD3(
-            PerParameterTD3Policy,
-            vec_env,
-            learning_rate=learning_rate,
-            buffer_size=buffer_size,
-            learning_starts=0,
-            batch_size=batch_size,
-            tau=tau,
-            gamma=gamma,
-            train_freq=(horizon, "step"),
-            gradient_steps=num_updates,
-            action_noise=NormalActionNoise(zeros, zeros + noise),
-            policy_delay=policy_delay,
-            policy_kwargs={
-                "settings": tuple(update_settings),
-                "critic_hidden": critic_hidden,
-            },
-            device="cpu",
-        )
-
-    settings = {
-        "num_envs": num_envs,
-        "horizon": horizon,
-        "num_updates": num_updates,
-        "batch_size": batch_size,
-        "buffer_size": buffer_size,
-        "learning_rate": learning_rate,
-        "noise": noise,
-        "tau": tau,
-        "policy_delay": policy_delay,
-        "critic_hidden": critic_hidden,
-        "gamma": gamma,
-        "bootstrap": bootstrap,
-        "aggregation": aggregation,
-    }
+    check_settings(settings, whole, ("learning_rate", "noise", "tau"))
+    build = partial(_model, settings)
     return sb3_trainer("sb3_td3", settings, mix, learned_optimizer, ("tanh",), build)
+
+
+def _model(settings: dict[str, Any], vec_env: Any, update_settings: Any) -> Any:
+    """The model of stable-baselines3."""
+    from stable_baselines3 import TD3
+    from stable_baselines3.common.noise import NormalActionNoise
+
+    from agents.rl.sb3.sb3_td3_policy import PerParameterTD3Policy
+    from agents.rl.sb3.sb3_vec_env import check_rollout_size
+
+    num_envs = settings["num_envs"]
+    steps_of_each = settings["buffer_size"] // num_envs
+    shape = vec_env.observation_space.shape
+    check_rollout_size(steps_of_each, num_envs, shape, copies=2)
+    zeros = np.zeros(vec_env.action_space.shape, np.float32)
+    passed_on = (
+        "learning_rate",
+        "buffer_size",
+        "batch_size",
+        "tau",
+        "gamma",
+        "policy_delay",
+    )
+    return TD3(
+        PerParameterTD3Policy,
+        vec_env,
+        learning_starts=0,
+        train_freq=(settings["horizon"], "step"),
+        gradient_steps=settings["num_updates"],
+        action_noise=NormalActionNoise(zeros, zeros + settings["noise"]),
+        policy_kwargs={
+            "settings": tuple(update_settings),
+            "critic_hidden": settings["critic_hidden"],
+        },
+        device="cpu",
+        **{name: settings[name] for name in passed_on},
+    )
 
 
 SPEC = Spec(
@@ -125,4 +109,8 @@ SPEC = Spec(
     name="sb3_td3",
     make=make,
     source="Fujimoto et al. 2018, arXiv:1802.09477; stable-baselines3 (Raffin et al. 2021)",
+    traits=TrainerTraits(
+        architecture_options={"action_scale": 0.1, "squashing": "tanh"},
+        settings={"num_envs": 64},
+    ),
 )

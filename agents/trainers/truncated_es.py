@@ -10,9 +10,19 @@ differs: both halves go on from where the positive one is, as in google/learned_
 the paper's figure has an unperturbed unroll beside, which costs a third more.
 """
 
-from agents.estimators.evolution import evolution_spec, persistent_pairs
+from agents.estimators.gradient_trainer import evolution_spec
+from agents.estimators.slots import SlotSettings, evolution_gradient, slots_estimator
+from agents.records import GradientEstimator
+from opt_gym.records import Env, LearnedOptimizer
 
-estimator = persistent_pairs(merge=True)
+
+def estimator(
+    env: Env, learned_optimizer: LearnedOptimizer, settings: SlotSettings
+) -> GradientEstimator:
+    """The truncated ES gradient estimator."""
+    gradient = evolution_gradient(settings)
+    return slots_estimator(env, learned_optimizer, settings, gradient, merge=True)
+
 
 SPEC = evolution_spec(
     "truncated_es",

@@ -2,40 +2,83 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from opt_gym.runtime.files import write_atomically
+
 RECIPE_FILE = "run.json"
 THETA_FILE = "theta.safetensors"
 
-DEFAULTS: dict[str, Any] = {
-    "num_pairs": 8,
-    "trunc_length": 50,
-    "sigma": 0.1,
-    "horizon": [50, 1000],
-    "theta_average": 0.998,
-}
-"""Defaults of `pes` and its relatives, good for `nominal`; other trainers have their own."""
 
-RELATIVES = ("es", "es_single", "pes", "truncated_es")
+class Recipe(NamedTuple):
+    """What `opt-gym train` was told, as `run.json` keeps it; `train` says what each means."""
+
+    tasks: list[str] | None = None
+    trainer: str = "pes"
+    architecture: str = "nominal"
+    outer_steps: int = 2400
+    seed: int = 0
+    seeds: int = 1
+    outer_optimizer: str = "adam"
+    learning_rate: float = 1e-2
+    clip_norm: float = 1.0
+    clip_coordinate: float = 0.0
+    options: dict[str, str] | None = None
+    architecture_options: dict[str, str] | None = None
+    start: str | None = None
+    objective: str = "train"
+    second_derivatives: bool = False
+    tasks_per_step: int = 1
+    task_weights: Sequence[float] = ()
+    max_programs: int = 24
+    refresh_every: int = 50
+    reparameterise: list[str] | None = None
+    evaluate_on: list[str] | None = None
+    evaluate_every: int = 250
+    evaluate_seeds: int = 3
+    tensorboard: bool = False
+    ray_workers: int = 0
+    data: str = "auto"
 
 
-def check(recipe: dict[str, Any]) -> None:
+def write_recipe(out: Path, recipe: Recipe) -> None:
+    """Writes `run.json` into the folder of a run."""
+    content = json.dumps(recipe._asdict(), indent=1, default=list) + "\n"
+    write_atomically(out / RECIPE_FILE, content.encode())
+
+
+def read_recipe(out: Path) -> Recipe:
+    """The recipe of a run; what an older version did not write has its default.
+
+    Raises:
+        ValueError: there is none, or it cannot be read, or is of a newer version.
+    """
+    path = out / RECIPE_FILE
+    if not path.exists():
+        raise ValueError(f"{out} holds no run: there is no {path.name} in it")
+    try:
+        return Recipe(**json.loads(path.read_text()))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{path} is no recipe of this version: {error}") from error
+
+
+def check(recipe: Recipe) -> None:
     """Raises ValueError for what can be seen to be wrong before anything is written."""
     import opt_gym
     from opt_gym.checks import check_whole
     from opt_gym.cli._tasks import expand
 
     opt_gym.use_all_cores()  # before JAX starts
-    if recipe["start"] is not None and recipe["architecture_options"]:
+    if recipe.start is not None and recipe.architecture_options:
         raise ValueError("--start brings its own architecture: no options for it")
     for name in ("seeds", "outer_steps", "evaluate_every"):
-        check_whole(f"--{name.replace('_', '-')}", recipe[name], 1)
+        check_whole(f"--{name.replace('_', '-')}", getattr(recipe, name), 1)
     _trainer(recipe, _optimizer(recipe)[0])
-    for name in recipe["evaluate_on"] or ():
+    for name in recipe.evaluate_on or ():
         expand([name])
 
 
@@ -47,7 +90,7 @@ class _Seed(NamedTuple):
     header: dict[str, Any] | None
 
 
-def run(out: Path, recipe: dict[str, Any]) -> int:
+def run(out: Path, recipe: Recipe) -> int:
     """Runs all seeds of a recipe, each from its newest checkpoint, if there is one.
 
     They share one trainer and its evaluators, so that programs compile once.
@@ -55,7 +98,7 @@ def run(out: Path, recipe: dict[str, Any]) -> int:
     import opt_gym
     from agents.checkpoint import newest_header
 
-    seeds = range(recipe["seed"], recipe["seed"] + recipe["seeds"])
+    seeds = range(recipe.seed, recipe.seed + recipe.seeds)
     folders = [out] if len(seeds) == 1 else [out / f"seed{seed}" for seed in seeds]
     runs = [
         _Seed(seed, folder, newest_header(folder))
@@ -73,15 +116,16 @@ def run(out: Path, recipe: dict[str, Any]) -> int:
     return _run_seeds(out, recipe, todo) if todo else 0
 
 
-def _is_done(one: _Seed, recipe: dict[str, Any]) -> bool:
-    ended = one.header is not None and one.header["outer_step"] >= recipe["outer_steps"]
+def _is_done(one: _Seed, recipe: Recipe) -> bool:
+    ended = one.header is not None and one.header["outer_step"] >= recipe.outer_steps
     return ended and (one.folder / THETA_FILE).exists()
 
 
-def _run_seeds(out: Path, recipe: dict[str, Any], todo: list[_Seed]) -> int:
+def _run_seeds(out: Path, recipe: Recipe, todo: list[_Seed]) -> int:
     optimizer, theta = _optimizer(recipe)
-    evaluators = _evaluators(recipe, optimizer)
-    with _spread(recipe, _trainer(recipe, optimizer)) as trainer:
+    trainer = _trainer(recipe, optimizer)
+    evaluators = _evaluators(recipe, trainer)
+    with _spread(recipe, trainer) as trainer:
         for one in todo:
             if not _one_seed(one, recipe, trainer, theta, evaluators):
                 print(f"interrupted; go on with opt-gym resume {out}", file=sys.stderr)
@@ -89,14 +133,12 @@ def _run_seeds(out: Path, recipe: dict[str, Any], todo: list[_Seed]) -> int:
     return 0
 
 
-def trainer_settings(recipe: dict[str, Any]) -> dict[str, Any]:
+def trainer_settings(recipe: Recipe) -> dict[str, Any]:
     """All settings of the trainer that a recipe gives."""
     from opt_gym import plugins
 
-    known = plugins.spec("trainer", recipe["trainer"])
-    defaults = DEFAULTS if recipe["trainer"] in RELATIVES else {}
-    settings = {**defaults, **parsed(recipe["options"])}
-    settings = plugins.with_defaults(known, settings)
+    known = plugins.spec("trainer", recipe.trainer)
+    settings = plugins.with_defaults(known, parsed(recipe.options))
     if isinstance(settings.get("horizon"), list):
         settings["horizon"] = tuple(settings["horizon"])
     return settings
@@ -104,7 +146,7 @@ def trainer_settings(recipe: dict[str, Any]) -> dict[str, Any]:
 
 def _one_seed(
     one: _Seed,
-    recipe: dict[str, Any],
+    recipe: Recipe,
     trainer: Any,
     theta: Any,
     evaluators: dict[str, Any],
@@ -116,22 +158,22 @@ def _one_seed(
     from opt_gym.evaluation.comparison import provisional_note
 
     settings = trainer_settings(recipe)
-    optimizer = trainer.learned_optimizer._replace(trained_horizon=_longest(settings))
     training = {
-        "trainer": [recipe["trainer"], settings],
+        "trainer": [recipe.trainer, settings],
         "tasks": [env.task.config for env in trainer.envs],
         "seed": one.seed,
-        **{
-            key: recipe[key] for key in ("objective", "learning_rate", "tasks_per_step")
-        },
+        "objective": recipe.objective,
+        "learning_rate": recipe.learning_rate,
+        "tasks_per_step": recipe.tasks_per_step,
     }
 
     def save(path: Path, theta: Any, outer_step: int) -> Path:
         told = {**training, "outer_steps": outer_step}
-        return learned.save(path, optimizer, theta, training=told)
+        return learned.save(path, trainer.trained_optimizer, theta, training=told)
 
+    name, num_tasks = trainer.learned_optimizer.name, len(trainer.envs)
     print(
-        f"outer-training {optimizer.name!r} on {len(trainer.envs)} tasks, seed {one.seed}; "
+        f"outer-training {name!r} on {num_tasks} tasks, seed {one.seed}; "
         "a task's programs compile when it is first taken"
     )
     sources = [env.normalizer.source for env in trainer.envs]
@@ -140,7 +182,7 @@ def _one_seed(
     result = agents.train(
         trainer,
         [opt_gym.load_data(env) for env in trainer.envs],
-        outer_steps=recipe["outer_steps"],
+        outer_steps=recipe.outer_steps,
         seed=one.seed,
         theta=theta,
         out=one.folder,
@@ -153,19 +195,19 @@ def _one_seed(
 
 
 @contextmanager
-def _spread(recipe: dict[str, Any], trainer: Any) -> Iterator[Any]:
+def _spread(recipe: Recipe, trainer: Any) -> Iterator[Any]:
     """The trainer, its tasks spread over worker processes if the recipe says so."""
-    if not recipe["ray_workers"]:
+    if not recipe.ray_workers:
         yield trainer
         return
     from agents.ray_workers import ray_workers
 
     make = partial(_trainer_and_data, recipe)
-    with ray_workers(make, recipe["ray_workers"]) as workers:
+    with ray_workers(make, recipe.ray_workers) as workers:
         yield workers.spread(trainer)
 
 
-def _trainer_and_data(recipe: dict[str, Any]) -> tuple[Any, list[Any]]:
+def _trainer_and_data(recipe: Recipe) -> tuple[Any, list[Any]]:
     """What a worker process makes."""
     import opt_gym
 
@@ -173,17 +215,17 @@ def _trainer_and_data(recipe: dict[str, Any]) -> tuple[Any, list[Any]]:
     return trainer, [opt_gym.load_data(env) for env in trainer.envs]
 
 
-def _optimizer(recipe: dict[str, Any]) -> tuple[Any, Any]:
+def _optimizer(recipe: Recipe) -> tuple[Any, Any]:
     """(learned optimizer, θ to start from, or None for a random one)."""
     import learned
 
-    if recipe["start"] is not None:
-        return learned.load(recipe["start"])
-    options = parsed(recipe["architecture_options"])
-    return learned.make(recipe["architecture"], **options), None
+    if recipe.start is not None:
+        return learned.load(recipe.start)
+    options = parsed(recipe.architecture_options)
+    return learned.make(recipe.architecture, **options), None
 
 
-def _trainer(recipe: dict[str, Any], optimizer: Any) -> Any:
+def _trainer(recipe: Recipe, optimizer: Any) -> Any:
     import agents
     import opt_gym
     from envs_registry.benchmark_sets import SMALL_MLP_TRAIN
@@ -193,25 +235,25 @@ def _trainer(recipe: dict[str, Any], optimizer: Any) -> Any:
         opt_gym.make(
             task,
             learned_optimizer=optimizer,
-            objective=recipe["objective"],
-            second_derivatives=recipe["second_derivatives"],
-            data=recipe["data"],
+            objective=recipe.objective,
+            second_derivatives=recipe.second_derivatives,
+            data=recipe.data,
         )
         for task in _reparameterised(
-            expand(recipe["tasks"] or SMALL_MLP_TRAIN[:8]).values(),
-            recipe["reparameterise"],
+            expand(recipe.tasks or SMALL_MLP_TRAIN[:8]).values(),
+            recipe.reparameterise,
         )
     ]
     mix = agents.task_mix(
         envs,
-        recipe["task_weights"],
-        per_step=recipe["tasks_per_step"],
-        max_programs=recipe["max_programs"],
-        refresh_every=recipe["refresh_every"],
+        recipe.task_weights,
+        per_step=recipe.tasks_per_step,
+        max_programs=recipe.max_programs,
+        refresh_every=recipe.refresh_every,
     )
-    takes_one = agents.takes_outer_optimizer(recipe["trainer"])
+    takes_one = agents.takes_outer_optimizer(recipe.trainer)
     return agents.make(
-        recipe["trainer"],
+        recipe.trainer,
         envs=mix,
         learned_optimizer=optimizer,
         outer_optimizer=_outer_optimizer(recipe) if takes_one else None,
@@ -233,55 +275,53 @@ def _reparameterised(tasks: Iterable[Any], levels: list[str] | None) -> list[Any
     ]
 
 
-def _outer_optimizer(recipe: dict[str, Any]) -> Any:
+def _outer_optimizer(recipe: Recipe) -> Any:
     import optax
 
     import agents
     import learned
     from agents.outer_optimizers import USUAL, clipped, outer_optimizer
 
-    name, rate = recipe["outer_optimizer"], recipe["learning_rate"]
-    steps = recipe["outer_steps"] * agents.updates_per_step(
-        recipe["trainer"], recipe["tasks_per_step"], **trainer_settings(recipe)
+    name, rate = recipe.outer_optimizer, recipe.learning_rate
+    steps = recipe.outer_steps * agents.updates_per_step(
+        recipe.trainer, recipe.tasks_per_step, **trainer_settings(recipe)
     )
     if name in USUAL:
         optimizer = outer_optimizer(name, rate, steps)
     else:
         tx = learned.to_optax(*learned.load(name), horizon=steps)
         optimizer = optax.chain(tx, optax.scale(rate))
-    return clipped(
-        optimizer, norm=recipe["clip_norm"], coordinate=recipe["clip_coordinate"]
-    )
+    return clipped(optimizer, norm=recipe.clip_norm, coordinate=recipe.clip_coordinate)
 
 
-def _evaluators(recipe: dict[str, Any], optimizer: Any) -> dict[str, Any]:
+def _evaluators(recipe: Recipe, trainer: Any) -> dict[str, Any]:
     """What evaluates θ on each of the held-out sets."""
     from opt_gym.cli._tasks import expand
     from opt_gym.evaluation.evaluations import evaluator
     from opt_gym.evaluation.runs import EvaluationSettings
 
     settings = EvaluationSettings(
-        _longest(trainer_settings(recipe)) or 1000,
-        recipe["evaluate_seeds"],
-        objective=recipe["objective"],
-        data=recipe["data"],
+        trainer.horizon or 1000,
+        recipe.evaluate_seeds,
+        objective=recipe.objective,
+        data=recipe.data,
     )
     return {
-        name: evaluator(optimizer, expand([name]), settings)
-        for name in recipe["evaluate_on"] or ()
+        name: evaluator(trainer.learned_optimizer, expand([name]), settings)
+        for name in recipe.evaluate_on or ()
     }
 
 
 def _callbacks(
-    recipe: dict[str, Any], folder: Path, save: Any, evaluators: dict[str, Any]
+    recipe: Recipe, folder: Path, save: Any, evaluators: dict[str, Any]
 ) -> list[Any]:
     from agents.callbacks import HeldOut, ProgressBar, TensorBoardLog
 
     found: list[Any] = [ProgressBar()]
-    if recipe["tensorboard"]:
+    if recipe.tensorboard:
         found.append(TensorBoardLog(folder / "tensorboard"))
     if evaluators:
-        every = recipe["evaluate_every"]
+        every = recipe.evaluate_every
         found.append(HeldOut(evaluators, folder, save, every, told=_tell))
     return found
 
@@ -302,8 +342,3 @@ def parsed(options: dict[str, str] | None) -> dict[str, Any]:
             return text
 
     return {key: value(text) for key, text in (options or {}).items()}
-
-
-def _longest(settings: dict[str, Any]) -> int | None:
-    horizon = settings.get("horizon")
-    return max(horizon) if isinstance(horizon, tuple) else horizon

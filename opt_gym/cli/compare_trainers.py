@@ -3,23 +3,6 @@
 from pathlib import Path
 from typing import Any, Literal
 
-HAND_DESIGNED: dict[str, str] = {"hyperparameter_search": "adam"}
-"""Trainers that are for one hand-designed optimizer; all others train `--architecture`."""
-
-ARCHITECTURE_OPTIONS: dict[str, dict[str, Any]] = {
-    "sb3_ppo": {"action_scale": 0.1},
-    "sb3_td3": {"action_scale": 0.1, "squashing": "tanh"},
-}
-"""What a trainer needs of the architecture: its actions are updates in units of a scale."""
-
-SETTINGS: dict[str, dict[str, Any]] = {
-    "hyperparameter_search": {"space": "adam_lr"},
-    "evosax": {"strategy": "CMA_ES"},
-    "ppo": {"action_scale": 0.1},
-    "sb3_td3": {"num_envs": 64},
-}
-"""Beside the settings that all have who know them."""
-
 
 def compare_trainers(
     out: Path = Path("runs/compare-trainers"),
@@ -119,12 +102,14 @@ def _architecture(
     trainer: str, name: str, options: dict[str, Any]
 ) -> tuple[str, dict[str, Any]]:
     """The architecture that a trainer trains, with its settings, `options` last."""
+    from agents.records import traits_of
     from opt_gym import plugins
 
-    if trainer in HAND_DESIGNED:
-        return HAND_DESIGNED[trainer], {}
+    traits = traits_of(plugins.spec("trainer", trainer))
+    if traits.architecture is not None:
+        return traits.architecture, {}
     known = plugins.spec("architecture", name).settings
-    needed = ARCHITECTURE_OPTIONS.get(trainer, {})
+    needed = traits.architecture_options
     return name, {**{k: v for k, v in needed.items() if k in known}, **options}
 
 
@@ -144,6 +129,7 @@ def _contestant(
     import learned
     import opt_gym
     from agents.outer_optimizers import clipped
+    from agents.records import traits_of
     from agents.trainers_compared import TrainerContestant
     from opt_gym import plugins
     from opt_gym.evaluation.evaluations import evaluator
@@ -162,7 +148,7 @@ def _contestant(
         envs=envs,
         learned_optimizer=optimizer,
         outer_optimizer=adam if agents.takes_outer_optimizer(name) else None,
-        **{**known, **SETTINGS.get(name, {}), **own},
+        **{**known, **traits_of(spec).settings, **own},
     )
     settings = EvaluationSettings(
         common["horizon"], 64, num_points=2, num_batches=1, data=data

@@ -1,6 +1,5 @@
 """`opt-gym train` and `opt-gym resume`: outer-trains a learned optimizer."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
@@ -8,7 +7,6 @@ from typing import Annotated, Literal
 import tyro
 
 from opt_gym.cli import _training
-from opt_gym.runtime.files import write_atomically
 
 
 def train(
@@ -91,13 +89,12 @@ def train(
             step, each on one core; 0 for none.
         data: where data sets come from.
     """
-    recipe = {key: value for key, value in locals().items() if key != "out"}
-    path = out / _training.RECIPE_FILE
-    if path.exists():
+    told = {key: value for key, value in locals().items() if key != "out"}
+    recipe = _training.Recipe(**told)
+    if (out / _training.RECIPE_FILE).exists():
         raise ValueError(f"{out} holds a run already: resume it, or name another")
     _training.check(recipe)
-    content = json.dumps(recipe, indent=1, default=list) + "\n"
-    write_atomically(path, content.encode())
+    _training.write_recipe(out, recipe)
     return _training.run(out, recipe)
 
 
@@ -107,7 +104,4 @@ def resume(out: Annotated[Path, tyro.conf.Positional]) -> int:
     Args:
         out: the folder that `opt-gym train --out` was given.
     """
-    path = out / _training.RECIPE_FILE
-    if not path.exists():
-        raise ValueError(f"{out} holds no run: there is no {path.name} in it")
-    return _training.run(out, json.loads(path.read_text()))
+    return _training.run(out, _training.read_recipe(out))

@@ -7,9 +7,12 @@ import optax
 import pytest
 
 import agents
-from agents.estimators.estimates import evolution_samples, merged, moments
-from agents.estimators.evolution import PairSettings
-from agents.estimators.lengths import lengths
+from agents.estimators.slots import (
+    SlotSettings,
+    evolution_samples,
+    moments,
+)
+from agents.records import lengths_of
 from agents.trainers import (
     backprop,
     es,
@@ -18,6 +21,7 @@ from agents.trainers import (
     pes,
     truncated_es,
 )
+from agents.trainers.inverse_variance import merged
 from tests import toy
 
 LEARNING_RATE, SIGMA = 0.1, 0.03
@@ -37,10 +41,9 @@ def run(estimator, theta, num_steps, seed=0):
 
 
 def make(module, env, optimizer, *, trunc_length, horizon, curriculum=0, **settings):
-    drawn = lengths(horizon, trunc_length, curriculum)
-    if module is backprop:
-        return backprop.estimator(env, optimizer, lengths=drawn, **settings)
-    return module.estimator(env, optimizer, PairSettings(lengths=drawn, **settings))
+    num = settings.pop("num_problems" if module is backprop else "num_pairs")
+    lengths = lengths_of(horizon, trunc_length, curriculum)
+    return module.estimator(env, optimizer, SlotSettings(num, lengths, **settings))
 
 
 def gradients(estimates):
@@ -301,14 +304,14 @@ def test_lengths_have_the_mean_they_say_and_grow_on_a_curriculum():
         ((50, 1000), 50, 100, 50),
         ((50, 1000), 50, 100, 200),
     ]:
-        drawn = lengths(horizon, window, curriculum)
+        drawn = lengths_of(horizon, window, curriculum)
         upper = drawn.upper(outer_step)
         keys = jax.random.split(jax.random.key(0), 4000)
         values = np.asarray(jax.vmap(lambda k, d=drawn, u=upper: d.draw(k, u))(keys))
         assert np.all(values % window == 0)
         assert np.all(values <= window * np.ceil(upper / window))
         assert abs(values.mean() - drawn.mean(upper)) <= 4 * values.std() / 63 + 1e-9
-    uppers = [lengths((50, 1000), 50, 100).upper(i) for i in (0, 50, 100, 101)]
+    uppers = [lengths_of((50, 1000), 50, 100).upper(i) for i in (0, 50, 100, 101)]
     np.testing.assert_allclose(uppers, [50, 50 * 20**0.5, 1000, 1000])
 
 

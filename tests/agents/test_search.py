@@ -8,7 +8,7 @@ import pytest
 import agents
 import learned
 from agents.estimators import populations
-from agents.estimators.estimates import evolution_samples, moments
+from agents.estimators.slots import evolution_samples, moments
 from opt_gym.evaluation.search_spaces import log_uniform_box
 from tests import toy
 from tests.agents.search_problems import (

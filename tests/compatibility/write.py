@@ -95,12 +95,11 @@ def half_run(folder: Path) -> None:
     import opt_gym
     from opt_gym.cli import _training
 
-    recipe = json.loads((folder / "run.json").read_text())
+    recipe = _training.read_recipe(folder)
     optimizer, _ = _training._optimizer(recipe)
     trainer = _training._trainer(recipe, optimizer)
     data = [opt_gym.load_data(env) for env in trainer.envs]
-    half = recipe["outer_steps"] // 2
-    agents.train(trainer, data, outer_steps=half, seed=0, out=folder)
+    agents.train(trainer, data, outer_steps=recipe.outer_steps // 2, seed=0, out=folder)
 
 
 def _but(kept: str, folder: Path) -> list[str]:

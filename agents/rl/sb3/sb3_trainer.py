@@ -12,7 +12,7 @@ anything in it that is not finite are undone, and the task counts as skipped.
 
 import logging
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any, NamedTuple
@@ -23,9 +23,9 @@ import numpy as np
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from agents.estimators.trainer_record import outer_trainer
-from agents.records import OuterTrainer, Report, merged_reports
+from agents.records import AGGREGATIONS, OuterTrainer, Report, merged_reports
 from agents.task_mixes import TaskMix
-from opt_gym.checks import check_positive, check_whole
+from opt_gym.checks import check_choice, check_positive, check_whole
 from opt_gym.plugins import unknown
 from opt_gym.records import Data, Env, LearnedOptimizer
 
@@ -143,23 +143,30 @@ def sb3_trainer(
         init=init,
         step=step,
         theta=theta,
+        horizon=settings["horizon"],
     )
 
 
-def check_settings(whole: dict[str, int], positive: dict[str, float]) -> None:
-    """Raises ValueError unless all are integers >= 1, numbers > 0."""
-    for name, value in whole.items():
-        check_whole(name, value, 1)
-    for name, number in positive.items():
-        check_positive(name, number)
+def check_settings(
+    settings: dict[str, Any], whole: Sequence[str], positive: Sequence[str]
+) -> None:
+    """Raises ValueError for a setting that cannot be, by name.
 
-
-def check_discount(gamma: float, bootstrap: bool) -> None:
-    """Raises ValueError for a discount that cannot be, or that no bootstrap fits."""
+    Args:
+        settings: of the trainer.
+        whole: those that are integers >= 1, beside num_envs and horizon.
+        positive: those that are numbers > 0.
+    """
+    for name in ("num_envs", "horizon", *whole):
+        check_whole(name, settings[name], 1)
+    for name in positive:
+        check_positive(name, settings[name])
+    gamma = settings["gamma"]
     if not 0.0 < gamma <= 1.0:
         raise ValueError(f"gamma must be in (0, 1], got {gamma!r}")
-    if bootstrap and gamma == 1.0:
+    if settings["bootstrap"] and gamma == 1.0:
         raise ValueError("bootstrap=True beyond the horizon needs gamma < 1, got 1.0")
+    check_choice("aggregation", settings["aggregation"], AGGREGATIONS)
 
 
 def _check(

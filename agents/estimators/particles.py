@@ -16,9 +16,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from agents.estimators.lengths import Lengths, staggered
-from agents.estimators.unrolled_windows import run_window, value_and_slope
-from opt_gym.episode import check_compatible
+from agents.records import Lengths
+from opt_gym.episode import check_compatible, unroll
 from opt_gym.records import Data, Env, LearnedOptimizer, UnrollState
 from opt_gym.runtime import strategy
 from opt_gym.runtime.key_arrays import zeros
@@ -94,23 +93,26 @@ def programs(
     indices = np.arange(num, dtype=np.uint32)
     signs = jnp.array([1.0, -1.0] if sigma else [0.0])
     trunc_length = lengths.trunc_length
+    span = env.normalizer.initial - env.normalizer.best
 
-    def fresh(key: PRNGKeyArray, data: Data, length: Any, theta: PyTree) -> UnrollState:
-        state = env.reset(key, data, length)
-        carry = learned_optimizer.init(theta, state.params, env.task.roles)
-        return UnrollState(state, carry)
+    def carry_of(theta: PyTree, params: PyTree) -> Any:
+        return learned_optimizer.init(theta, params, env.task.roles)
 
     def empty(theta: PyTree, data: Data) -> Particles:
-        shapes = jax.eval_shape(fresh, jax.random.key(0), data, jnp.int32(0), theta)
+        def begun(key: PRNGKeyArray, data: Data, theta: PyTree) -> UnrollState:
+            state = env.reset(key, data, jnp.int32(0))
+            return UnrollState(state, carry_of(theta, state.params))
+
+        shapes = jax.eval_shape(begun, jax.random.key(0), data, theta)
         instance = zeros(shapes.env.instance, (num,))
         return Particles(zeros(_without_instance(shapes), (num, len(signs))), instance)
 
-    def reset_one(one: tuple, shared: tuple) -> Particles:
-        index, particle, done = one
+    def reset_slot(slot: tuple, shared: tuple) -> Particles:
+        index, particle, done = slot
         key, data, upper, stagger = shared
         k_length, k_reset = jax.random.split(jax.random.fold_in(key, index))
         length = lengths.draw(key if common_length else k_length, upper)
-        short = staggered(length, index, num, trunc_length)
+        short = lengths.staggered(length, index, num)
         state = env.reset(k_reset, data, jnp.where(stagger, short, length))
         # The carry is made at the window's start, where the perturbed θ is known.
         new = UnrollState(state._replace(instance=None), particle.halves.carry)
@@ -119,28 +121,32 @@ def programs(
             _where(done, state.instance, particle.instance),
         )
 
-    def window_one(one: tuple, shared: tuple) -> tuple[Particles, WindowOut]:
-        key, particle = one
+    def window_of_slot(slot: tuple, shared: tuple) -> tuple[Particles, WindowOut]:
+        key, particle = slot
         theta, data = shared
         flat, unravel = ravel_pytree(theta)
         score = jax.random.normal(key, flat.shape) if sigma else jnp.zeros_like(flat)
 
-        def half(one_half: tuple) -> tuple[UnrollState, Any, Any, Any]:
-            sign, state = one_half
+        def half(signed: tuple) -> tuple[UnrollState, Any, Any, Any]:
+            sign, state = signed
             state = state._replace(env=state.env._replace(instance=particle.instance))
 
-            def run(flat: Array, remat: bool = False) -> tuple:
-                perturbed = unravel(flat)
-                begun = _with_initial_carry(learned_optimizer, perturbed, env, state)
-                return run_window(
-                    env, learned_optimizer, perturbed, data, begun, trunc_length, remat
+            def unrolled(flat: Array) -> tuple[Array, tuple]:
+                theta = unravel(flat)
+                initial, fresh = carry_of(theta, state.env.params), state.env.t == 0
+                begun = state._replace(carry=_where(fresh, initial, state.carry))
+                end, out = unroll(
+                    *(env, learned_optimizer, theta, data, begun, trunc_length),
+                    remat=slopes,
                 )
+                # Without the clip, whose gradient is zero exactly where training diverges.
+                loss = (jnp.mean(out.loss) - env.normalizer.best) / span
+                return loss, (end, jnp.mean(out.cost), out.terminated[-1])
 
             at = flat + sign * sigma * score
-            if slopes:
-                slope, (state, cost, dead) = value_and_slope(run, at)
-            else:
-                slope, (state, cost, dead) = (), run(at)[1:]
+            slope, (state, cost, dead) = (
+                slope_through(unrolled, at) if slopes else ((), unrolled(at)[1])
+            )
             return _without_instance(state), cost, dead, slope
 
         halves, costs, dead, slope = strategy.on_one_device(half)(
@@ -159,8 +165,8 @@ def programs(
             halves = jax.tree.map(lambda x: jnp.stack([x[0]] * len(signs)), halves)
         return Particles(halves, particle.instance), out
 
-    reset = strategy.map_unrolls(reset_one, num)
-    window = strategy.map_unrolls(window_one, num, donate=True)
+    reset = strategy.map_unrolls(reset_slot, num)
+    window = strategy.map_unrolls(window_of_slot, num, donate=True)
     return ParticlePrograms(
         empty=empty,
         keys=jax.jit(
@@ -175,15 +181,21 @@ def programs(
     )
 
 
+def slope_through(
+    unrolled: Callable[[Array], tuple[Array, tuple]], at: Float[Array, " d"]
+) -> tuple[Float[Array, " d"], tuple]:
+    """(gradient of a window's mean loss at flat θ, (state, mean ℓ̃, dead)).
+
+    All NaN where some of it or the loss is not finite: an unroll that diverged says nothing
+    of use.
+    """
+    (value, rest), slope = jax.value_and_grad(unrolled, has_aux=True)(at)
+    finite = jnp.all(jnp.isfinite(slope)) & jnp.isfinite(value)
+    return jnp.where(finite, slope, jnp.nan), jax.lax.stop_gradient(rest)
+
+
 def _where(condition: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
-
-
-def _with_initial_carry(
-    learned_optimizer: LearnedOptimizer, theta: PyTree, env: Env, state: UnrollState
-) -> UnrollState:
-    initial = learned_optimizer.init(theta, state.env.params, env.task.roles)
-    return state._replace(carry=_where(state.env.t == 0, initial, state.carry))
 
 
 def _without_instance(state: UnrollState) -> UnrollState:
