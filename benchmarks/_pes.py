@@ -60,6 +60,8 @@ def trainer(
         num_pairs=unrolls // 2,
         trunc_length=TRUNC_LENGTH,
         horizon=1000,
+        sigma=0.01,
+        theta_average=0.0,
     )
     return made, (opt_gym.load_data(env),)
 

@@ -37,6 +37,8 @@ def make_trainer() -> tuple[Any, tuple[Any, ...]]:
         num_pairs=8,
         trunc_length=50,
         horizon=1000,
+        sigma=0.01,
+        theta_average=0.0,
     )
     return trainer, tuple(opt_gym.load_data(env) for env in envs)
 

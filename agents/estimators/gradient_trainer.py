@@ -125,6 +125,46 @@ def gradient_trainer(
 Estimator = Callable[[Env, LearnedOptimizer, SlotSettings], GradientEstimator]
 
 
+def slots_trainer(
+    name: str,
+    config: Config,
+    estimator: Estimator,
+    settings: SlotSettings,
+    mix: TaskMix,
+    learned_optimizer: LearnedOptimizer,
+    outer_optimizer: optax.GradientTransformation,
+    theta_average: float,
+) -> OuterTrainer:
+    """`gradient_trainer` of an estimator on slots.
+
+    Args:
+        name: of the trainer.
+        config: its settings beside lengths and aggregation.
+        estimator: what it does on one environment.
+        settings: of the slots.
+        mix, learned_optimizer, outer_optimizer, theta_average: as `gradient_trainer`.
+
+    Raises:
+        ValueError: an unknown aggregation.
+    """
+    aggregation, lengths = settings.aggregation, settings.lengths
+    check_choice("aggregation", aggregation, AGGREGATIONS)
+
+    def of_env(env: Env) -> GradientEstimator:
+        return estimator(env, learned_optimizer, settings)
+
+    return gradient_trainer(
+        name,
+        {**config, "aggregation": aggregation, **lengths._asdict()},
+        of_env,
+        mix,
+        learned_optimizer,
+        outer_optimizer,
+        theta_average=theta_average,
+        horizon=lengths.high,
+    )
+
+
 def evolution_spec(
     name: str,
     estimator: Estimator,
@@ -178,31 +218,19 @@ def evolution_spec(
         Raises:
             ValueError: a setting out of its range.
         """
-        lengths = lengths_of(horizon, trunc_length, curriculum)
         check_whole("num_pairs", num_pairs, 1)
         check_positive("sigma", sigma)
-        check_choice("aggregation", aggregation, AGGREGATIONS)
-        settings = SlotSettings(num_pairs, lengths, sigma, aggregation, sign)
-        config = {
-            "num_pairs": num_pairs,
-            "sigma": sigma,
-            "sign": sign,
-            "aggregation": aggregation,
-            **lengths._asdict(),
-        }
-
-        def of_env(env: Env) -> GradientEstimator:
-            return estimator(env, learned_optimizer, settings)
-
-        return gradient_trainer(
+        lengths = lengths_of(horizon, trunc_length, curriculum)
+        told = {"num_pairs": num_pairs, "sigma": sigma, "sign": sign}
+        return slots_trainer(
             name,
-            config,
-            of_env,
+            told,
+            estimator,
+            SlotSettings(num_pairs, lengths, sigma, aggregation, sign),
             mix,
             learned_optimizer,
             outer_optimizer,
-            theta_average=theta_average,
-            horizon=lengths.high,
+            theta_average,
         )
 
     return Spec("trainer", name, make, source)

@@ -144,14 +144,13 @@ def programs(
                 return loss, (end, jnp.mean(out.cost), out.terminated[-1])
 
             at = flat + sign * sigma * score
-            slope, (state, cost, dead) = (
+            slope, (end, cost, dead) = (
                 slope_through(unrolled, at) if slopes else ((), unrolled(at)[1])
             )
-            return _without_instance(state), cost, dead, slope
+            return _without_instance(end), cost, dead, slope
 
-        halves, costs, dead, slope = strategy.on_one_device(half)(
-            (signs, particle.halves)
-        )
+        both_halves = strategy.on_one_device(half)
+        halves, costs, dead, slope = both_halves((signs, particle.halves))
         out = WindowOut(
             score=score,
             difference=costs[0] - costs[-1],
@@ -169,9 +168,7 @@ def programs(
     window = strategy.map_unrolls(window_of_slot, num, donate=True)
     return ParticlePrograms(
         empty=empty,
-        keys=jax.jit(
-            lambda key: jax.vmap(lambda i: jax.random.fold_in(key, i))(indices)
-        ),
+        keys=jax.jit(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, indices)),
         reset=lambda key, data, particles, done, upper, stagger: reset(
             (indices, particles, done), (key, data, upper, stagger)
         ),

@@ -152,15 +152,8 @@ def slots_estimator(
         merge, slopes: as `particles.programs`.
     """
     num, lengths, sigma, aggregation, _ = settings
-    run = programs(
-        env,
-        learned_optimizer,
-        num=num,
-        lengths=lengths,
-        sigma=sigma,
-        merge=merge,
-        slopes=slopes,
-    )
+    sizes: Any = {"num": num, "lengths": lengths, "sigma": sigma}
+    run = programs(env, learned_optimizer, **sizes, merge=merge, slopes=slopes)
     inner_steps = num * lengths.trunc_length * (2 if sigma else 1)
 
     def weights_of(out: WindowOut, mean_length: Any) -> Float[Array, " n"]:

@@ -6,11 +6,8 @@
 over windows of K inner steps; the state that a window begins with is taken as given. K = T is
 backprop through the whole unroll; smaller windows are biased (short-sighted). With σ > 0 it
 is the reparameterisation gradient of the outer-loss smoothed by N(0, σ²I), which `es`
-estimates from values alone.
-
-ℓ is the normalized loss without its clip, for the clip's gradient is zero exactly where
-training diverges. An unroll whose gradient is not finite is left
-out.
+estimates from values alone. ℓ is the normalized loss without its clip, for the clip's gradient
+is zero exactly where training diverges. An unroll whose gradient is not finite is left out.
 
 Gradients of gradients are left out, as is usual, unless the environments are made with
 `second_derivatives=True`. Only the state of every step is kept and the rest is computed
@@ -21,7 +18,7 @@ from typing import Any
 
 import optax
 
-from agents.estimators.gradient_trainer import gradient_trainer
+from agents.estimators.gradient_trainer import slots_trainer
 from agents.estimators.particles import WindowOut
 from agents.estimators.slots import (
     GradientMoments,
@@ -29,15 +26,9 @@ from agents.estimators.slots import (
     moments,
     slots_estimator,
 )
-from agents.records import (
-    AGGREGATIONS,
-    GradientEstimator,
-    Horizon,
-    OuterTrainer,
-    lengths_of,
-)
+from agents.records import GradientEstimator, Horizon, OuterTrainer, lengths_of
 from agents.task_mixes import TaskMix
-from opt_gym.checks import check_choice, check_whole
+from opt_gym.checks import check_whole
 from opt_gym.plugins import Spec
 from opt_gym.records import Env, LearnedOptimizer
 
@@ -80,31 +71,19 @@ def make(
     Raises:
         ValueError: a setting out of its range.
     """
-    lengths = lengths_of(horizon, trunc_length, curriculum)
-    check_choice("aggregation", aggregation, AGGREGATIONS)
     check_whole("num_problems", num_problems, 1)
     if not sigma >= 0:
         raise ValueError(f"sigma must be >= 0, got {sigma}")
-    settings = SlotSettings(num_problems, lengths, sigma, aggregation)
-    config = {
-        "num_problems": num_problems,
-        "sigma": sigma,
-        "aggregation": aggregation,
-        **lengths._asdict(),
-    }
-
-    def of_env(env: Env) -> GradientEstimator:
-        return estimator(env, learned_optimizer, settings)
-
-    return gradient_trainer(
+    lengths = lengths_of(horizon, trunc_length, curriculum)
+    return slots_trainer(
         "backprop",
-        config,
-        of_env,
+        {"num_problems": num_problems, "sigma": sigma},
+        estimator,
+        SlotSettings(num_problems, lengths, sigma, aggregation),
         mix,
         learned_optimizer,
         outer_optimizer,
-        theta_average=theta_average,
-        horizon=lengths.high,
+        theta_average,
     )
 
 
