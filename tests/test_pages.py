@@ -72,6 +72,12 @@ def is_there(parts: list[str]) -> bool:
     return ROOT.joinpath(*parts).is_dir()
 
 
+def test_what_moved_is_where_the_changelog_says():
+    rows = re.findall(r"^\| `.+\| (.+) \|$", (ROOT / HISTORY).read_text(), re.MULTILINE)
+    assert len(rows) > 30
+    assert [name for row in rows for name in missing_names(row)] == []
+
+
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page):
     assert broken_links(ROOT / page, (ROOT / page).read_text()) == []
