@@ -19,7 +19,7 @@ from examples import (
 )
 
 TASK = "quadratic_family_seed0"  # compiles fast
-DOCS = Path(__file__).resolve().parent.parent / "docs"
+RESULTS = Path(__file__).resolve().parent.parent / "results"
 
 
 def written(out, name):
@@ -159,8 +159,8 @@ def test_a_learned_outer_optimizer_trains_where_a_small_rate_does_not(tmp_path):
 
 
 def test_every_figure_is_told_of_and_small():
-    page = (DOCS / "figures.md").read_text(encoding="utf-8")
-    pictures = sorted((DOCS / "figures").glob("*.png"))
+    page = (RESULTS / "figures.md").read_text(encoding="utf-8")
+    pictures = sorted((RESULTS / "figures").glob("*.png"))
     assert len(pictures) == 5
     for picture in pictures:
         assert f"figures/{picture.name}" in page
