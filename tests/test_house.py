@@ -15,9 +15,9 @@ from opt_gym.evaluation import run_cache
 ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS = (
+    "opt_gym/plugins.py",
     "opt_gym/checks.py",
     "opt_gym/records.py",
-    "opt_gym/plugins.py",
     "opt_gym/runtime/",
     "opt_gym/maths/",
     "opt_gym/data/",

@@ -16,6 +16,8 @@ import optax
 import pytest
 
 import agents
+import learned
+import opt_gym
 from agents import checkpoint
 from agents.callbacks import CsvLog, ProgressBar
 from agents.estimators.gradient_trainer import gradient_trainer
@@ -344,3 +346,25 @@ def test_mistakes_are_named(tmp_path):
         agents.make(
             "es", envs=[], learned_optimizer=nobody, outer_optimizer=optax.sgd(1.0)
         )
+
+
+def test_the_result_s_learned_optimizer_is_what_a_file_gives_back(tmp_path):
+    """Its horizon and its clamp; the one inside training looks at all times."""
+    optimizer = learned.make("mlp", hidden=2)
+    env = opt_gym.make(toy.quadratic(), learned_optimizer=optimizer, data="embedded")
+    trainer = agents.make(
+        "random_search",
+        envs=[env],
+        learned_optimizer=optimizer,
+        population=2,
+        trunc_length=2,
+        horizon=(2, 4),
+    )
+    result = agents.train(trainer, [{}], outer_steps=1)
+    trained = result.learned_optimizer
+    path = learned.save(tmp_path / "theta.safetensors", trained, result.theta)
+    loaded, theta = learned.load(path)
+    same(theta, result.theta)
+    said = [(o.name, o.config, o.trained_horizon) for o in (trained, loaded)]
+    assert said[0] == said[1] == ("mlp", {**optimizer.config, "time_clamp": 4}, 4)
+    assert trainer.learned_optimizer.config["time_clamp"] is None

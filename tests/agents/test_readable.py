@@ -33,7 +33,7 @@ def test_window_perturbation_accumulator_and_estimate_are_at_hand(name):
         if file.startswith("agents/") and file not in (*FAMILIAR, *files):
             files[file] = len((ROOT / file).read_text().splitlines())
             waiting += ARROWS[file]
-    print(name, sum(files.values()), files)
+    print(name, sum(files.values()), files)  # noqa: T201 — for who reads with -s
     assert len(files) <= MAX_FILES
     assert max(files.values()) <= MAX_LINES_OF_ONE
     assert sum(files.values()) <= MAX_LINES
