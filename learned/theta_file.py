@@ -23,7 +23,7 @@ from jaxtyping import PyTree
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_bytes
 
-from opt_gym import plugins
+from opt_gym import plugins, policy
 from opt_gym.plugins import unknown
 from opt_gym.records import LearnedOptimizer
 from opt_gym.runtime.files import write_atomically
@@ -82,8 +82,8 @@ def load(path_or_name: str | os.PathLike[str]) -> tuple[LearnedOptimizer, PyTree
     A name "owner/repository" that is no file is looked up on the Hub, where its file
     `theta.safetensors` is read; a copy that was fetched before is used first.
 
-    Its clock stops at the horizon θ was trained for (`time_clamp`), unless the file says
-    otherwise.
+    Its clock stops at the horizon θ was trained for (`opt_gym.policy.trained_for`), unless
+    the file says otherwise.
 
     Raises:
         ValueError: not a file of ours, damaged, of a newer format, or one whose tensors do
@@ -96,14 +96,7 @@ def load(path_or_name: str | os.PathLike[str]) -> tuple[LearnedOptimizer, PyTree
     header, tensors = _read(path)
     learned_optimizer = _build(path, header)
     theta = _restore(path, learned_optimizer, tensors)
-    horizon = header["trained_horizon"]
-    if horizon is not None and learned_optimizer.config.get("time_clamp", 0) is None:
-        # Beyond it, times would show what θ has never seen.
-        clamped = {**learned_optimizer.config, "time_clamp": horizon}
-        learned_optimizer = plugins.build(
-            "architecture", learned_optimizer.name, clamped
-        )
-    return learned_optimizer._replace(trained_horizon=horizon), theta
+    return policy.trained_for(learned_optimizer, header["trained_horizon"]), theta
 
 
 def digest(learned_optimizer: LearnedOptimizer, theta: PyTree) -> str:

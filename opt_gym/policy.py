@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import PyTree
 
+from opt_gym import plugins
 from opt_gym.records import LearnedOptimizer, Memory, Signal
 
 
@@ -19,6 +20,28 @@ class Memories(NamedTuple):
     features: Memory
     carry: Memory
     action: Memory
+
+
+def trained_for(
+    learned_optimizer: LearnedOptimizer, horizon: int | None
+) -> LearnedOptimizer:
+    """The learned optimizer as θ leaves training: it knows the horizon it was trained for.
+
+    Where the architecture has a clock that nobody has clamped (`time_clamp` is None), the
+    clock stops there: beyond it, times would show what θ has never seen. Inside training it
+    runs on.
+
+    Args:
+        learned_optimizer: the architecture.
+        horizon: the longest that θ was trained for; None where there is none.
+    """
+    config = learned_optimizer.config
+    if horizon is not None and config.get("time_clamp", 0) is None:
+        clamped = {**config, "time_clamp": horizon}
+        learned_optimizer = plugins.build(
+            "architecture", learned_optimizer.name, clamped
+        )
+    return learned_optimizer._replace(trained_horizon=horizon)
 
 
 def begin(

@@ -15,6 +15,7 @@ import learned
 import opt_gym
 from envs_registry.benchmark_sets import SMALL_MLP_HELD_OUT
 from learned import theta_file
+from opt_gym import policy
 
 
 @pytest.fixture
@@ -52,6 +53,24 @@ def test_settings_that_came_after_a_file_have_their_defaults(tmp_path):
     squashed = learned.make("mlp", **{**old.config, "squashing": "tanh"})
     path = learned.save(tmp_path / "a.safetensors", squashed, theta)
     assert learned.load(path)[0].action_map.config["squashing"] == "tanh"
+
+
+def test_what_leaves_training_is_what_a_file_gives_back(tmp_path):
+    """Horizon and clamp included; a clamp that was set, and what has none, stay."""
+    clamps = {"mlp": 50, "hierarchical": 50, "star": 50, "nominal": 1000}
+    assert clamps.keys() <= set(learned.names())
+    for name in learned.names():
+        optimizer = learned.make(name)
+        theta = optimizer.init_theta(jax.random.key(0))
+        left = policy.trained_for(optimizer, 50)
+        loaded, _ = learned.load(learned.save(tmp_path / "a.safetensors", left, theta))
+        for ours, theirs in ((left, loaded), (left.features, loaded.features)):
+            assert (ours.name, ours.config) == (theirs.name, theirs.config)
+        assert left.trained_horizon == loaded.trained_horizon == 50
+        if name in clamps:
+            assert left.config["time_clamp"] == clamps[name]
+    never = learned.make("mlp")
+    assert policy.trained_for(never, None) == never
 
 
 def test_damaged_and_foreign_files_are_refused(nominal, tmp_path):
