@@ -22,6 +22,7 @@ from opt_gym.data.corruptions import Corruption
 from opt_gym.evaluation.comparison import Summary, compare
 from opt_gym.evaluation.jobs import EvaluationJob, TellProgress, repeated, run_jobs
 from opt_gym.evaluation.runs import EvaluationSettings, Runs, TaskLike
+from opt_gym.policy import check_theta
 from opt_gym.records import LearnedOptimizer, Normalizer, Task
 
 Optimizer = LearnedOptimizer | optax.GradientTransformation
@@ -69,7 +70,8 @@ def evaluate(
         For each task, for each horizon, for each variant: its `Runs`.
 
     Raises:
-        ValueError: an unknown task, setting or a θ that has no such leading axis.
+        ValueError: an unknown task or setting, a θ that does not fit its architecture or has
+            no such leading axis.
     """
     settings = EvaluationSettings(
         horizon if isinstance(horizon, int) else tuple(horizon),
@@ -94,7 +96,7 @@ def evaluate(
         theta = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], theta)
     label = name or policy.name
     labels = tuple(f"{label} {v}" for v in variants) or (label,)
-    _check_leading_axis(theta, len(labels))
+    check_theta(policy, _one_variant(theta, len(labels)))
     named = name_tasks(tasks)
     jobs = [
         EvaluationJob(key, task, policy, theta, labels) for key, task in named.items()
@@ -150,10 +152,14 @@ def name_tasks(
     return named
 
 
-def _check_leading_axis(theta: PyTree, expected: int) -> None:
+def _one_variant(theta: PyTree, expected: int) -> PyTree:
+    """Shapes of one row of θ; a ValueError where it has not `expected` rows."""
     for leaf in jax.tree.leaves(theta):
         if np.ndim(leaf) < 1 or np.shape(leaf)[0] != expected:
             raise ValueError(
                 f"theta needs a leading axis of {expected}, one row a variant, got a "
                 f"leaf of shape {np.shape(leaf)}"
             )
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf)[1:], jnp.float32), theta
+    )
