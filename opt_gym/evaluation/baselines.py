@@ -29,7 +29,7 @@ from opt_gym.evaluation.runs import EvaluationSettings, Runs, TaskLike
 from opt_gym.evaluation.search import search
 from opt_gym.evaluation.search_spaces import SearchSpace
 from opt_gym.plugins import unknown
-from opt_gym.records import LearnedOptimizer, Task
+from opt_gym.records import LearnedOptimizer
 
 
 def _rates(title: str, architecture: str, **options: Any) -> SearchSpace:
@@ -206,9 +206,7 @@ def trial_costs(
         ValueError: see `evaluate_baselines`.
     """
     _check(Baseline(space, num_trials, per_task=True))
-    horizon = settings.horizon
-    first = horizon if isinstance(horizon, int) else horizon[0]
-    settings = settings._replace(horizon=first)
+    settings = settings._replace(horizon=settings.horizons[0])
     known = {name: _measured(space, task, settings) for name, task in tasks.items()}
     jobs = [
         _job(space, name, task, range(num_trials))
@@ -240,10 +238,8 @@ def _measured(
         return None
     if settings.horizon != normalize.REFERENCE_HORIZON:
         return None
-    if not isinstance(task, Task):
-        task = factory.make_task(factory.task_config(task))
     return normalize.trial_costs(
-        task, settings.objective, settings.data, settings.corruption
+        factory.as_task(task), settings.objective, settings.data, settings.corruption
     )
 
 

@@ -86,6 +86,30 @@ def evaluate(
         valid_every,
         normalizer,
     )
+    return evaluate_with(
+        settings,
+        optimizer,
+        tasks,
+        theta,
+        name=name,
+        variants=variants,
+        cache=cache,
+        progress=progress,
+    )
+
+
+def evaluate_with(
+    settings: EvaluationSettings,
+    optimizer: Optimizer,
+    tasks: TaskLike | Sequence[TaskLike] | Mapping[str, TaskLike],
+    theta: PyTree = None,
+    *,
+    name: str | None = None,
+    variants: Sequence[str] = (),
+    cache: Path | None = None,
+    progress: TellProgress | None = None,
+) -> list[Runs]:
+    """`evaluate`, behind its door."""
     if isinstance(optimizer, LearnedOptimizer):
         policy = optimizer
     else:

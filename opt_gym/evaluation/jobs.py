@@ -124,14 +124,9 @@ def prepare_jobs(
 
 def make_env(job: EvaluationJob, settings: EvaluationSettings) -> Env:
     """The environment of a job."""
-    return factory.make(
-        job.task,
-        learned_optimizer=job.optimizer,
-        objective=settings.objective,
-        corruption=settings.corruption,
-        data=settings.data,
-        valid_every=settings.valid_every,
-        normalizer=settings.normalizer,
+    policy, asked = job.optimizer, settings.env
+    return factory.make_env(
+        job.task, policy.features, policy.action_map, asked, settings.normalizer
     )
 
 
@@ -143,7 +138,7 @@ def _prepare(
     digests: dict[tuple[int, int], str] = {}
     found: dict[tuple[int, int], Runs] = {}
     if cache is not None and run_cache.is_cacheable(job.optimizer, env):
-        for horizon in _horizons(settings):
+        for horizon in settings.horizons:
             for variant in range(len(job.labels)):
                 theta = jax.tree.map(lambda leaf, row=variant: leaf[row], job.theta)
                 digest = run_cache.digest(
@@ -157,16 +152,9 @@ def _prepare(
                 if record is not None:
                     found[horizon, variant] = _from_cache(record, env, job, variant)
     program = None
-    if len(found) < len(_horizons(settings)) * len(job.labels):
+    if len(found) < len(settings.horizons) * len(job.labels):
         program = build_program(
-            env,
-            job.optimizer,
-            num_variants=len(job.labels),
-            num_seeds=settings.num_seeds,
-            seed=settings.seed,
-            num_points=settings.num_points,
-            num_batches=settings.num_batches,
-            corruption=settings.corruption,
+            env, job.optimizer, settings, num_variants=len(job.labels)
         )
         compile_now(program, job.theta, data)
     return _Prepared(job, env, data, digests, found, program)
@@ -177,7 +165,7 @@ def _run(
 ) -> list[Runs]:
     job, env, data, digests, found, program = prepared
     runs: dict[tuple[int, int], Runs] = dict(found)
-    for horizon in _horizons(settings):
+    for horizon in settings.horizons:
         places = [(horizon, variant) for variant in range(len(job.labels))]
         if program is None or all(place in runs for place in places):
             continue
@@ -196,7 +184,7 @@ def _run(
                 run_cache.write(cache, digests[place], record)
     return [
         runs[horizon, variant]
-        for horizon in _horizons(settings)
+        for horizon in settings.horizons
         for variant in range(len(job.labels))
     ]
 
@@ -251,14 +239,9 @@ def _from_cache(
     )
 
 
-def _horizons(settings: EvaluationSettings) -> tuple[int, ...]:
-    horizon = settings.horizon
-    return (horizon,) if isinstance(horizon, int) else tuple(horizon)
-
-
 def check_settings(settings: EvaluationSettings) -> None:
     """Raises a ValueError where settings cannot be."""
-    for horizon in _horizons(settings):
+    for horizon in settings.horizons:
         evaluation_steps(horizon, settings.num_points, settings.spacing)
     check_whole("num_seeds", settings.num_seeds, 1)
     check_whole("num_batches", settings.num_batches, 1)

@@ -18,7 +18,7 @@ from opt_gym.evaluation.baselines import (
     Baseline,
     evaluate_baselines,
 )
-from opt_gym.evaluation.evaluations import evaluate
+from opt_gym.evaluation.evaluations import evaluate_with
 from opt_gym.evaluation.jobs import TellProgress
 from opt_gym.evaluation.runs import EvaluationSettings, Runs, TaskLike
 from opt_gym.gym._settings import ACTION_SCALE
@@ -59,17 +59,16 @@ def score(
         settings: of every run, with one horizon.
         cache, progress: as `opt_gym.evaluate`.
     """
-    asked: dict[str, Any] = settings._asdict()
     columns = [
-        evaluate(policy, tasks, name=name, progress=progress, **asked)
+        evaluate_with(settings, policy, tasks, name=name, progress=progress)
         for name, policy in (("zero", optax.set_to_zero()), ("random", random_action()))
     ]
     baselines = [BEST_SGD, PER_TASK_ADAM]
-    found, _ = evaluate_baselines(baselines, tasks, (), settings, cache, progress)
+    tuned, _ = evaluate_baselines(baselines, tasks, (), settings, cache, progress)
     count = len(columns[0])
-    columns += [found[:count], found[count:]]
+    columns += [tuned[:count], tuned[count:]]
     columns.append(
-        evaluate(learned, tasks, theta, cache=cache, progress=progress, **asked)
+        evaluate_with(settings, learned, tasks, theta, cache=cache, progress=progress)
     )
     return [
         Score(runs[0].task, *(_mean_return(one) for one in runs))

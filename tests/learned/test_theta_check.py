@@ -36,15 +36,12 @@ def without_first(theta):
     name, _ = policy.named_leaves(theta)[0]
 
     def drop(tree: Any, steps: list[str]) -> Any:
-        step = int(steps[0]) if isinstance(tree, list | tuple) else steps[0]
+        items = tree.items() if hasattr(tree, "items") else enumerate(tree)
+        fewer = {str(key): branch for key, branch in items}
+        branch = fewer.pop(steps[0])
         if len(steps) > 1:
-            inner = drop(tree[step], steps[1:])
-            return (
-                {**tree, step: inner}
-                if isinstance(tree, dict)
-                else [inner if i == step else x for i, x in enumerate(tree)]
-            )
-        return {key: x for key, x in tree.items() if key != step}
+            fewer[steps[0]] = drop(branch, steps[1:])
+        return fewer
 
     return drop(theta, name.split(".")), name
 
