@@ -62,11 +62,10 @@ def make(
     Raises:
         ValueError: an unknown name (near matches are named), or a config that is not feasible.
     """
-    strategy.use_compilation_cache()
     settings = EnvSettings(objective, corruption, data, valid_every, second_derivatives)
     if learned_optimizer is not None:
         features, action = learned_optimizer.features, learned_optimizer.action_map
-    return make_env(as_task(task, task_seed), features, action, settings, normalizer)
+    return make_env(task, features, action, settings, normalizer, task_seed)
 
 
 def make_env(
@@ -75,10 +74,11 @@ def make_env(
     action: str | ActionMap,
     settings: EnvSettings,
     normalizer: Normalizer | None = None,
+    task_seed: int | None = None,
 ) -> Env:
     """`make`, behind its door: names become records, and a normalizer is looked up."""
     strategy.use_compilation_cache()
-    task = as_task(task)
+    task = as_task(task, task_seed)
     seen: Features = _built("features", features)
     action_map: ActionMap = _built("action", action)
     check_objective(task, settings.objective)
@@ -136,8 +136,8 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
         if task_seed is not None:
             raise ValueError(f"task_seed={task_seed} picks a config, but one was given")
         return task
-    found = _ID.match(task)
-    name = found["name"] if found else task
+    parsed = _ID.match(task)
+    name = parsed["name"] if parsed else task
     if name in named.TASKS:
         if task_seed is not None:
             raise ValueError(f"{task!r} is one task; task_seed={task_seed} picks none")

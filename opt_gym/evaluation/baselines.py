@@ -150,14 +150,14 @@ def evaluate_baselines(
         }
         jobs = [_job(space, name, task, trials[name]) for name, task in named.items()]
         results = run_jobs(jobs, settings, cache, progress)
-        for name, found in zip(named, results, strict=True):
+        for name, of_trials in zip(named, results, strict=True):
             for i in of_space:
                 row = trials[name].index(choices[i].trials[name])
-                own = found[row :: len(trials[name])]
+                own = of_trials[row :: len(trials[name])]
                 title = baselines[i].title
-                runs[i, name] = [one._replace(optimizer=title) for one in own]
+                runs[i, name] = [run._replace(optimizer=title) for run in own]
     order = [(i, name) for i in range(len(baselines)) for name in named]
-    return [one for place in order for one in runs[place]], choices
+    return [run for place in order for run in runs[place]], choices
 
 
 def choose(
@@ -244,9 +244,9 @@ def _measured(
 
 
 def _job(space: str, name: str, task: TaskLike, trials: Sequence[int]) -> EvaluationJob:
-    found = SPACES[space]
-    optimizer = plugins.build("architecture", found.architecture, found.options)
-    theta = stacked_theta(optimizer, [found.trial(trial) for trial in trials])
+    chosen = SPACES[space]
+    optimizer = plugins.build("architecture", chosen.architecture, chosen.options)
+    theta = stacked_theta(optimizer, [chosen.trial(trial) for trial in trials])
     labels = tuple(f"{space} {trial}" for trial in trials)
     return EvaluationJob(name, task, optimizer, theta, labels)
 
