@@ -83,8 +83,9 @@ def make_env(
     action_map: ActionMap = _built("action", action)
     check_objective(task, settings.objective)
     if normalizer is None:
-        objective, corruption, data, *_ = settings
-        normalizer = normalize.lookup(task, objective, data, corruption)
+        normalizer = normalize.lookup(
+            task, settings.objective, settings.data, settings.corruption
+        )
     return build(task, seen, action_map, normalizer, settings)
 
 

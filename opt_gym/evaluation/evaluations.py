@@ -9,6 +9,7 @@ baselines in `baselines`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import jax
@@ -86,30 +87,18 @@ def evaluate(
         valid_every,
         normalizer,
     )
-    return evaluate_with(
-        settings,
-        optimizer,
-        tasks,
-        theta,
-        name=name,
-        variants=variants,
-        cache=cache,
-        progress=progress,
-    )
+    jobs = jobs_of(optimizer, tasks, theta, name, variants)
+    return run_all(jobs, settings, cache, progress)
 
 
-def evaluate_with(
-    settings: EvaluationSettings,
+def jobs_of(
     optimizer: Optimizer,
     tasks: TaskLike | Sequence[TaskLike] | Mapping[str, TaskLike],
     theta: PyTree = None,
-    *,
     name: str | None = None,
     variants: Sequence[str] = (),
-    cache: Path | None = None,
-    progress: TellProgress | None = None,
-) -> list[Runs]:
-    """`evaluate`, behind its door."""
+) -> list[EvaluationJob]:
+    """A job a task; arguments and errors as those of `evaluate`."""
     if isinstance(optimizer, LearnedOptimizer):
         policy = optimizer
     else:
@@ -121,11 +110,20 @@ def evaluate_with(
     label = name or policy.name
     labels = tuple(f"{label} {v}" for v in variants) or (label,)
     check_theta(policy, _one_variant(theta, len(labels)))
-    named = name_tasks(tasks)
-    jobs = [
-        EvaluationJob(key, task, policy, theta, labels) for key, task in named.items()
+    return [
+        EvaluationJob(key, task, policy, theta, labels)
+        for key, task in name_tasks(tasks).items()
     ]
-    return [run for runs in run_jobs(jobs, settings, cache, progress) for run in runs]
+
+
+def run_all(
+    jobs: Sequence[EvaluationJob],
+    settings: EvaluationSettings,
+    cache: Path | None = None,
+    progress: TellProgress | None = None,
+) -> list[Runs]:
+    """For each job, for each horizon, for each variant: its `Runs`."""
+    return list(chain.from_iterable(run_jobs(jobs, settings, cache, progress)))
 
 
 def evaluator(
@@ -138,16 +136,10 @@ def evaluator(
     Raises:
         ValueError: an unknown task or setting.
     """
-    theta = optimizer.init_theta(jax.random.key(0))
-    theta = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], theta)
-    jobs = [
-        EvaluationJob(key, task, optimizer, theta, (optimizer.name,))
-        for key, task in name_tasks(tasks).items()
-    ]
-    run = repeated(jobs, settings)
+    run = repeated(jobs_of(optimizer, tasks), settings)
 
     def summary(theta: PyTree) -> Summary:
-        return compare([one for runs in run(theta) for one in runs])[0]
+        return compare([*chain.from_iterable(run(theta))])[0]
 
     return summary
 

@@ -18,7 +18,7 @@ from opt_gym.evaluation.baselines import (
     Baseline,
     evaluate_baselines,
 )
-from opt_gym.evaluation.evaluations import evaluate_with
+from opt_gym.evaluation.evaluations import jobs_of, run_all
 from opt_gym.evaluation.jobs import TellProgress
 from opt_gym.evaluation.runs import EvaluationSettings, Runs, TaskLike
 from opt_gym.gym._settings import ACTION_SCALE
@@ -60,16 +60,14 @@ def score(
         cache, progress: as `opt_gym.evaluate`.
     """
     columns = [
-        evaluate_with(settings, policy, tasks, name=name, progress=progress)
+        run_all(jobs_of(policy, tasks, name=name), settings, progress=progress)
         for name, policy in (("zero", optax.set_to_zero()), ("random", random_action()))
     ]
     baselines = [BEST_SGD, PER_TASK_ADAM]
     tuned, _ = evaluate_baselines(baselines, tasks, (), settings, cache, progress)
     count = len(columns[0])
     columns += [tuned[:count], tuned[count:]]
-    columns.append(
-        evaluate_with(settings, learned, tasks, theta, cache=cache, progress=progress)
-    )
+    columns.append(run_all(jobs_of(learned, tasks, theta), settings, cache, progress))
     return [
         Score(runs[0].task, *(_mean_return(one) for one in runs))
         for runs in zip(*columns, strict=True)

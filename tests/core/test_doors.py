@@ -43,7 +43,7 @@ DOORS = {
         lambda **keywords: opt_gym.evaluate(
             learned.make("sgd"), "quadratic", **keywords
         ),
-        (evaluations, "evaluate_with", 0),
+        (evaluations, "run_jobs", 1),
     ),
     "OptEnv": Door(
         opt_env.OptEnv,
