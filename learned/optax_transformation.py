@@ -71,8 +71,8 @@ def to_optax(
             through a callback, with which JAX does not keep compiled programs on disk.
 
     Raises:
-        ValueError: an unknown decay; a need that is not met: no horizon (here), no params or
-            loss (when `update` is traced).
+        ValueError: an unknown decay; a θ that does not fit the architecture; a need that is
+            not met: no horizon (here), no params or loss (when `update` is traced).
     """
     check_decay(decay)
     horizon = planned_horizon(learned_optimizer, horizon, decay)
@@ -159,6 +159,7 @@ def _direction(
     warn: bool,
 ) -> optax.GradientTransformationExtraArgs:
     """Δφ in float32; `t` stands still where a gradient was not finite."""
+    policy.check_theta(learned_optimizer, theta)
     needs, trained = learned_optimizer.needs, learned_optimizer.trained_horizon
 
     def init(params: PyTree) -> LearnedState:

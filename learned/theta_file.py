@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
 from safetensors import SafetensorError, safe_open
@@ -53,9 +54,9 @@ def save(
         training: JSON about how θ came to be (outer steps, inner steps, seconds, tasks).
 
     Raises:
-        ValueError: θ does not have the shapes of the architecture.
+        ValueError: θ does not fit the architecture (`opt_gym.policy.check_theta`).
     """
-    _check_shapes(learned_optimizer, theta, "theta")
+    policy.check_theta(learned_optimizer, theta)
     header = {
         "format": FORMAT,
         "architecture": [learned_optimizer.name, learned_optimizer.config],
@@ -70,7 +71,7 @@ def save(
         "trained_horizon": learned_optimizer.trained_horizon,
         "training": training or {},
     }
-    tensors = {name: np.asarray(leaf) for name, leaf in _named(theta)}
+    tensors = _tensors(theta)
     header["digest"] = _digest_file(header, tensors)
     content = to_bytes(tensors, metadata={"opt_gym": json.dumps(header)})
     return write_atomically(Path(path), content)
@@ -101,9 +102,9 @@ def load(path_or_name: str | os.PathLike[str]) -> tuple[LearnedOptimizer, PyTree
 
 def digest(learned_optimizer: LearnedOptimizer, theta: PyTree) -> str:
     """16 hex digits that tell one θ from another: of architecture and weights."""
-    found = hashlib.sha256(learned_optimizer.name.encode())
-    _hash_tensors(found, {name: np.asarray(leaf) for name, leaf in _named(theta)})
-    return found.hexdigest()[:16]
+    hasher = hashlib.sha256(learned_optimizer.name.encode())
+    _hash_tensors(hasher, _tensors(theta))
+    return hasher.hexdigest()[:16]
 
 
 def read_header(path_or_name: str | os.PathLike[str]) -> dict[str, Any]:
@@ -229,50 +230,30 @@ def _whole(kind: str, name: str, config: dict[str, Any]) -> list[Any]:
 
 def _digest_file(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
     said = {key: value for key, value in header.items() if key != "digest"}
-    found = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
-    _hash_tensors(found, tensors)
-    return found.hexdigest()
+    hasher = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
+    _hash_tensors(hasher, tensors)
+    return hasher.hexdigest()
 
 
-def _hash_tensors(found: Any, tensors: dict[str, np.ndarray]) -> None:
+def _hash_tensors(hasher: Any, tensors: dict[str, np.ndarray]) -> None:
     for name in sorted(tensors):
         tensor = np.ascontiguousarray(tensors[name])
-        found.update(f"{name} {tensor.dtype.str} {tensor.shape}".encode())
-        found.update(tensor.tobytes())
+        hasher.update(f"{name} {tensor.dtype.str} {tensor.shape}".encode())
+        hasher.update(tensor.tobytes())
 
 
-def _named(theta: PyTree) -> list[tuple[str, Any]]:
-    paths, _ = jax.tree_util.tree_flatten_with_path(theta)
-    return [(jax.tree_util.keystr(p, simple=True, separator="."), x) for p, x in paths]
-
-
-def _expected(learned_optimizer: LearnedOptimizer) -> PyTree:
-    return jax.eval_shape(learned_optimizer.init_theta, jax.random.key(0))
-
-
-def _check_shapes(
-    learned_optimizer: LearnedOptimizer, theta: PyTree, where: str
-) -> None:
-    expected = {
-        name: tuple(x.shape) for name, x in _named(_expected(learned_optimizer))
-    }
-    found = {name: tuple(np.shape(x)) for name, x in _named(theta)}
-    if expected != found:
-        differs = sorted(set(expected.items()) ^ set(found.items()))
-        raise ValueError(
-            f"{where} does not fit the architecture {learned_optimizer.name!r} "
-            f"{learned_optimizer.config}: {differs}"
-        )
+def _tensors(theta: PyTree) -> dict[str, np.ndarray]:
+    return {name: np.asarray(leaf) for name, leaf in policy.named_leaves(theta)}
 
 
 def _restore(
     path: Path, learned_optimizer: LearnedOptimizer, tensors: dict[str, np.ndarray]
 ) -> PyTree:
-    expected = _expected(learned_optimizer)
-    shapes = {name: tuple(x.shape) for name, x in _named(expected)}
-    found = {name: tuple(x.shape) for name, x in tensors.items()}
-    if shapes != found:
-        differs = sorted(set(shapes.items()) ^ set(found.items()))
+    expected = policy.theta_like(learned_optimizer)
+    shapes = {name: tuple(x.shape) for name, x in tensors.items()}
+    differs = policy.shape_differences(policy.shapes_of(expected), shapes)
+    if differs:
         raise ValueError(f"{path}: tensors do not fit its architecture: {differs}")
-    leaves = [jax.numpy.asarray(tensors[name]) for name, _ in _named(expected)]
+    names = [name for name, _ in policy.named_leaves(expected)]
+    leaves = [jnp.asarray(tensors[name]) for name in names]
     return jax.tree.unflatten(jax.tree.structure(expected), leaves)

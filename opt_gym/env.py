@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from opt_gym.data.corruptions import Corruption, corrupt
+from opt_gym.data.corruptions import corrupt
 from opt_gym.plugins import unknown
 from opt_gym.records import (
     OBJECTIVES,
@@ -21,6 +21,7 @@ from opt_gym.records import (
     Config,
     Data,
     Env,
+    EnvSettings,
     EnvState,
     Features,
     Normalizer,
@@ -66,32 +67,17 @@ def build(
     features: Features,
     action_map: ActionMap,
     normalizer: Normalizer,
-    *,
-    objective: str = "train",
-    corruption: str | tuple[Corruption, ...] = "training",
-    valid_every: int = 0,
-    second_derivatives: bool = False,
-    config: Config | None = None,
+    settings: EnvSettings = EnvSettings(),  # noqa: B008 — a NamedTuple cannot change
 ) -> Env:
-    """The environment of one task.
-
-    Args:
-        task, features, action_map, normalizer: its parts.
-        objective: whose loss counts: "train" (the batch that gave the gradient), "valid" (a
-            `valid_outer` batch) or "noisy" (the corrupted train batch).
-        corruption: for "noisy", a named set or corruptions (`opt_gym.data.corruptions`).
-        valid_every: every so many steps `Signal.valid_loss` is a fresh loss on `valid_inner`;
-            0 means never.
-        second_derivatives: let backprop through an unroll see how a gradient depends on φ.
-        config: what identifies it, kept as `Env.config`.
+    """The environment of one task, made of its parts.
 
     Raises:
         ValueError: unknown objective, "noisy" for a task without images, a normalizer
             whose initial loss does not exceed its best.
     """
-    _check(task, normalizer, objective, valid_every)
-    objective_loss = _objective_loss(task, objective, corruption)
-    valid_loss = _valid_loss(task, valid_every)
+    _check(task, normalizer, settings)
+    objective_loss = _objective_loss(task, settings)
+    valid_loss = _valid_loss(task, settings.valid_every)
 
     def train_gradient(
         keys: StreamKeys, data: Data, params: PyTree, instance: PyTree
@@ -107,7 +93,8 @@ def build(
     def signal_of(state: EnvState) -> Signal:
         # The one place where second derivatives are cut: what is fed back, never the
         # accumulators, so that momenta still carry gradients of θ through time.
-        cut = (lambda x: x) if second_derivatives else jax.lax.stop_gradient
+        whole = settings.second_derivatives
+        cut = (lambda x: x) if whole else jax.lax.stop_gradient
         return Signal(
             params=state.params,
             grad=cut(state.grad),
@@ -182,26 +169,49 @@ def build(
         return with_features(state), out
 
     return Env(
-        config=dict(config or {}),
+        config=_config(task, features, action_map, normalizer, settings),
         task=task,
         features=features,
         action_map=action_map,
         normalizer=normalizer,
-        objective=objective,
+        settings=settings,
         reset=reset,
         observe=observe,
         step=step,
     )
 
 
-def _check(
-    task: Task, normalizer: Normalizer, objective: str, valid_every: int
-) -> None:
-    check_objective(task, objective)
+def with_action_map(env: Env, action_map: ActionMap) -> Env:
+    """The same environment, whose actions another map makes weight updates of."""
+    return build(env.task, env.features, action_map, env.normalizer, env.settings)
+
+
+def _config(
+    task: Task,
+    features: Features,
+    action_map: ActionMap,
+    normalizer: Normalizer,
+    settings: EnvSettings,
+) -> Config:
+    """`Env.config`: checkpoints and cached runs know an environment by it."""
+    config: Config = {
+        "task": task.config,
+        "features": [features.name, features.config],
+        "action": [action_map.name, action_map.config],
+        "normalizer": [normalizer.initial, normalizer.best],
+        **settings._asdict(),
+    }
+    if settings.objective != "noisy":
+        del config["corruption"]
+    return config
+
+
+def _check(task: Task, normalizer: Normalizer, settings: EnvSettings) -> None:
+    check_objective(task, settings.objective)
     if not normalizer.initial > normalizer.best:
         raise ValueError(f"a normalizer needs initial > best, got {normalizer}")
-    if valid_every < 0:
-        raise ValueError(f"valid_every must be >= 0, got {valid_every}")
+    if settings.valid_every < 0:
+        raise ValueError(f"valid_every must be >= 0, got {settings.valid_every}")
 
 
 def check_objective(task: Task, objective: str) -> None:
@@ -221,13 +231,13 @@ def _all_finite(loss: Float[Array, ""], grad: PyTree) -> Bool[Array, ""]:
 
 
 def _objective_loss(
-    task: Task, objective: str, corruption: str | tuple[Corruption, ...]
+    task: Task, settings: EnvSettings
 ) -> Callable[..., Float[Array, ""]]:
     """(keys, data, φ, ψ, train batch, train loss) -> the loss that counts."""
-    if objective == "train":
+    if settings.objective == "train":
         return lambda keys, data, params, instance, batch, loss: loss
 
-    if objective == "valid":
+    if settings.objective == "valid":
 
         def valid_outer(
             keys: StreamKeys, data: Data, params: PyTree, instance: PyTree, *_: Any
@@ -246,8 +256,8 @@ def _objective_loss(
         batch: Any,
         _: Any,
     ) -> Float[Array, ""]:
-        batch = batch._replace(inputs=corrupt(keys.corrupt, batch.inputs, corruption))
-        return task.loss(keys.loss, params, instance, batch)[0]
+        inputs = corrupt(keys.corrupt, batch.inputs, settings.corruption)
+        return task.loss(keys.loss, params, instance, batch._replace(inputs=inputs))[0]
 
     return noisy
 

@@ -118,13 +118,24 @@ def check_compatible(env: Env, learned_optimizer: LearnedOptimizer) -> None:
         ("action map", env.action_map, learned_optimizer.action_map),
     ]
     for what, has, wants in pairs:
-        if (has.name, has.config) != (wants.name, wants.config):
+        if not _are_alike(has, wants):
             raise ValueError(
-                f"this environment's {what} are {has.name!r} {has.config}, but the learned "
-                f"optimizer {learned_optimizer.name!r} was made for {wants.name!r} "
-                f"{wants.config}: make the environment with opt_gym.make(..., "
-                "learned_optimizer=...)"
+                f"this environment's {what} are {_shown(has)}, but the learned optimizer "
+                f"{learned_optimizer.name!r} was made for {_shown(wants)}: make the "
+                "environment with opt_gym.make(..., learned_optimizer=...)"
             )
+
+
+def _are_alike(has: Any, wants: Any) -> bool:
+    """By name and config; records that nobody named are alike where their functions are."""
+    named = has.name or wants.name
+    return (
+        (has.name, has.config) == (wants.name, wants.config) if named else has == wants
+    )
+
+
+def _shown(record: Any) -> str:
+    return f"{record.name!r} {record.config}" if record.name else "other, unnamed ones"
 
 
 class Replay(NamedTuple):

@@ -15,6 +15,7 @@ from opt_gym.records import (
     Config,
     Data,
     Env,
+    EnvSettings,
     Features,
     LearnedOptimizer,
     Normalizer,
@@ -61,45 +62,44 @@ def make(
     Raises:
         ValueError: an unknown name (near matches are named), or a config that is not feasible.
     """
-    strategy.use_compilation_cache()
-    if not isinstance(task, Task):
-        task = make_task(task_config(task, task_seed))
-    elif task_seed is not None:
-        raise ValueError(f"task_seed={task_seed} picks a config; a Task is one already")
+    settings = EnvSettings(objective, corruption, data, valid_every, second_derivatives)
     if learned_optimizer is not None:
         features, action = learned_optimizer.features, learned_optimizer.action_map
+    return make_env(task, features, action, settings, normalizer, task_seed)
+
+
+def make_env(
+    task: str | Config | Task,
+    features: str | Features,
+    action: str | ActionMap,
+    settings: EnvSettings,
+    normalizer: Normalizer | None = None,
+    task_seed: int | None = None,
+) -> Env:
+    """`make`, behind its door: names become records, and a normalizer is looked up."""
+    strategy.use_compilation_cache()
+    task = as_task(task, task_seed)
     seen: Features = _built("features", features)
     action_map: ActionMap = _built("action", action)
-    check_objective(task, objective)
+    check_objective(task, settings.objective)
     if normalizer is None:
-        normalizer = normalize.lookup(task, objective, data, corruption)
-    config: Config = {
-        "task": task.config,
-        "features": [seen.name, seen.config],
-        "action": [action_map.name, action_map.config],
-        "objective": objective,
-        "data": data,
-        "normalizer": [normalizer.initial, normalizer.best],
-        "valid_every": valid_every,
-        "second_derivatives": second_derivatives,
-    }
-    if objective == "noisy":
-        config["corruption"] = corruption
-    return build(
-        task,
-        seen,
-        action_map,
-        normalizer,
-        objective=objective,
-        corruption=corruption,
-        valid_every=valid_every,
-        second_derivatives=second_derivatives,
-        config=config,
-    )
+        normalizer = normalize.lookup(
+            task, settings.objective, settings.data, settings.corruption
+        )
+    return build(task, seen, action_map, normalizer, settings)
 
 
 def _built(kind: str, plugin: Any) -> Any:
     return plugins.build(kind, plugin) if isinstance(plugin, str) else plugin
+
+
+def as_task(task: str | Config | Task, task_seed: int | None = None) -> Task:
+    """What an id, a config or a Task stands for; errors as those of `make`."""
+    if not isinstance(task, Task):
+        return make_task(task_config(task, task_seed))
+    if task_seed is not None:
+        raise ValueError(f"task_seed={task_seed} picks a config; a Task is one already")
+    return task
 
 
 def make_task(config: Config) -> Task:
@@ -137,8 +137,8 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
         if task_seed is not None:
             raise ValueError(f"task_seed={task_seed} picks a config, but one was given")
         return task
-    found = _ID.match(task)
-    name = found["name"] if found else task
+    parsed = _ID.match(task)
+    name = parsed["name"] if parsed else task
     if name in named.TASKS:
         if task_seed is not None:
             raise ValueError(f"{task!r} is one task; task_seed={task_seed} picks none")
@@ -163,7 +163,7 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
 
 def load_data(env: Env) -> Data:
     """The environment's data, on the device; loaded and placed once for all that share it."""
-    host = env.task.load_data(env.config.get("data", "auto"))
+    host = env.task.load_data(env.settings.data)
     identity = tuple(id(leaf) for leaf in jax.tree.leaves(host))
     if identity not in _placed:
         while len(_placed) >= _MAX_PLACED:

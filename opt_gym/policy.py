@@ -1,14 +1,17 @@
-"""One step of a learned optimizer outside of an environment: signal in, Δφ out.
+"""A learned optimizer outside of an environment: its θ checked, and one step of it.
 
-The same pure functions as in the environment, in the same order: the features' update,
-observe, step, action map. Written for jax.numpy and torch, as they are.
+A step, signal in and Δφ out, is the same pure functions as in the environment, in the same
+order: the features' update, observe, step, action map. Written for jax.numpy and torch, as
+they are.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import jax
-from jaxtyping import PyTree
+import numpy as np
+from jaxtyping import PRNGKeyArray, PyTree
 
 from opt_gym import plugins
 from opt_gym.records import LearnedOptimizer, Memory, Signal
@@ -42,6 +45,74 @@ def trained_for(
             "architecture", learned_optimizer.name, clamped
         )
     return learned_optimizer._replace(trained_horizon=horizon)
+
+
+def check_theta(
+    learned_optimizer: LearnedOptimizer, theta: PyTree, what: str = "theta"
+) -> None:
+    """Raises ValueError unless θ has the tensors of the architecture: names, shapes, tree.
+
+    Leaves may be arrays of any kind, traced ones among them, or numbers.
+    """
+    expected = theta_like(learned_optimizer)
+    given, wanted = _outline(theta), _outline(expected)
+    if given == wanted:  # names are for the message: this is the quick way
+        return
+    differs = shape_differences(shapes_of(expected), shapes_of(theta))
+    if not differs and _tree_paths(expected) != _tree_paths(theta):
+        differs = f"its tree is {given[0]}, expected {wanted[0]}"
+    if differs:
+        raise ValueError(
+            f"{what} does not fit the architecture {learned_optimizer.name!r} "
+            f"{learned_optimizer.config}: {differs}"
+        )
+
+
+def theta_like(learned_optimizer: LearnedOptimizer) -> PyTree:
+    """The architecture's θ without its numbers: a tree of `jax.ShapeDtypeStruct`."""
+    return _traced(learned_optimizer.init_theta)
+
+
+# Of one architecture a thousand transformations are made (`learned.opt_list`).
+@lru_cache(maxsize=16)
+def _traced(init_theta: Callable[[PRNGKeyArray], PyTree]) -> PyTree:
+    return jax.eval_shape(lambda: init_theta(jax.random.key(0)))
+
+
+def named_leaves(tree: PyTree) -> list[tuple[str, Any]]:
+    """The leaves by the path that leads to them, "net.rest.0.w"."""
+    paths, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return [(jax.tree_util.keystr(p, simple=True, separator="."), x) for p, x in paths]
+
+
+def shapes_of(tree: PyTree) -> dict[str, tuple[int, ...]]:
+    """The shapes of `named_leaves`."""
+    return {name: tuple(np.shape(leaf)) for name, leaf in named_leaves(tree)}
+
+
+def shape_differences(
+    expected: Mapping[str, tuple[int, ...]], given: Mapping[str, tuple[int, ...]]
+) -> str:
+    """What given tensors lack, have too much, or have in another shape; "" for nothing."""
+    missing = [name for name in expected if name not in given]
+    unexpected = [name for name in given if name not in expected]
+    reshaped = [
+        f"{name} {list(given[name])} instead of {list(shape)}"
+        for name, shape in expected.items()
+        if given.get(name, shape) != shape
+    ]
+    lists = {"missing": missing, "unexpected": unexpected, "of another shape": reshaped}
+    return "; ".join(f"{how}: {', '.join(x)}" for how, x in lists.items() if x)
+
+
+def _outline(tree: PyTree) -> tuple[Any, list[tuple[int, ...]]]:
+    leaves, structure = jax.tree.flatten(tree)
+    return structure, [tuple(np.shape(leaf)) for leaf in leaves]
+
+
+def _tree_paths(tree: PyTree) -> set[tuple[Any, ...]]:
+    """The paths with the kind of each step: a list passes for a tuple, no dict does."""
+    return {path for path, _ in jax.tree_util.tree_flatten_with_path(tree)[0]}
 
 
 def begin(

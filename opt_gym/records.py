@@ -134,7 +134,7 @@ class Memory(NamedTuple):
 @partial(
     jax.tree_util.register_dataclass,
     data_fields=("sources", "scale", "numbers"),
-    meta_fields=("rows",),
+    meta_fields=("rows", "matrix"),
 )
 @dataclass(frozen=True)
 class TensorObservation:
@@ -155,12 +155,16 @@ class TensorObservation:
         scale: [f], the factor of each feature (a reciprocal RMS, or ones), not multiplied
             in, so that a first layer can fold it into its weights.
         numbers: [q], one value for the whole tensor.
+        matrix: sources -> [n, f], the same features with a row a parameter, where that costs
+            no transposing: what a first layer wants where a minibatch of samples is coming.
+            None where it would cost (all feature sets); a function of a module as `rows`.
     """
 
     rows: Callable[..., tuple[Any, ...]]
     sources: tuple[Any, ...]
     scale: Any
     numbers: Any
+    matrix: Callable[..., Any] | None = None
 
     @property
     def blocks(self) -> tuple[Float[Array, "..."], ...]:
@@ -263,6 +267,27 @@ class Normalizer(NamedTuple):
     source: str
 
 
+class EnvSettings(NamedTuple):
+    """What an environment is beside its records: the keywords of `opt_gym.make`.
+
+    Attributes:
+        objective: whose loss counts: "train" (the batch that gave the gradient), "valid" (a
+            `valid_outer` batch) or "noisy" (the corrupted train batch).
+        corruption: for "noisy", a named set or corruptions (`opt_gym.data.corruptions`).
+        data: the source of its data, as `Task.load_data` takes it.
+        valid_every: every so many steps `Signal.valid_loss` is a fresh loss on `valid_inner`;
+            0 means never.
+        second_derivatives: whether backprop through an unroll sees how a gradient depends
+            on φ.
+    """
+
+    objective: str = "train"
+    corruption: str | tuple[Any, ...] = "training"
+    data: str = "auto"
+    valid_every: int = 0
+    second_derivatives: bool = False
+
+
 class EnvState(NamedTuple):
     """All that one episode remembers.
 
@@ -304,7 +329,9 @@ class Env(NamedTuple):
     """The decision process of one task config, as pure functions.
 
     Attributes:
-        config: the keywords `opt_gym.make` was given (JSON, task config included).
+        config: all that identifies it, as JSON: the names and configs of its records, the
+            task's config included, and its settings. Nothing is ever rebuilt from it.
+        task, features, action_map, normalizer, settings: what `opt_gym.env.build` was given.
         reset: (key, data, horizon) -> EnvState, (ℓ₀, g₀) of batch 0 evaluated.
         observe: EnvState -> (Signal, Observation); derives, evaluates nothing.
         step: (data, state, action) -> (EnvState, StepOut); one gradient, on the next batch.
@@ -315,10 +342,15 @@ class Env(NamedTuple):
     features: Features
     action_map: ActionMap
     normalizer: Normalizer
-    objective: str
+    settings: EnvSettings
     reset: Callable[[PRNGKeyArray, Data, Int[Array, ""]], EnvState]
     observe: Callable[[EnvState], tuple[Signal, Observation]]
     step: Callable[[Data, EnvState, tuple], tuple[EnvState, StepOut]]
+
+    @property
+    def objective(self) -> str:
+        """Whose loss counts."""
+        return self.settings.objective
 
 
 class UnrollState(NamedTuple):

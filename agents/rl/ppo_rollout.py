@@ -15,10 +15,10 @@ import jax.numpy as jnp
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, PRNGKeyArray, PyTree
 
-import opt_gym
 from agents.rl import pooled_critic, seen_observations
 from agents.rl.seen_observations import Seen
-from opt_gym.env import COST_LIMIT
+from opt_gym import plugins
+from opt_gym.env import COST_LIMIT, with_action_map
 from opt_gym.episode import check_compatible
 from opt_gym.records import (
     Data,
@@ -103,25 +103,13 @@ Mean = Callable[[PyTree, Signal, Seen], Float[Array, " n"]]
 
 
 def update_env(env: Env, learned_optimizer: LearnedOptimizer) -> Env:
-    """The environment whose action is Δφ, else as `opt_gym.make` made this one.
+    """The environment whose action is Δφ, else the same.
 
     Raises:
-        ValueError: it was made for another learned optimizer, or by other means.
+        ValueError: it was made for another learned optimizer.
     """
     check_compatible(env, learned_optimizer)
-    keywords = ("data", "valid_every", "second_derivatives")
-    missing = [key for key in keywords if key not in env.config]
-    if missing:
-        raise ValueError(f"ppo needs an env from opt_gym.make, this has no {missing}")
-    return opt_gym.make(
-        env.task,
-        features=env.features,
-        action="update",
-        objective=env.objective,
-        corruption=env.config.get("corruption", "training"),
-        normalizer=env.normalizer,
-        **{key: env.config[key] for key in keywords},
-    )
+    return with_action_map(env, plugins.build("action", "update"))
 
 
 def policy_mean(

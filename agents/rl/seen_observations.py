@@ -39,7 +39,8 @@ class Together:
             for count, end in zip(self.counts, ends, strict=True)
         )
 
-    def matrix(self, kept: Any) -> Any:
+    @staticmethod  # one function for all, for it is part of an observation's structure
+    def matrix(kept: Any) -> Any:
         """The features [n, f], a row a parameter."""
         return kept.reshape(-1, kept.shape[-1])
 
@@ -98,6 +99,7 @@ def to_observation(seen: Seen) -> Observation:
             sources=tensor.kept,
             scale=jnp.ones(tensor.num_rows),
             numbers=tensor.numbers,
+            matrix=tensor.rows.matrix if isinstance(tensor.rows, Together) else None,
         )
         for tensor in seen.tensors
     )

@@ -66,8 +66,8 @@ def perceptron(
 
     Args:
         theta: see `perceptron_theta`.
-        tensor: what is seen of it. Where its `rows` has a `matrix` (sources -> [n, f]), a
-            minibatch of samples is coming: see `_of_rows`.
+        tensor: what is seen of it. Where it has a `matrix`, a minibatch of samples is
+            coming: see `_of_rows`.
         like: the tensor.
         shared: [num_shared].
     """
@@ -75,9 +75,8 @@ def perceptron(
     if shared is not None:
         bias = bias + theta["w_shared"] @ shared
     rest = theta["rest"]
-    matrix = getattr(tensor.rows, "matrix", None)
-    if matrix is not None:
-        return _of_rows(weights, bias, rest, matrix(*tensor.sources), like)
+    if tensor.matrix is not None:
+        return _of_rows(weights, bias, rest, tensor.matrix(*tensor.sources), like)
 
     def net(*sources: Any) -> Any:
         h = first_layer(weights, bias, tensor.rows(*sources))

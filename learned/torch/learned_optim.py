@@ -64,12 +64,14 @@ class LearnedOptim(torch.optim.Optimizer):
 
         Raises:
             ValueError: a negative lr or weight decay, an unknown role or decay, a horizon
-                that is needed and not known, complex parameters.
+                that is needed and not known, a θ that does not fit the architecture, complex
+                parameters.
             FileNotFoundError: neither a file nor a bundled name.
         """
         if isinstance(learned, str | Path):
             learned = theta_file.load(learned)
         self.learned_optimizer, theta = learned
+        policy.check_theta(self.learned_optimizer, theta)
         check_decay(decay)
         self.horizon = planned_horizon(self.learned_optimizer, horizon, decay)
         self.decay = decay

@@ -60,6 +60,7 @@ def evaluate(
     from opt_gym.cli._tasks import expand
     from opt_gym.evaluation.baselines import evaluate_baselines, parse_baseline
     from opt_gym.evaluation.comparison import compare, format_summaries, format_tasks
+    from opt_gym.evaluation.evaluations import jobs_of, run_all
     from opt_gym.evaluation.runs import EvaluationSettings
     from opt_gym.runtime.files import cache_folder
 
@@ -73,9 +74,7 @@ def evaluate(
         data=data,
     )
     folder = cache_folder() / "evaluations" if cache else None
-    runs = opt_gym.evaluate(
-        policy, named, theta, cache=folder, progress=show_progress, **settings._asdict()
-    )
+    runs = run_all(jobs_of(policy, named, theta), settings, folder, show_progress)
     found, choices = evaluate_baselines(
         asked,
         named,

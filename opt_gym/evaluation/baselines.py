@@ -29,7 +29,7 @@ from opt_gym.evaluation.runs import EvaluationSettings, Runs, TaskLike
 from opt_gym.evaluation.search import search
 from opt_gym.evaluation.search_spaces import SearchSpace
 from opt_gym.plugins import unknown
-from opt_gym.records import LearnedOptimizer, Task
+from opt_gym.records import LearnedOptimizer
 
 
 def _rates(title: str, architecture: str, **options: Any) -> SearchSpace:
@@ -150,14 +150,14 @@ def evaluate_baselines(
         }
         jobs = [_job(space, name, task, trials[name]) for name, task in named.items()]
         results = run_jobs(jobs, settings, cache, progress)
-        for name, found in zip(named, results, strict=True):
+        for name, of_trials in zip(named, results, strict=True):
             for i in of_space:
                 row = trials[name].index(choices[i].trials[name])
-                own = found[row :: len(trials[name])]
+                own = of_trials[row :: len(trials[name])]
                 title = baselines[i].title
-                runs[i, name] = [one._replace(optimizer=title) for one in own]
+                runs[i, name] = [run._replace(optimizer=title) for run in own]
     order = [(i, name) for i in range(len(baselines)) for name in named]
-    return [one for place in order for one in runs[place]], choices
+    return [run for place in order for run in runs[place]], choices
 
 
 def choose(
@@ -206,9 +206,7 @@ def trial_costs(
         ValueError: see `evaluate_baselines`.
     """
     _check(Baseline(space, num_trials, per_task=True))
-    horizon = settings.horizon
-    first = horizon if isinstance(horizon, int) else horizon[0]
-    settings = settings._replace(horizon=first)
+    settings = settings._replace(horizon=settings.horizons[0])
     known = {name: _measured(space, task, settings) for name, task in tasks.items()}
     jobs = [
         _job(space, name, task, range(num_trials))
@@ -240,17 +238,15 @@ def _measured(
         return None
     if settings.horizon != normalize.REFERENCE_HORIZON:
         return None
-    if not isinstance(task, Task):
-        task = factory.make_task(factory.task_config(task))
     return normalize.trial_costs(
-        task, settings.objective, settings.data, settings.corruption
+        factory.as_task(task), settings.objective, settings.data, settings.corruption
     )
 
 
 def _job(space: str, name: str, task: TaskLike, trials: Sequence[int]) -> EvaluationJob:
-    found = SPACES[space]
-    optimizer = plugins.build("architecture", found.architecture, found.options)
-    theta = stacked_theta(optimizer, [found.trial(trial) for trial in trials])
+    chosen = SPACES[space]
+    optimizer = plugins.build("architecture", chosen.architecture, chosen.options)
+    theta = stacked_theta(optimizer, [chosen.trial(trial) for trial in trials])
     labels = tuple(f"{space} {trial}" for trial in trials)
     return EvaluationJob(name, task, optimizer, theta, labels)
 

@@ -9,6 +9,7 @@ baselines in `baselines`.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 
 import jax
@@ -22,6 +23,7 @@ from opt_gym.data.corruptions import Corruption
 from opt_gym.evaluation.comparison import Summary, compare
 from opt_gym.evaluation.jobs import EvaluationJob, TellProgress, repeated, run_jobs
 from opt_gym.evaluation.runs import EvaluationSettings, Runs, TaskLike
+from opt_gym.policy import check_theta
 from opt_gym.records import LearnedOptimizer, Normalizer, Task
 
 Optimizer = LearnedOptimizer | optax.GradientTransformation
@@ -69,7 +71,8 @@ def evaluate(
         For each task, for each horizon, for each variant: its `Runs`.
 
     Raises:
-        ValueError: an unknown task, setting or a θ that has no such leading axis.
+        ValueError: an unknown task or setting, a θ that does not fit its architecture or has
+            no such leading axis.
     """
     settings = EvaluationSettings(
         horizon if isinstance(horizon, int) else tuple(horizon),
@@ -84,6 +87,18 @@ def evaluate(
         valid_every,
         normalizer,
     )
+    jobs = jobs_of(optimizer, tasks, theta, name, variants)
+    return run_all(jobs, settings, cache, progress)
+
+
+def jobs_of(
+    optimizer: Optimizer,
+    tasks: TaskLike | Sequence[TaskLike] | Mapping[str, TaskLike],
+    theta: PyTree = None,
+    name: str | None = None,
+    variants: Sequence[str] = (),
+) -> list[EvaluationJob]:
+    """A job a task; arguments and errors as those of `evaluate`."""
     if isinstance(optimizer, LearnedOptimizer):
         policy = optimizer
     else:
@@ -94,12 +109,21 @@ def evaluate(
         theta = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], theta)
     label = name or policy.name
     labels = tuple(f"{label} {v}" for v in variants) or (label,)
-    _check_leading_axis(theta, len(labels))
-    named = name_tasks(tasks)
-    jobs = [
-        EvaluationJob(key, task, policy, theta, labels) for key, task in named.items()
+    check_theta(policy, _one_variant(theta, len(labels)))
+    return [
+        EvaluationJob(key, task, policy, theta, labels)
+        for key, task in name_tasks(tasks).items()
     ]
-    return [run for runs in run_jobs(jobs, settings, cache, progress) for run in runs]
+
+
+def run_all(
+    jobs: Sequence[EvaluationJob],
+    settings: EvaluationSettings,
+    cache: Path | None = None,
+    progress: TellProgress | None = None,
+) -> list[Runs]:
+    """For each job, for each horizon, for each variant: its `Runs`."""
+    return list(chain.from_iterable(run_jobs(jobs, settings, cache, progress)))
 
 
 def evaluator(
@@ -112,16 +136,10 @@ def evaluator(
     Raises:
         ValueError: an unknown task or setting.
     """
-    theta = optimizer.init_theta(jax.random.key(0))
-    theta = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], theta)
-    jobs = [
-        EvaluationJob(key, task, optimizer, theta, (optimizer.name,))
-        for key, task in name_tasks(tasks).items()
-    ]
-    run = repeated(jobs, settings)
+    run = repeated(jobs_of(optimizer, tasks), settings)
 
     def summary(theta: PyTree) -> Summary:
-        return compare([one for runs in run(theta) for one in runs])[0]
+        return compare([*chain.from_iterable(run(theta))])[0]
 
     return summary
 
@@ -150,10 +168,14 @@ def name_tasks(
     return named
 
 
-def _check_leading_axis(theta: PyTree, expected: int) -> None:
+def _one_variant(theta: PyTree, expected: int) -> PyTree:
+    """Shapes of one row of θ; a ValueError where it has not `expected` rows."""
     for leaf in jax.tree.leaves(theta):
         if np.ndim(leaf) < 1 or np.shape(leaf)[0] != expected:
             raise ValueError(
                 f"theta needs a leading axis of {expected}, one row a variant, got a "
                 f"leaf of shape {np.shape(leaf)}"
             )
+    return jax.tree.map(
+        lambda leaf: jax.ShapeDtypeStruct(np.shape(leaf)[1:], jnp.float32), theta
+    )

@@ -48,13 +48,13 @@ class EvaluationJob(NamedTuple):
 
 
 class _Prepared(NamedTuple):
-    """A job with its environment; `found` are the runs of the cache by (horizon, variant)."""
+    """A job with its environment; `cached` are the runs found, by (horizon, variant)."""
 
     job: EvaluationJob
     env: Env
     data: Data
     digests: dict[tuple[int, int], str]
-    found: dict[tuple[int, int], Runs]
+    cached: dict[tuple[int, int], Runs]
     program: Program | None
 
 
@@ -92,14 +92,14 @@ def repeated(
     def run(theta: PyTree) -> list[list[Runs]]:
         prepared = iter(ready or prepare_jobs(jobs, prepare))
         thetas = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], theta)
-        found, kept = [], []
-        for one in prepared:
-            again = one._replace(job=one.job._replace(theta=thetas))
-            found.append(_run(again, settings, None))
+        results, kept = [], []
+        for program in prepared:
+            again = program._replace(job=program.job._replace(theta=thetas))
+            results.append(_run(again, settings, None))
             if not strategy.is_crowded():
-                kept.append(one)
+                kept.append(program)
         ready[:] = kept if len(kept) == len(jobs) else []
-        return found
+        return results
 
     def prepare(job: EvaluationJob) -> _Prepared:
         return _prepare(job, settings, None)
@@ -124,14 +124,9 @@ def prepare_jobs(
 
 def make_env(job: EvaluationJob, settings: EvaluationSettings) -> Env:
     """The environment of a job."""
-    return factory.make(
-        job.task,
-        learned_optimizer=job.optimizer,
-        objective=settings.objective,
-        corruption=settings.corruption,
-        data=settings.data,
-        valid_every=settings.valid_every,
-        normalizer=settings.normalizer,
+    policy, asked = job.optimizer, settings.env
+    return factory.make_env(
+        job.task, policy.features, policy.action_map, asked, settings.normalizer
     )
 
 
@@ -141,9 +136,9 @@ def _prepare(
     env = make_env(job, settings)
     data = factory.load_data(env)
     digests: dict[tuple[int, int], str] = {}
-    found: dict[tuple[int, int], Runs] = {}
+    cached: dict[tuple[int, int], Runs] = {}
     if cache is not None and run_cache.is_cacheable(job.optimizer, env):
-        for horizon in _horizons(settings):
+        for horizon in settings.horizons:
             for variant in range(len(job.labels)):
                 theta = jax.tree.map(lambda leaf, row=variant: leaf[row], job.theta)
                 digest = run_cache.digest(
@@ -155,29 +150,22 @@ def _prepare(
                 digests[horizon, variant] = digest
                 record = run_cache.read(cache, digest)
                 if record is not None:
-                    found[horizon, variant] = _from_cache(record, env, job, variant)
+                    cached[horizon, variant] = _from_cache(record, env, job, variant)
     program = None
-    if len(found) < len(_horizons(settings)) * len(job.labels):
+    if len(cached) < len(settings.horizons) * len(job.labels):
         program = build_program(
-            env,
-            job.optimizer,
-            num_variants=len(job.labels),
-            num_seeds=settings.num_seeds,
-            seed=settings.seed,
-            num_points=settings.num_points,
-            num_batches=settings.num_batches,
-            corruption=settings.corruption,
+            env, job.optimizer, settings, num_variants=len(job.labels)
         )
         compile_now(program, job.theta, data)
-    return _Prepared(job, env, data, digests, found, program)
+    return _Prepared(job, env, data, digests, cached, program)
 
 
 def _run(
     prepared: _Prepared, settings: EvaluationSettings, cache: Path | None
 ) -> list[Runs]:
-    job, env, data, digests, found, program = prepared
-    runs: dict[tuple[int, int], Runs] = dict(found)
-    for horizon in _horizons(settings):
+    job, env, data, digests, cached, program = prepared
+    runs: dict[tuple[int, int], Runs] = dict(cached)
+    for horizon in settings.horizons:
         places = [(horizon, variant) for variant in range(len(job.labels))]
         if program is None or all(place in runs for place in places):
             continue
@@ -189,14 +177,14 @@ def _run(
             rows = slice(
                 place[1] * settings.num_seeds, (place[1] + 1) * settings.num_seeds
             )
-            one: Curves = jax.tree.map(lambda leaf, rows=rows: leaf[rows], curves)
-            runs[place] = _runs(job, env, steps, seconds, one, job.labels[place[1]])
+            own: Curves = jax.tree.map(lambda leaf, rows=rows: leaf[rows], curves)
+            runs[place] = _runs(job, env, steps, seconds, own, job.labels[place[1]])
             if cache is not None and place in digests:
                 record = _to_cache(runs[place])
                 run_cache.write(cache, digests[place], record)
     return [
         runs[horizon, variant]
-        for horizon in _horizons(settings)
+        for horizon in settings.horizons
         for variant in range(len(job.labels))
     ]
 
@@ -251,14 +239,9 @@ def _from_cache(
     )
 
 
-def _horizons(settings: EvaluationSettings) -> tuple[int, ...]:
-    horizon = settings.horizon
-    return (horizon,) if isinstance(horizon, int) else tuple(horizon)
-
-
 def check_settings(settings: EvaluationSettings) -> None:
     """Raises a ValueError where settings cannot be."""
-    for horizon in _horizons(settings):
+    for horizon in settings.horizons:
         evaluation_steps(horizon, settings.num_points, settings.spacing)
     check_whole("num_seeds", settings.num_seeds, 1)
     check_whole("num_batches", settings.num_batches, 1)

@@ -19,6 +19,7 @@ from opt_gym.adapters import reparameterisation
 from opt_gym.data.corruptions import Corruption
 from opt_gym.env import COST_LIMIT, build
 from opt_gym.evaluation.program import build_program, evaluation_steps, schedule
+from opt_gym.evaluation.runs import EvaluationSettings
 from opt_gym.normalize import (
     LEARNING_RATES,
     REFERENCE_HORIZON,
@@ -88,10 +89,18 @@ def measure(
             f"a task with {reparameterisation.KEY!r} has the normalizer of the same task "
             "without it: measure that"
         )
-    data = task.load_data(source)
-    initial, best, losses = _adam_losses(
-        task, objective, data, corruption, rates, num_seeds, num_batches, horizon
+    settings = EvaluationSettings(
+        horizon=horizon,
+        num_seeds=num_seeds,
+        num_points=_NUM_POINTS,
+        spacing="even",
+        num_batches=num_batches,
+        objective=objective,
+        corruption=corruption,
+        data=source,
     )
+    data = task.load_data(source)
+    initial, best, losses = _adam_losses(task, data, rates, settings)
     shown = name or str(task.config)
     if not np.isfinite(initial):
         raise ValueError(f"{shown}: the initial loss is not finite: {initial}")
@@ -137,42 +146,27 @@ def check_rates(rates: Sequence[float]) -> tuple[float, ...]:
 
 def _adam_losses(
     task: Task,
-    objective: str,
     data: Data,
-    corruption: str | tuple[Corruption, ...],
     learning_rates: tuple[float, ...],
-    num_seeds: int,
-    num_batches: int,
-    horizon: int,
+    settings: EvaluationSettings,
 ) -> tuple[float, float, np.ndarray]:
     """(initial, best, losses of every inner step [rates, seeds, horizon])."""
     adam = plugins.build("architecture", "adam")
-    env = build(
-        task,
-        adam.features,
-        adam.action_map,
-        Normalizer(1.0, 0.0, "given"),
-        objective=objective,
-        corruption=corruption,
-    )
+    normalizer = Normalizer(1.0, 0.0, "given")
+    env = build(task, adam.features, adam.action_map, normalizer, settings.env)
     rates = jnp.asarray(learning_rates, jnp.float32)
     theta = jax.tree.map(
         lambda leaf: jnp.full(len(rates), leaf), adam.init_theta(jax.random.key(0))
     )
     theta = {**theta, "learning_rate": rates}
+    (horizon,), num_seeds = settings.horizons, settings.num_seeds
     program = build_program(
-        env,
-        adam,
-        num_variants=len(rates),
-        num_seeds=num_seeds,
-        num_points=_NUM_POINTS,
-        num_batches=num_batches,
-        corruption=corruption,
-        num_kept=horizon,
+        env, adam, settings, num_variants=len(rates), num_kept=horizon
     )
-    steps = evaluation_steps(horizon, _NUM_POINTS, "even")
-    curves = program.run(theta, jax.device_put(data), schedule(steps, _NUM_POINTS))
-    counted = {"train": 0, "valid": 1, "noisy": 3}[objective]
+    steps = evaluation_steps(horizon, settings.num_points, settings.spacing)
+    plan = schedule(steps, settings.num_points)
+    curves = program.run(theta, jax.device_put(data), plan)
+    counted = {"train": 0, "valid": 1, "noisy": 3}[settings.objective]
     losses = np.asarray(curves.losses, np.float64)[:, :, counted]
     by_rate = losses.reshape(len(rates), num_seeds, -1).mean(axis=1)
     finite = np.where(np.isfinite(by_rate), by_rate, np.inf)

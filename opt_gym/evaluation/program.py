@@ -16,9 +16,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from opt_gym.data.corruptions import Corruption, corrupt
+from opt_gym.data.corruptions import corrupt
 from opt_gym.env import split_loss
 from opt_gym.episode import start, unroll
+from opt_gym.evaluation.runs import EvaluationSettings
 from opt_gym.plugins import unknown
 from opt_gym.records import Data, Env, LearnedOptimizer
 from opt_gym.runtime import strategy
@@ -117,13 +118,9 @@ def schedule(
 def build_program(
     env: Env,
     learned_optimizer: LearnedOptimizer,
+    settings: EvaluationSettings,
     *,
     num_variants: int,
-    num_seeds: int,
-    seed: int = 0,
-    num_points: int = 50,
-    num_batches: int = 5,
-    corruption: str | tuple[Corruption, ...] = "training",
     num_kept: int = 0,
 ) -> Program:
     """The program of one task; it compiles at its first call.
@@ -131,16 +128,13 @@ def build_program(
     Args:
         env: made for this learned optimizer.
         learned_optimizer: the policy.
+        settings: seeds, points (at most) and batches. Seed s has the same initial weights
+            and batches for every variant and every optimizer. Nothing else counts here.
         num_variants: leading axis of θ.
-        num_seeds: episodes of each variant; seed s has the same initial weights and batches
-            for every variant and every optimizer.
-        seed: which set of episodes.
-        num_points: evaluation points at most.
-        num_batches: batches of an evaluation, of each split.
-        corruption: for the objective "noisy", as in the environment.
         num_kept: keep the losses of the first so many inner steps.
     """
-    measure = _measurement(env, num_batches, corruption)
+    num_seeds, num_points = settings.num_seeds, settings.num_points
+    measure = _measurement(env, settings.num_batches)
     num_splits = 4 if env.objective == "noisy" else 3
 
     def one_run(one: tuple, shared: tuple) -> Curves:
@@ -186,7 +180,7 @@ def build_program(
     # What is left over to fill the devices repeats the first runs, and is dropped.
     runs = np.arange(padded) % num_runs
     variants = jnp.asarray(runs // num_seeds, jnp.int32)
-    keys = jax.random.split(jax.random.key(seed), num_seeds)[runs % num_seeds]
+    keys = jax.random.split(jax.random.key(settings.seed), num_seeds)[runs % num_seeds]
     mapped = strategy.map_unrolls(one_run, padded)
 
     def run(thetas: PyTree, data: Data, plan: Schedule) -> Curves:
@@ -228,7 +222,7 @@ def seconds_per_step(
 
 
 def _measurement(
-    env: Env, num_batches: int, corruption: str | tuple[Corruption, ...]
+    env: Env, num_batches: int
 ) -> Callable[[Data, PyTree, PyTree], tuple[Array, Array]]:
     """(data, φ, ψ) -> (mean losses [3 or 4], accuracy on test)."""
     task = env.task
@@ -248,7 +242,7 @@ def _measurement(
         def corrupted(key: PRNGKeyArray) -> Array:
             k_batch, k_loss, k_corrupt = jax.random.split(key, 3)
             batch = task.sample_batch(k_batch, data, instance, "train")
-            inputs = corrupt(k_corrupt, batch.inputs, corruption)
+            inputs = corrupt(k_corrupt, batch.inputs, env.settings.corruption)
             return task.loss(k_loss, params, instance, batch._replace(inputs=inputs))[0]
 
         means = [on_split(split) for split in ("train", "valid_outer", "test")]

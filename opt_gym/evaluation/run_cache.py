@@ -70,7 +70,7 @@ def digest(
         weights.update(array.tobytes())
     content = {
         "env": env.config,
-        "data": digest_data(env.task.load_data(env.config.get("data", "auto"))),
+        "data": digest_data(env.task.load_data(env.settings.data)),
         "optimizer": [learned_optimizer.name, learned_optimizer.config],
         "theta": weights.hexdigest(),
         "settings": settings,

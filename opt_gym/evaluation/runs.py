@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from opt_gym.data.corruptions import Corruption
-from opt_gym.records import Config, Normalizer, Task
+from opt_gym.records import Config, EnvSettings, Normalizer, Task
 
 TaskLike = str | Config | Task
 """An id, a config or a Task: what `opt_gym.make` takes."""
@@ -37,6 +37,17 @@ class EvaluationSettings(NamedTuple):
     data: str = "auto"
     valid_every: int = 0
     normalizer: Normalizer | None = None
+
+    @property
+    def env(self) -> EnvSettings:
+        """Those of the environment."""
+        return EnvSettings(self.objective, self.corruption, self.data, self.valid_every)
+
+    @property
+    def horizons(self) -> tuple[int, ...]:
+        """All of them, in order."""
+        horizon = self.horizon
+        return (horizon,) if isinstance(horizon, int) else tuple(horizon)
 
 
 class Runs(NamedTuple):

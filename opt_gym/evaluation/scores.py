@@ -18,7 +18,7 @@ from opt_gym.evaluation.baselines import (
     Baseline,
     evaluate_baselines,
 )
-from opt_gym.evaluation.evaluations import evaluate
+from opt_gym.evaluation.evaluations import jobs_of, run_all
 from opt_gym.evaluation.jobs import TellProgress
 from opt_gym.evaluation.runs import EvaluationSettings, Runs, TaskLike
 from opt_gym.gym._settings import ACTION_SCALE
@@ -59,18 +59,15 @@ def score(
         settings: of every run, with one horizon.
         cache, progress: as `opt_gym.evaluate`.
     """
-    asked: dict[str, Any] = settings._asdict()
     columns = [
-        evaluate(policy, tasks, name=name, progress=progress, **asked)
+        run_all(jobs_of(policy, tasks, name=name), settings, progress=progress)
         for name, policy in (("zero", optax.set_to_zero()), ("random", random_action()))
     ]
     baselines = [BEST_SGD, PER_TASK_ADAM]
-    found, _ = evaluate_baselines(baselines, tasks, (), settings, cache, progress)
+    tuned, _ = evaluate_baselines(baselines, tasks, (), settings, cache, progress)
     count = len(columns[0])
-    columns += [found[:count], found[count:]]
-    columns.append(
-        evaluate(learned, tasks, theta, cache=cache, progress=progress, **asked)
-    )
+    columns += [tuned[:count], tuned[count:]]
+    columns.append(run_all(jobs_of(learned, tasks, theta), settings, cache, progress))
     return [
         Score(runs[0].task, *(_mean_return(one) for one in runs))
         for runs in zip(*columns, strict=True)

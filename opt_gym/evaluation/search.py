@@ -116,16 +116,8 @@ def _prepare(
     if missing:
         num_rounds = math.ceil(len(missing) / MAX_TRIALS_A_ROUND)
         size = math.ceil(len(missing) / num_rounds)
-        program = build_program(
-            env,
-            job.optimizer,
-            num_variants=size,
-            num_seeds=settings.num_seeds,
-            seed=settings.seed,
-            num_points=_NUM_POINTS,
-            num_batches=1,
-            corruption=settings.corruption,
-        )
+        fewest = settings._replace(num_points=_NUM_POINTS, num_batches=1)
+        program = build_program(env, job.optimizer, fewest, num_variants=size)
         compile_now(program, _theta_of(job, missing[:size], size), data)
     return _Search(job, data, rows, file, known, tuple(missing), size, program)
 

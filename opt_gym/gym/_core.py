@@ -32,7 +32,7 @@ from opt_gym.env import COST_LIMIT
 from opt_gym.gym import _fork
 from opt_gym.gym._layout import make_layout, to_action, to_array
 from opt_gym.gym._settings import OptEnvSettings
-from opt_gym.records import Data, Env, EnvState, StepOut
+from opt_gym.records import Data, Env, EnvSettings, EnvState, StepOut
 from opt_gym.runtime import strategy
 
 OUTCOME = ("reward", "terminated", "truncated")
@@ -330,15 +330,10 @@ def _functional(settings: OptEnvSettings) -> Env:
     features = settings.features
     if settings.level == "global" and features == "mlp":
         features = "summary"
-    return factory.make(
-        settings.task,
-        task_seed=settings.task_seed,
-        features=features,
-        action=action,
-        objective=settings.objective,
-        corruption=settings.corruption,
-        data=settings.data,
-        normalizer=settings.normalizer,
+    asked = EnvSettings(settings.objective, settings.corruption, settings.data)
+    task, normalizer = settings.task, settings.normalizer
+    return factory.make_env(
+        task, features, action, asked, normalizer, settings.task_seed
     )
 
 

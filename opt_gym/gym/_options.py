@@ -39,10 +39,10 @@ def seeds(seed: int | Sequence[int | None] | None, num: int) -> list[int | None]
         return [None] * num
     if isinstance(seed, int | np.integer):
         return [int(seed) + i for i in range(num)]
-    found = list(seed)
-    if len(found) != num:
-        raise ValueError(f"seed must have one entry a row, {num}, got {len(found)}")
-    return [None if one is None else int(one) for one in found]
+    of_rows = list(seed)
+    if len(of_rows) != num:
+        raise ValueError(f"seed must have one entry a row, {num}, got {len(of_rows)}")
+    return [None if row is None else int(row) for row in of_rows]
 
 
 def reset_mask(mask: Any, num: int) -> Bool[np.ndarray, " n"]:
@@ -76,10 +76,10 @@ def task_seeds(value: Any, num: int) -> list[Any]:
     """
     if np.ndim(value) == 0:
         return [value] * num
-    found = np.asarray(value).tolist()
-    if len(found) != num:
+    of_rows = np.asarray(value).tolist()
+    if len(of_rows) != num:
         raise ValueError(f"task_seed must be one, or one a row ({num}), got {value!r}")
-    return found
+    return of_rows
 
 
 def mixed(configs: Sequence[OptEnvSettings]) -> str:

@@ -24,20 +24,20 @@ class OptEnvSettings(NamedTuple):
     """What both constructors take; `OptEnv` says what each keyword means."""
 
     task: str | Config | Task
-    task_seed: int | None
-    horizon: int
-    features: str | Features
-    action: str
-    action_scale: float
-    reward: str
-    objective: str
-    corruption: str | tuple[Corruption, ...]
-    data: str
-    normalizer: Normalizer | None
-    output: str
-    level: str
-    controls: str
-    render_mode: str | None
+    task_seed: int | None = None
+    horizon: int = HORIZON
+    features: str | Features = "mlp"
+    action: str = "update"
+    action_scale: float = ACTION_SCALE
+    reward: str = "mean"
+    objective: str = "train"
+    corruption: str | tuple[Corruption, ...] = "training"
+    data: str = "auto"
+    normalizer: Normalizer | None = None
+    output: str = "numpy"
+    level: str = "parameter"
+    controls: str = "sgd"
+    render_mode: str | None = None
 
 
 def checked(settings: OptEnvSettings) -> OptEnvSettings:
@@ -86,8 +86,9 @@ def with_task_seed(settings: OptEnvSettings, value: Any) -> OptEnvSettings:
 
 def _check_action_keywords(settings: OptEnvSettings) -> None:
     if settings.action != "hyperparameters":
-        for name, default in (("level", "parameter"), ("controls", "sgd")):
-            if (value := getattr(settings, name)) != default:
+        for name in ("level", "controls"):
+            value = getattr(settings, name)
+            if value != OptEnvSettings._field_defaults[name]:
                 raise ValueError(
                     f"{name}={value!r} is for action='hyperparameters', "
                     f"but action is {settings.action!r}"

@@ -2,10 +2,9 @@
 
 from numpy.random import RandomState
 
-from opt_gym.plugins import Spec
-from opt_gym.records import Config, Task
+from opt_gym.records import Config
 from opt_gym.tasks.building import samplers, text_sources
-from opt_gym.tasks.building.model import Design, build_task
+from opt_gym.tasks.building.model import Design, family_spec
 
 FAMILY = "char_rnn_language_model"
 NUM_VALID = 3000
@@ -33,23 +32,13 @@ def design(config: Config) -> Design:
     return text_sources.design_language_model(FAMILY, config, NUM_VALID)
 
 
-def build(config: Config) -> Task:
-    """The task of one config.
-
-    Raises:
-        ValueError: a key or a value that cannot be used, by name.
-    """
-    return build_task(design(config))
-
-
 def _vocab_size(rng: RandomState) -> int:
     return 256 if samplers.coin(rng, 0.8) else samplers.log_int(rng, 100, 256)
 
 
-SPEC = Spec(
-    kind="task",
-    name=FAMILY,
-    make=build,
-    sample_config=sample_config,
+SPEC = family_spec(
+    FAMILY,
+    design,
+    sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, char_rnn_language_model_family",
 )

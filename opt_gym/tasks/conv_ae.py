@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
-from opt_gym.plugins import Spec
-from opt_gym.records import Batch, Config, Task
+from opt_gym.records import Batch, Config
 from opt_gym.tasks.building import conv_autoencoders, convnets
-from opt_gym.tasks.building.model import Design, Loss, Model, Params, build_task
+from opt_gym.tasks.building.model import Design, Loss, Model, Params, family_spec
 
 FAMILY = "conv_ae"
 KEYS = conv_autoencoders.KEYS
@@ -43,20 +42,10 @@ def design(config: Config) -> Design:
     return Design(FAMILY, config, Model(coder.tensors, loss), coder.images.source)
 
 
-def build(config: Config) -> Task:
-    """The task of one config.
-
-    Raises:
-        ValueError: see `design`.
-    """
-    return build_task(design(config))
-
-
-SPEC = Spec(
-    kind="task",
-    name=FAMILY,
-    make=build,
-    sample_config=sample_config,
+SPEC = family_spec(
+    FAMILY,
+    design,
+    sample_config,
     source="ours; networks and loss of TaskSet's fixed conv AEs, Metz et al. 2020, "
     "arXiv 2002.11887",
 )

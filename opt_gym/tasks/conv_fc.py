@@ -6,8 +6,7 @@ import math
 from jaxtyping import Array
 from numpy.random import RandomState
 
-from opt_gym.plugins import Spec
-from opt_gym.records import Config, Task
+from opt_gym.records import Config
 from opt_gym.tasks.building import (
     config_checks,
     convnets,
@@ -16,7 +15,14 @@ from opt_gym.tasks.building import (
     samplers,
 )
 from opt_gym.tasks.building.activations import ACTIVATIONS
-from opt_gym.tasks.building.model import Design, Model, Params, Tensor, bias, build_task
+from opt_gym.tasks.building.model import (
+    Design,
+    Model,
+    Params,
+    Tensor,
+    bias,
+    family_spec,
+)
 
 FAMILY = "conv_fc"
 KEYS = (
@@ -90,15 +96,6 @@ def design(config: Config) -> Design:
     return Design(FAMILY, config, Model(tuple(tensors), loss), images.source)
 
 
-def build(config: Config) -> Task:
-    """The task of one config.
-
-    Raises:
-        ValueError: see `design`.
-    """
-    return build_task(design(config))
-
-
 def _checked(config: Config) -> Config:
     config = config_checks.strip(FAMILY, config, KEYS)
     convnets.check_stack(FAMILY, config)
@@ -108,10 +105,9 @@ def _checked(config: Config) -> Config:
     return config
 
 
-SPEC = Spec(
-    kind="task",
-    name=FAMILY,
-    make=build,
-    sample_config=sample_config,
+SPEC = family_spec(
+    FAMILY,
+    design,
+    sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, conv_fc_family (google-research)",
 )

@@ -5,15 +5,14 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 
-from opt_gym.plugins import Spec
-from opt_gym.records import Batch, Config, Task
+from opt_gym.records import Batch, Config
 from opt_gym.tasks.building import (
     conv_autoencoders,
     convnets,
     image_sources,
     variational,
 )
-from opt_gym.tasks.building.model import Design, Loss, Model, Params, build_task
+from opt_gym.tasks.building.model import Design, Loss, Model, Params, family_spec
 
 FAMILY = "conv_vae"
 KEYS = conv_autoencoders.KEYS
@@ -65,20 +64,10 @@ def design(config: Config) -> Design:
     return Design(FAMILY, config, model, coder.images.source)
 
 
-def build(config: Config) -> Task:
-    """The task of one config.
-
-    Raises:
-        ValueError: see `design`.
-    """
-    return build_task(design(config))
-
-
-SPEC = Spec(
-    kind="task",
-    name=FAMILY,
-    make=build,
-    sample_config=sample_config,
+SPEC = family_spec(
+    FAMILY,
+    design,
+    sample_config,
     source="ours; networks and loss of TaskSet's fixed conv VAEs, Metz et al. 2020, "
     "arXiv 2002.11887",
 )

@@ -9,8 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 from numpy.random import RandomState
 
-from opt_gym.plugins import Spec
-from opt_gym.records import Batch, Config, Task
+from opt_gym.records import Batch, Config
 from opt_gym.tasks.building import config_checks, image_sources, layers, samplers
 from opt_gym.tasks.building.activations import ACTIVATIONS
 from opt_gym.tasks.building.model import (
@@ -20,7 +19,7 @@ from opt_gym.tasks.building.model import (
     Params,
     Tensor,
     bias,
-    build_task,
+    family_spec,
 )
 
 FAMILY = "mlp_ae"
@@ -99,15 +98,6 @@ def design(config: Config) -> Design:
     return Design(FAMILY, config, Model(tuple(tensors), loss), images.source)
 
 
-def build(config: Config) -> Task:
-    """The task of one config.
-
-    Raises:
-        ValueError: see `design`.
-    """
-    return build_task(design(config))
-
-
 def _checked(config: Config) -> Config:
     config = config_checks.strip(FAMILY, config, KEYS)
     config_checks.check_sizes(FAMILY, "hidden_units", config["hidden_units"])
@@ -122,10 +112,9 @@ def _checked(config: Config) -> Config:
     return config
 
 
-SPEC = Spec(
-    kind="task",
-    name=FAMILY,
-    make=build,
-    sample_config=sample_config,
+SPEC = family_spec(
+    FAMILY,
+    design,
+    sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, mlp_ae_family (google-research/task_set)",
 )

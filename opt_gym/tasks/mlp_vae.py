@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, PRNGKeyArray
 from numpy.random import RandomState
 
-from opt_gym.plugins import Spec
-from opt_gym.records import Batch, Config, Task
+from opt_gym.records import Batch, Config
 from opt_gym.tasks.building import (
     config_checks,
     image_sources,
@@ -25,7 +24,7 @@ from opt_gym.tasks.building.model import (
     Params,
     Tensor,
     bias,
-    build_task,
+    family_spec,
 )
 
 FAMILY = "mlp_vae"
@@ -102,15 +101,6 @@ def design(config: Config) -> Design:
     return Design(FAMILY, config, model, images.source)
 
 
-def build(config: Config) -> Task:
-    """The task of one config.
-
-    Raises:
-        ValueError: see `design`.
-    """
-    return build_task(design(config))
-
-
 def _checked(config: Config) -> Config:
     config = config_checks.strip(FAMILY, config, KEYS, OPTIONAL)
     config_checks.check_sizes(FAMILY, "enc_hidden_units", config["enc_hidden_units"], 1)
@@ -121,10 +111,9 @@ def _checked(config: Config) -> Config:
     return config
 
 
-SPEC = Spec(
-    kind="task",
-    name=FAMILY,
-    make=build,
-    sample_config=sample_config,
+SPEC = family_spec(
+    FAMILY,
+    design,
+    sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, mlp_vae_family (google-research)",
 )

@@ -7,11 +7,10 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpy.random import RandomState
 
-from opt_gym.plugins import Spec
-from opt_gym.records import Batch, Config, Task
+from opt_gym.records import Batch, Config
 from opt_gym.tasks.building import config_checks, flows, image_sources, layers
 from opt_gym.tasks.building.activations import ACTIVATIONS
-from opt_gym.tasks.building.model import Design, Loss, Model, Params, build_task
+from opt_gym.tasks.building.model import Design, Loss, Model, Params, family_spec
 
 FAMILY = "nvp"
 SEED_OFFSET = 123919936
@@ -72,19 +71,9 @@ def design(config: Config) -> Design:
     return Design(FAMILY, config, model, images.source)
 
 
-def build(config: Config) -> Task:
-    """The task of one config.
-
-    Raises:
-        ValueError: see `design`.
-    """
-    return build_task(design(config))
-
-
-SPEC = Spec(
-    kind="task",
-    name=FAMILY,
-    make=build,
-    sample_config=sample_config,
+SPEC = family_spec(
+    FAMILY,
+    design,
+    sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, nvp_family; Dinh et al. 2016, 1605.08803",
 )

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 from numpy.random import RandomState
 
-from opt_gym.plugins import Spec
-from opt_gym.records import Config, Task
+from opt_gym.records import Config
 from opt_gym.tasks.building import (
     config_checks,
     convnets,
@@ -20,7 +19,14 @@ from opt_gym.tasks.building import (
 )
 from opt_gym.tasks.building.activations import ACTIVATIONS
 from opt_gym.tasks.building.initializers import Initializer
-from opt_gym.tasks.building.model import Design, Model, Params, Tensor, bias, build_task
+from opt_gym.tasks.building.model import (
+    Design,
+    Model,
+    Params,
+    Tensor,
+    bias,
+    family_spec,
+)
 
 FAMILY = "resnet"
 KEYS = (
@@ -128,15 +134,6 @@ def design(config: Config) -> Design:
     return Design(FAMILY, config, Model(tuple(tensors), loss), images.source)
 
 
-def build(config: Config) -> Task:
-    """The task of one config.
-
-    Raises:
-        ValueError: see `design`.
-    """
-    return build_task(design(config))
-
-
 def group_norm(
     x: Float[Array, "c b h w"],
     gamma: Float[Array, " c"],
@@ -229,11 +226,10 @@ def _checked(config: Config) -> Config:
     return config
 
 
-SPEC = Spec(
-    kind="task",
-    name=FAMILY,
-    make=build,
-    sample_config=sample_config,
+SPEC = family_spec(
+    FAMILY,
+    design,
+    sample_config,
     source="ours; He et al. 2016, arXiv 1512.03385, with group norm, Wu & He 2018, "
     "arXiv 1803.08494",
 )

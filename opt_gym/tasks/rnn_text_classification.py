@@ -8,8 +8,7 @@ from jaxtyping import Array, Float
 from numpy.random import RandomState
 
 from opt_gym.data import catalog
-from opt_gym.plugins import Spec
-from opt_gym.records import Batch, Config, Task
+from opt_gym.records import Batch, Config
 from opt_gym.tasks.building import config_checks, layers, samplers, text_sources
 from opt_gym.tasks.building.model import (
     Design,
@@ -18,7 +17,7 @@ from opt_gym.tasks.building.model import (
     Params,
     Tensor,
     bias,
-    build_task,
+    family_spec,
 )
 from opt_gym.tasks.building.recurrent_networks import make_encoder
 
@@ -94,19 +93,9 @@ def design(config: Config) -> Design:
     return Design(FAMILY, config, Model((*encoder.tensors, *head), loss), source)
 
 
-def build(config: Config) -> Task:
-    """The task of one config.
-
-    Raises:
-        ValueError: see `design`.
-    """
-    return build_task(design(config))
-
-
-SPEC = Spec(
-    kind="task",
-    name=FAMILY,
-    make=build,
-    sample_config=sample_config,
+SPEC = family_spec(
+    FAMILY,
+    design,
+    sample_config,
     source="Metz et al. 2020, arXiv 2002.11887, rnn_text_classification_family",
 )

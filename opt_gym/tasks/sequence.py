@@ -9,8 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from numpy.random import RandomState
 
-from opt_gym.plugins import Spec
-from opt_gym.records import SPLITS, Batch, Config, Data, Task
+from opt_gym.records import SPLITS, Batch, Config, Data
 from opt_gym.tasks.building import config_checks, layers, samplers
 from opt_gym.tasks.building.model import (
     Design,
@@ -20,7 +19,7 @@ from opt_gym.tasks.building.model import (
     Source,
     Tensor,
     bias,
-    build_task,
+    family_spec,
 )
 from opt_gym.tasks.building.recurrent_networks import make_encoder
 
@@ -120,15 +119,6 @@ def design(config: Config) -> Design:
     return Design(FAMILY, config, Model((*encoder.tensors, *head), loss), source)
 
 
-def build(config: Config) -> Task:
-    """The task of one config; every split has the same distribution.
-
-    Raises:
-        ValueError: see `design`.
-    """
-    return build_task(design(config))
-
-
 def _masked_cross_entropy(
     logits: Float[Array, "n v"], labels: Int[Array, " n"], mask: Float[Array, " n"]
 ) -> Loss:
@@ -167,11 +157,10 @@ def _checked(config: Config) -> Config:
     return config
 
 
-SPEC = Spec(
-    kind="task",
-    name=FAMILY,
-    make=build,
-    sample_config=sample_config,
+SPEC = family_spec(
+    FAMILY,
+    design,
+    sample_config,
     source="ours; its two kinds are the fixed Associative_ and Copy_ tasks of Metz et al. "
     "2020, arXiv 2002.11887 (google-research/task_set)",
 )

@@ -2,11 +2,10 @@
 
 from numpy.random import RandomState
 
-from opt_gym.plugins import Spec
-from opt_gym.records import Config, Task
+from opt_gym.records import Config
 from opt_gym.tasks.building import samplers
 from opt_gym.tasks.building.mlp_classifier import design_mlp
-from opt_gym.tasks.building.model import Design, build_task
+from opt_gym.tasks.building.model import Design, family_spec
 
 FAMILY = "small_mlp"
 
@@ -37,19 +36,9 @@ def design(config: Config) -> Design:
     return design_mlp(FAMILY, config)
 
 
-def build(config: Config) -> Task:
-    """The task of one config.
-
-    Raises:
-        ValueError: a key or a value that cannot be used, by name.
-    """
-    return build_task(design(config))
-
-
-SPEC = Spec(
-    kind="task",
-    name=FAMILY,
-    make=build,
-    sample_config=sample_config,
+SPEC = family_spec(
+    FAMILY,
+    design,
+    sample_config,
     source="ours; draws as in Metz et al. 2020, arXiv 2002.11887; data: UCI digits",
 )

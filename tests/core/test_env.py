@@ -7,8 +7,10 @@ import pytest
 
 import learned
 import opt_gym
-from opt_gym.env import normalized
-from opt_gym.records import Normalizer
+from opt_gym import plugins
+from opt_gym.env import normalized, with_action_map
+from opt_gym.episode import check_compatible
+from opt_gym.records import Memory, Normalizer
 from tests import toy
 
 SMALL = {
@@ -182,6 +184,39 @@ def test_an_environment_of_other_features_is_refused():
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_records_that_nobody_named_are_told_apart():
+    """By their functions: those of one architecture fit it, those of another do not."""
+    adam = learned.make("adam")
+    for part in ("features", "action_map"):
+        record = getattr(adam, part)._replace(name="", config={})
+        other = record._replace(init=lambda params: Memory())
+        ours, theirs = (adam._replace(**{part: one}) for one in (record, other))
+        task, given = toy.quadratic(), toy.NORMALIZER
+        env = opt_gym.make(task, learned_optimizer=ours, normalizer=given)
+        check_compatible(env, ours)
+        check_compatible(env, ours._replace(**{part: record._replace()}))
+        for wrong in (theirs, adam):
+            with pytest.raises(ValueError, match="are other, unnamed ones"):
+                check_compatible(env, wrong)
+
+
+def test_an_environment_with_another_action_map_is_what_make_makes():
+    settings = {"objective": "noisy", "corruption": "held_out", "valid_every": 2}
+    env, sgd, _ = small_env(**settings)
+    moved = with_action_map(env, plugins.build("action", "direction_magnitude"))
+    expected = opt_gym.make(
+        SMALL,
+        features=sgd.features,
+        action="direction_magnitude",
+        data="embedded",
+        **settings,
+    )
+    assert moved.config == expected.config
+    assert moved.settings == env.settings == expected.settings
+    assert moved.normalizer == env.normalizer
+    assert with_action_map(moved, sgd.action_map).config == env.config
 
 
 def test_ids_configs_and_seeds():

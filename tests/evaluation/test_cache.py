@@ -1,5 +1,6 @@
 """Results on disk: found again, never mistaken, resumed."""
 
+import jax
 import numpy as np
 import pytest
 
@@ -49,7 +50,7 @@ def test_results_are_found_again_and_never_mistaken(tmp_path, built):
     assert again.seconds_per_step == first.seconds_per_step
     assert again.normalizer == first.normalizer
 
-    theta = {k: np.float32(v) for k, v in adam.config.items()}
+    theta = adam.init_theta(jax.random.key(0))
     run({**theta, "learning_rate": np.float32(0.3)})
     run(seed=1)
     assert len(built) == 3
@@ -78,7 +79,7 @@ def test_an_interrupted_evaluation_goes_on(tmp_path, built):
 
 def test_a_digest_tells_normalizers_data_and_settings_apart():
     adam = learned.make("adam")
-    theta = {k: np.float32(v) for k, v in adam.config.items()}
+    theta = adam.init_theta(jax.random.key(0))
 
     def digest(best=0.0, task=TINY, **settings):
         env = opt_gym.make(

@@ -81,7 +81,7 @@ def test_autoencoder_loss_is_that_of_numpy(output, loss_type, reduction):
 
 
 def test_autoencoder_gives_back_as_many_values_as_it_gets():
-    task = mlp_ae.build({**AE, "hidden_units": []})
+    task = mlp_ae.SPEC.make({**AE, "hidden_units": []})
     params, _ = jax.eval_shape(task.init, jax.random.key(0), {})
     assert [p.shape for p in params] == [(DIM, DIM), (DIM,)]
     assert task.roles == ("kernel", "bias")
@@ -206,4 +206,4 @@ def test_vae_floor_is_reached_where_everything_is_at_its_best():
 def test_bad_configs_are_refused_by_name(family, changes, message):
     config = {**(AE if family is mlp_ae else VAE), **changes}
     with pytest.raises(ValueError, match=message):
-        family.build(config)
+        family.SPEC.make(config)

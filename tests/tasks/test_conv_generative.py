@@ -178,7 +178,7 @@ def test_the_gradient_is_that_of_finite_differences(family):
 
 def test_a_transposed_kernel_starts_as_sonnets_does():
     config = {**SMALL, "dec_hidden_units": [64]}
-    task = conv_ae.build(config)
+    task = conv_ae.SPEC.make(config)
     params, instance = task.init(jax.random.key(0), {})
     assert instance == ()
     kernel = np.asarray(params[8])
@@ -223,7 +223,7 @@ def test_noise_and_floor_of_the_variational_one():
 @pytest.mark.parametrize("family", [conv_ae, conv_vae])
 def test_bad_configs_are_refused_by_name(family, changes, message):
     with pytest.raises(ValueError, match=f"{family.FAMILY}: .*{message}"):
-        family.build({**SMALL, **changes})
+        family.SPEC.make({**SMALL, **changes})
 
 
 def test_a_crop_that_cannot_be_doubled_up_to_is_refused():
@@ -236,7 +236,7 @@ def test_a_crop_that_cannot_be_doubled_up_to_is_refused():
     }
     config = {**CONFIG, "dataset": ["cifar10", {"bs": 2}, augmented]}
     with pytest.raises(ValueError, match="31x31"):
-        conv_ae.build(config)
+        conv_ae.SPEC.make(config)
     augmented["crop_amount"] = 4
     assert conv_ae.design(config).model.tensors[6].shape == (2, 7 * 7 * 32)
 

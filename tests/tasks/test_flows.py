@@ -276,4 +276,4 @@ def test_floors():
 )
 def test_bad_configs_are_refused_by_name(family, changes, message):
     with pytest.raises(ValueError, match=message):
-        family.build({**NVP, **changes})
+        family.SPEC.make({**NVP, **changes})

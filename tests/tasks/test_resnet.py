@@ -109,7 +109,7 @@ def test_no_norm_looks_at_another_example():
 
 
 def test_init_gives_roles_and_gains():
-    task = resnet.build(CONFIG)
+    task = resnet.SPEC.make(CONFIG)
     params, instance = task.init(jax.random.key(0), {})
     assert instance == ()
     assert [leaf.shape for leaf in params] == SHAPES
@@ -134,7 +134,7 @@ def test_init_gives_roles_and_gains():
 )
 def test_bad_configs_are_refused_by_name(changes, message):
     with pytest.raises(ValueError, match=f"resnet: .*{message}"):
-        resnet.build({**CONFIG, **changes})
+        resnet.SPEC.make({**CONFIG, **changes})
 
 
 def test_every_drawn_config_can_be_built():

@@ -56,7 +56,7 @@ def test_a_copy_batch_repeats_its_ids(key):
 
 
 def test_batches_follow_from_the_key_alone(key):
-    task = sequence.build(CONFIG)
+    task = sequence.SPEC.make(CONFIG)
     data = task.load_data("embedded")
     assert {split: data[split].shape for split in data} == dict.fromkeys(SPLITS, (0,))
     draw = jax.jit(lambda key: task.sample_batch(key, data, (), "test"))
@@ -66,7 +66,7 @@ def test_batches_follow_from_the_key_alone(key):
 
 
 def test_loss_and_accuracy_by_hand():
-    task = sequence.build({**CONFIG, "kind": "copy", "num_tokens": 1})
+    task = sequence.SPEC.make({**CONFIG, "kind": "copy", "num_tokens": 1})
     params, _ = task.init(jax.random.key(0), {})
     # The last layer sees nothing but its bias: three ids, the second the most likely.
     params = (*params[:-2], jnp.zeros((4, 3)), jnp.log(jnp.array([0.2, 0.5, 0.3])))
@@ -83,7 +83,7 @@ def test_loss_and_accuracy_by_hand():
 def test_copying_is_learned():
     """A GRU that is trained on one id to copy among two soon knows it."""
     config = {**CONFIG, "kind": "copy", "length": 1, "num_tokens": 2, "batch_size": 16}
-    task = sequence.build({**config, "core": ["gru", {"core_dim": 8}]})
+    task = sequence.SPEC.make({**config, "core": ["gru", {"core_dim": 8}]})
 
     def step(params, key):
         batch = task.sample_batch(key, {}, (), "train")
@@ -117,4 +117,4 @@ def test_copying_is_learned():
 )
 def test_a_bad_config_is_named(change, message):
     with pytest.raises(ValueError, match=message):
-        sequence.build({**CONFIG, **change})
+        sequence.SPEC.make({**CONFIG, **change})

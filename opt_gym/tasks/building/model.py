@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import jax
 from jaxtyping import Array, PRNGKeyArray
 
+from opt_gym.plugins import Spec
 from opt_gym.records import Batch, Config, Data, Task
 from opt_gym.tasks.building.initializers import SONNET, Initializer, initialize
 
@@ -71,14 +72,36 @@ class Source(NamedTuple):
 class Design(NamedTuple):
     """What a config says, checked and worked out: the step before a task.
 
-    Every family of networks has `design(config) -> Design` beside its `build`, so that a
-    parity check can hand its own noise to the model.
+    Every family of networks has `design(config) -> Design`, so that a parity check can hand
+    its own noise to the model.
     """
 
     family: str
     config: Config
     model: Model
     source: Source
+
+
+def family_spec(
+    name: str,
+    design: Callable[[Config], Design],
+    sample_config: Callable[[int], Config],
+    source: str,
+) -> Spec:
+    """The SPEC of a family whose task is what `build_task` makes of its design.
+
+    Args:
+        name: of the family.
+        design: of a config; what is wrong with the config is its ValueError.
+        sample_config: the config of a seed.
+        source: the paper, code or page it follows.
+    """
+
+    def make(config: Config) -> Task:
+        return build_task(design(config))
+
+    make.__module__ = design.__module__  # a SPEC is known by the file it stands in
+    return Spec("task", name, make, source, sample_config)
 
 
 def build_task(design: Design) -> Task:
