@@ -1,5 +1,6 @@
 """Two small networks with real gradients, and a torch optimizer held against optax."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
@@ -11,16 +12,17 @@ import learned
 from learned.torch import LearnedOptim
 
 
+@functools.cache
 def moving_theta(name: str) -> tuple[Any, Any]:
     """An optimizer and a θ at which every part of it acts (some start as Adam)."""
     optimizer = learned.make(name)
-    theta = optimizer.init_theta(jax.random.key(1))
+    theta = jax.jit(optimizer.init_theta)(jax.random.key(1))
     if set(theta) == set(optimizer.config) & set(theta) and theta:
         return optimizer, theta  # hand-designed: θ is its hyperparameters
     leaves, structure = jax.tree.flatten(theta)
-    random = np.random.default_rng(2)  # no program for every shape
-    moved = [
-        leaf + jnp.asarray(0.05 * random.standard_normal(leaf.shape), jnp.float32)
+    random = np.random.default_rng(2)
+    moved = [  # in numpy: no program for every shape
+        jnp.asarray(np.asarray(leaf) + 0.05 * random.standard_normal(leaf.shape), "f4")
         for leaf in leaves
     ]
     return optimizer, jax.tree.unflatten(structure, moved)
