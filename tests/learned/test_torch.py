@@ -14,7 +14,7 @@ import learned
 from learned.torch import LearnedOptim, param_groups
 from tests.learned.problems import TorchTwin, convnet, moving_theta
 
-STEPS = 20
+STEPS = 8
 QUICK_ON_CONVNETS = ("adafactor_mlp", "mlp")
 """The others on a convnet are in the slow suite; on a perceptron all are in
 `test_to_optax.py`, beside the environment."""
