@@ -15,13 +15,15 @@ from opt_gym.maths import pieces
 SHAPES = [(260, 130), (3, 3, 40, 91), (33_000,)]
 
 
-@pytest.mark.parametrize("shape", SHAPES)
-@pytest.mark.parametrize("hidden", [4, 32])
+@pytest.mark.parametrize(
+    ("shape", "hidden"), [*((shape, 4) for shape in SHAPES), (SHAPES[0], 32)]
+)
 def test_in_jax(monkeypatch, shape, hidden):
     lopt = learned.make("adafactor_mlp", hidden=hidden)
     theta = lopt.init_theta(jax.random.key(0))
+    random = np.random.default_rng(1)
     params, grads = (
-        {"w": jax.random.normal(jax.random.key(seed), shape)} for seed in (1, 2)
+        {"w": random.standard_normal(shape).astype(np.float32)} for _ in range(2)
     )
 
     def update():

@@ -1,8 +1,6 @@
 """`opt-gym stats`, its table, and what reads it; workers that die or take too long."""
 
 import math
-import os
-import time
 
 import numpy as np
 import pytest
@@ -196,21 +194,9 @@ def test_the_measured_steps_are_steps_of_adam():
     np.testing.assert_array_equal(at_once.params[0], after.params[0])
 
 
-def act(job, report):
-    """What a job does here: it waits, dies, fails or answers with its core."""
-    report(f"began {job}")
-    if job == "die":
-        os._exit(3)
-    if job == "wait":
-        time.sleep(60)
-    if job == "fail":
-        raise KeyError("no such thing")
-    return sorted(os.sched_getaffinity(0))
-
-
 def test_workers_survive_what_jobs_do():
     jobs = ["fine", "die", "wait", "fail", "fine"]
-    function = f"{__name__}:act"
+    function = "tests.cli.unreliable_jobs:act"
     outcomes = list(run_jobs(function, jobs, workers=2, limit=8.0, memory=8.0))
     assert sorted(outcome.job for outcome in outcomes) == sorted(jobs)
     found = {outcome.job: outcome for outcome in outcomes}

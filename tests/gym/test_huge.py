@@ -9,6 +9,8 @@ import pytest
 
 import opt_gym
 from opt_gym.gym import _core, _layout
+from opt_gym.records import Normalizer
+from tests.gym import problems
 
 
 def _episode() -> tuple[list[Any], list[dict[str, Any]]]:
@@ -43,18 +45,28 @@ def test_huge_rows_have_the_numbers_of_others(monkeypatch: pytest.MonkeyPatch) -
 def test_pieces_written_in_place_are_the_whole(
     monkeypatch: pytest.MonkeyPatch, features: str
 ) -> None:
-    env = opt_gym.make("small_mlp", features=features, data="embedded")
+    env = opt_gym.make(
+        problems.SMALL_MLP,
+        features=features,
+        data="embedded",
+        normalizer=Normalizer(2.3, 0.0, "given"),
+    )
     state = jax.jit(env.reset)(
         jax.random.key(0), opt_gym.load_data(env), jax.numpy.int32(9)
     )
     layout = _layout.make_layout(env, state.params)
 
-    def shown() -> np.ndarray:
-        return np.asarray(_layout.to_array(layout, env.observe(state)[1]))
+    def shown(hidden: bool) -> np.ndarray:
+        """In a program of its own, traced with the sizes of now."""
+        array = jax.jit(
+            lambda state, hidden: _layout.to_array(
+                layout, env.observe(state)[1], hidden
+            )
+        )
+        return np.asarray(array(state, np.bool_(hidden)))
 
-    whole = shown()
+    whole = shown(False)
     monkeypatch.setattr(_layout, "_LARGE", 0)
     monkeypatch.setattr(_layout, "_PIECE", 100)  # no divisor of any tensor's size
-    np.testing.assert_allclose(shown(), whole, rtol=1e-5, atol=1e-7)
-    hidden = _layout.to_array(layout, env.observe(state)[1], jax.numpy.array(True))
-    assert not np.any(hidden)
+    np.testing.assert_allclose(shown(False), whole, rtol=1e-5, atol=1e-7)
+    assert not np.any(shown(True))

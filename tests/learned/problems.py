@@ -1,24 +1,28 @@
-"""Two small networks in JAX's layout and in torch's, with real gradients."""
+"""Two small networks with real gradients, and a torch optimizer held against optax."""
 
+import functools
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import torch
 
 import learned
+from learned.torch import LearnedOptim
 
 
+@functools.cache
 def moving_theta(name: str) -> tuple[Any, Any]:
     """An optimizer and a θ at which every part of it acts (some start as Adam)."""
     optimizer = learned.make(name)
-    theta = optimizer.init_theta(jax.random.key(1))
+    theta = jax.jit(optimizer.init_theta)(jax.random.key(1))
     if set(theta) == set(optimizer.config) & set(theta) and theta:
         return optimizer, theta  # hand-designed: θ is its hyperparameters
     leaves, structure = jax.tree.flatten(theta)
-    random = np.random.default_rng(2)  # no program for every shape
-    moved = [
-        leaf + jnp.asarray(0.05 * random.standard_normal(leaf.shape), jnp.float32)
+    random = np.random.default_rng(2)
+    moved = [  # in numpy: no program for every shape
+        jnp.asarray(np.asarray(leaf) + 0.05 * random.standard_normal(leaf.shape), "f4")
         for leaf in leaves
     ]
     return optimizer, jax.tree.unflatten(structure, moved)
@@ -101,3 +105,27 @@ def to_jax_layout(array: np.ndarray) -> np.ndarray:
     if array.ndim < 2:
         return array
     return array.transpose(*range(2, array.ndim), 1, 0)
+
+
+class TorchTwin:
+    """`LearnedOptim` led along the path of optax: every step must be the same."""
+
+    def __init__(self, optimizer, theta, params, horizon):
+        self.tensors = [
+            torch.nn.Parameter(torch.tensor(to_torch_layout(leaf))) for leaf in params
+        ]
+        self.optimizer = LearnedOptim(self.tensors, (optimizer, theta), horizon=horizon)
+        self.largest = [0.0] * len(params)
+
+    def check(self, params, grads, updates, loss):
+        for tensor, param, grad in zip(self.tensors, params, grads, strict=True):
+            tensor.grad = torch.tensor(to_torch_layout(grad))
+            tensor.data = torch.tensor(to_torch_layout(param))
+        before = [tensor.detach().clone() for tensor in self.tensors]
+        self.optimizer.step(loss=float(loss))
+        for i, update in enumerate(updates):
+            moved = to_jax_layout((self.tensors[i].detach() - before[i]).numpy())
+            # The largest so far: a factor of all updates of a tensor may go through zero.
+            self.largest[i] = max(self.largest[i], np.abs(update).max())
+            size = self.largest[i] + np.abs(params[i]).max() * 1e-2
+            np.testing.assert_allclose(moved, update, atol=1e-5 * size, rtol=1e-5)

@@ -10,7 +10,7 @@ import pytest
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 import learned
-from tests.learned.problems import QUICK, moving_theta
+from tests.learned.problems import moving_theta
 
 PARAMS: Any = {
     "w": jnp.ones((4, 3), jnp.bfloat16),
@@ -38,22 +38,25 @@ def test_a_chain_of_everything(name):
         ),
         every_k_schedule=2,
     )
-    step: Any = jax.jit(tx.update, compiler_options=QUICK)
-    state = jax.jit(tx.init, compiler_options=QUICK)(PARAMS)
+    step: Any = jax.jit(tx.update)
+    state = jax.jit(tx.init)(PARAMS)
     known = shapes(state)
-    params = PARAMS
+    params, move = PARAMS, jax.jit(optax.apply_updates)
     for number in range(4):
         updates, state = step(GRADS, state, params, value=0.5, unexpected=1.0)
         assert shapes(state) == known
         assert shapes(updates) == shapes(PARAMS)
-        moved = float(jnp.abs(updates["s"]))
+        moved = abs(float(updates["s"]))
         assert (moved > 0) == (number % 2 == 1), moved  # every second call steps
-        params = optax.apply_updates(params, updates)
+        params = move(params, updates)
     assert step._cache_size() == 1
-    assert all(jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(params))
+    assert all(
+        np.all(np.isfinite(np.asarray(leaf, np.float32)))
+        for leaf in jax.tree.leaves(params)
+    )
 
 
-@pytest.mark.parametrize("name", ["adafactor_mlp", "nominal", "adam"])
+@pytest.mark.parametrize("name", ["nominal", "adam"])
 def test_hyperparameters_can_be_injected(name):
     optimizer, theta = moving_theta(name)
 
@@ -67,25 +70,28 @@ def test_hyperparameters_can_be_injected(name):
         )
 
     tx: Any = optax.inject_hyperparams(make)(learning_rate=0.5, weight_decay=0.1)
-    state = tx.init(PARAMS)
+    state = jax.jit(tx.init)(PARAMS)
     state.hyperparams["learning_rate"] = jnp.float32(0.0)
-    updates, state = tx.update(GRADS, state, PARAMS, value=1.0)
-    assert all(jnp.all(leaf == 0) for leaf in jax.tree.leaves(updates))
+    updates, state = jax.jit(tx.update)(GRADS, state, PARAMS, value=1.0)
+    assert all(np.all(np.asarray(leaf) == 0) for leaf in jax.tree.leaves(updates))
     tx = optax.inject_hyperparams(make)(learning_rate=optax.constant_schedule(0.5))
-    updates, _ = tx.update(GRADS, tx.init(PARAMS), PARAMS, value=1.0)
-    assert all(jnp.any(leaf != 0) for leaf in jax.tree.leaves(updates))
+    updates, _ = jax.jit(tx.update)(GRADS, jax.jit(tx.init)(PARAMS), PARAMS, value=1.0)
+    assert all(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(updates))
 
 
 @pytest.mark.parametrize("name", learned.names())
 def test_a_state_can_be_mapped(name):
     optimizer, theta = moving_theta(name)
     tx: Any = learned.to_optax(optimizer, theta, horizon=10)
-    state = tx.init(PARAMS)
+    state = jax.jit(tx.init)(PARAMS)
     mapped = optax.tree.map_params(tx, lambda leaf: leaf, state)
     jax.tree.map(np.testing.assert_array_equal, mapped, state)
 
 
-SLOW_TO_COMPILE = ("velo_like", "hierarchical", "hierarchical_rnn", "lstm", "nominal")
+SLOW_TO_COMPILE = (
+    *("velo_like", "hierarchical", "hierarchical_rnn", "lstm", "nominal"),
+    "adafactor_mlp",
+)
 
 
 @pytest.mark.parametrize(
@@ -105,8 +111,8 @@ def test_updates_keep_the_sharding_of_parameters(name):
     sharding = NamedSharding(mesh, PartitionSpec("x"))
     params = {"w": jax.device_put(jnp.ones((8, 4)), sharding)}
     grads = {"w": jax.device_put(jnp.ones((8, 4)), sharding)}
-    state = jax.jit(tx.init, compiler_options=QUICK)(params)
-    step: Any = jax.jit(tx.update, compiler_options=QUICK)
+    state = jax.jit(tx.init)(params)
+    step: Any = jax.jit(tx.update)
     updates, _ = step(grads, state, params, value=1.0)
     assert updates["w"].sharding.is_equivalent_to(sharding, 2)
 

@@ -1,6 +1,6 @@
-"""The way out: the same numbers as the environment, and a good citizen of optax."""
+"""The ways out: the numbers of the environment in optax and torch, and good manners."""
 
-from functools import partial
+import functools
 from typing import Any, cast
 
 import jax
@@ -11,53 +11,74 @@ import pytest
 
 import learned
 import opt_gym
-from tests.learned.problems import QUICK, moving_theta
+from opt_gym.records import Normalizer
+from tests.learned.problems import TorchTwin, moving_theta
 
 TASK = {
     "family": "small_mlp",
-    "layer_sizes": [12],
+    "layer_sizes": [],  # every tensor more is traced and compiled again
     "activation": "tanh",
     "w_init": ["glorot_normal", None],
     "dataset": ["digits", {"bs": 16}, None],
     "center_data": True,
 }
-STEPS = 20
+STEPS, KEY = 10, jax.random.key(3)
 ARCHITECTURES = learned.names()
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
-def test_the_environment_and_a_plain_optax_loop_give_the_same_losses(name):
-    optimizer, theta = moving_theta(name)
-    env = opt_gym.make(TASK, learned_optimizer=optimizer, data="embedded")
-    data, key = opt_gym.load_data(env), jax.random.key(3)
+@functools.cache
+def small_task() -> tuple[Any, Any, Any]:
+    """(the task, its data, an episode of it that was drawn beforehand)."""
+    task = opt_gym.make_task(TASK)
+    data = jax.device_put(task.load_data("embedded"))
+    return task, data, opt_gym.replay(task, data, KEY)
 
-    @partial(jax.jit, compiler_options=QUICK)
-    def in_env(data):
-        state = opt_gym.start(key, env, optimizer, theta, data, STEPS)
+
+def losses_in_the_environment(optimizer, theta):
+    """Of the first step and of those after it, in one program."""
+    task, data, _ = small_task()
+    env = opt_gym.make(
+        task, learned_optimizer=optimizer, normalizer=Normalizer(2.3, 0.0, "given")
+    )
+
+    @jax.jit
+    def run(data):
+        state = opt_gym.start(KEY, env, optimizer, theta, data, STEPS)
         _, out = opt_gym.unroll(env, optimizer, theta, data, state, STEPS)
         return jnp.concatenate([state.env.loss[None], out.loss])
 
+    return run(data)
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_the_environment_a_plain_optax_loop_and_torch_do_the_same(name):
+    optimizer, theta = moving_theta(name)
+    task, data, replay = small_task()
     tx: Any = learned.to_optax(optimizer, theta, horizon=STEPS)
 
-    @partial(jax.jit, compiler_options=QUICK)
+    @jax.jit
     def step(t, params, state, data):
-        replay = opt_gym.replay(env.task, data, key)
+        replay = opt_gym.replay(task, data, KEY)
 
         def loss_fn(params):
             batch = replay.batch(t)
-            return env.task.loss(replay.loss_key(t), params, replay.instance, batch)[0]
+            return task.loss(replay.loss_key(t), params, replay.instance, batch)[0]
 
-        loss, grad = jax.value_and_grad(loss_fn)(params)
-        updates, state = tx.update(grad, state, params, value=loss)
-        return env.task.constrain(optax.apply_updates(params, updates)), state, loss
+        loss, grads = jax.value_and_grad(loss_fn)(params)
+        updates, state = tx.update(grads, state, params, value=loss)
+        moved = task.constrain(optax.apply_updates(params, updates))
+        return (params, grads, updates, loss), moved, state
 
-    params: Any = opt_gym.replay(env.task, data, key).params
-    state, losses = tx.init(params), []
+    params: Any = replay.params
+    state, losses = jax.jit(tx.init)(params), []
+    twin = TorchTwin(optimizer, theta, params, STEPS)
     for t in range(STEPS + 1):
-        params, state, loss = step(jnp.int32(t), params, state, data)
-        losses.append(loss)
+        parts, params, state = step(np.int32(t), params, state, data)
+        twin.check(*parts)
+        losses.append(parts[-1])
     assert cast(Any, step)._cache_size() == 1  # no recompilation on the second call
-    np.testing.assert_allclose(in_env(data), losses, rtol=1e-5)
+    in_env = losses_in_the_environment(optimizer, theta)
+    np.testing.assert_allclose(in_env, losses, rtol=1e-5)
     assert int(state.t) == STEPS + 1
 
 
@@ -79,23 +100,30 @@ def test_hand_designed_optimizers_are_optax_s(name, reference):
     }[name]
     optimizer = learned.make(name, learning_rate=0.05, **config)
     ours: Any = learned.to_optax(optimizer, optimizer.init_theta(jax.random.key(0)))
-    params: Any = {"a": jnp.ones((3, 2)), "b": jnp.zeros(2)}
-    state, their_state = ours.init(params), reference.init(params)
-    their_params = params
-    for t in range(30):
-        keys = jax.random.split(jax.random.key(t))
+
+    @jax.jit
+    def step(grads, both):
+        after = []
+        for tx, (params, state) in zip((ours, reference), both, strict=True):
+            updates, state = tx.update(grads, state, params)
+            after.append((optax.apply_updates(params, updates), state))
+        return after
+
+    params = {"a": np.ones((3, 2), np.float32), "b": np.zeros(2, np.float32)}
+    both = jax.jit(
+        lambda params: [(params, tx.init(params)) for tx in (ours, reference)]
+    )(params)
+    random = np.random.default_rng(0)
+    for _ in range(30):
         grads = {
-            "a": jax.random.normal(keys[0], (3, 2)),
-            "b": jax.random.normal(keys[1], (2,)),
+            name: random.standard_normal(leaf.shape).astype(np.float32)
+            for name, leaf in params.items()
         }
-        updates, state = ours.update(grads, state, params)
-        params = optax.apply_updates(params, updates)
-        updates, their_state = reference.update(grads, their_state, their_params)
-        their_params = optax.apply_updates(their_params, updates)
+        both = step(grads, both)
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-6),
-            params,
-            their_params,
+            both[0][0],
+            both[1][0],
         )
 
 
@@ -136,22 +164,23 @@ def test_a_gradient_that_is_not_finite_changes_only_the_count(name):
     tx: Any = learned.to_optax(optimizer, theta, horizon=10)
     params: Any = {"w": jnp.ones((4, 3)), "b": jnp.zeros(3)}
     good = {"w": jnp.ones((4, 3)), "b": jnp.ones(3)}
-    _, before = tx.update(good, tx.init(params), params, value=1.0)
-    bad = {"w": jnp.ones((4, 3)).at[0, 0].set(jnp.nan), "b": jnp.ones(3)}
-    updates, after = tx.update(bad, before, params, value=1.0)
+    update = jax.jit(tx.update)
+    _, before = update(good, tx.init(params), params, value=1.0)
+    bad = {"w": good["w"].at[0, 0].set(jnp.nan), "b": good["b"]}
+    updates, after = update(bad, before, params, value=1.0)
     assert all(float(jnp.abs(leaf).max()) == 0.0 for leaf in jax.tree.leaves(updates))
     assert int(after.skipped) == 1
     jax.tree.map(
         np.testing.assert_array_equal, before, after._replace(skipped=before.skipped)
     )
     if "loss" in optimizer.needs:
-        _, after = tx.update(good, before, params, value=jnp.inf)
+        _, after = update(good, before, params, value=jnp.inf)
         assert int(after.skipped) == 1
 
 
-@pytest.mark.parametrize("name", ["mlp", "nominal", "adam"])
-def test_it_is_a_good_citizen_of_optax(name):
-    optimizer, theta = moving_theta(name)
+def test_it_is_a_good_citizen_of_optax():
+    """Not compiled; `test_optax_citizen.py` asks all architectures, compiled."""
+    optimizer, theta = moving_theta("adam")
     tx: Any = optax.chain(
         optax.clip_by_global_norm(1.0),
         learned.to_optax(optimizer, theta, horizon=100),
