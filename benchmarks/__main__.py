@@ -6,6 +6,7 @@ checkout and of another one, and prints medians and ratios of all figures.
 
 import argparse
 import importlib
+import inspect
 import json
 import sys
 from pathlib import Path
@@ -74,8 +75,12 @@ def main() -> None:
 def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     opt_gym.use_all_cores()
     module = importlib.import_module(f"benchmarks.{arguments.name}")
-    some = {} if arguments.only is None else {"only": arguments.only}
-    return module.alone(**some) if arguments.alone else module.run(**some)
+    measure = module.alone if arguments.alone else module.run
+    if arguments.only is None:
+        return measure()
+    if "only" not in inspect.signature(measure).parameters:
+        raise SystemExit(f"{arguments.name} has no rows that --only could pick")
+    return measure(only=arguments.only)
 
 
 def _against(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -84,7 +84,9 @@ def defined(module: ModuleType) -> set[str]:
             names.add(node.name)
         elif isinstance(node, ast.Assign | ast.AnnAssign):
             targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-            names |= {x.id for t in targets for x in ast.walk(t) if hasattr(x, "id")}
+            names |= {
+                x.id for t in targets for x in ast.walk(t) if isinstance(x, ast.Name)
+            }
     return {name for name in names if not name.startswith("_")}
 
 
