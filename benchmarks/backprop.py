@@ -13,7 +13,6 @@ import learned
 import opt_gym
 from benchmarks import _pes
 from benchmarks._outer_steps import stepper
-from opt_gym.episode import start, unroll
 
 NUM_PROBLEMS, TRUNC_LENGTH = 8, 20
 
@@ -57,14 +56,21 @@ def temporary_bytes(length: int, second_derivatives: bool = True) -> int:
     data = opt_gym.load_data(env)
 
     def loss(theta: Any, key: Any, data: Any) -> Any:
-        state = start(key, env, optimizer, theta, data, length)
-        state, out = unroll(env, optimizer, theta, data, state, length, remat=True)
+        state = opt_gym.start(key, env, optimizer, theta, data, length)
+        state, out = opt_gym.unroll(
+            env, optimizer, theta, data, state, length, remat=True
+        )
         return jnp.mean(out.loss)
 
     theta = optimizer.init_theta(jax.random.key(0))
     compiled = jax.jit(jax.grad(loss)).lower(theta, jax.random.key(0), data).compile()
     found = compiled.memory_analysis()
     return int(found.temp_size_in_bytes) if found else 0
+
+
+def alone() -> dict[str, Any]:
+    """Inner steps a second and seconds to the first update, without second derivatives."""
+    return steps_per_second(second_derivatives=False)
 
 
 def run() -> dict[str, Any]:

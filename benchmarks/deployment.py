@@ -30,25 +30,32 @@ ROUNDS, MAX_STEPS, ROUND_SECONDS = 7, 5, 0.5
 THREADS = 2
 
 
-def alone() -> dict[str, Any]:
+def alone(only: str = "") -> dict[str, Any]:
     """Ours; AdamW is cheap and stays in."""
-    return run()
+    return run(only)
 
 
-def run() -> dict[str, Any]:
-    """By framework and architecture: ms, ratio to AdamW, extra floats a weight."""
-    found: dict[str, Any] = {}
-    for framework in ("jax", "torch"):
-        for name in ARCHITECTURES:
-            command = [sys.executable, "-m", "benchmarks.deployment", framework, name]
-            folder = Path(__file__).resolve().parents[1]
-            done = subprocess.run(
-                command, cwd=folder, capture_output=True, text=True, check=False
-            )
-            if done.returncode:
-                raise RuntimeError(f"{framework} {name} failed: {done.stderr[-2000:]}")
-            found[f"{framework} {name}"] = json.loads(done.stdout.splitlines()[-1])
-    return found
+def run(only: str = "") -> dict[str, Any]:
+    """By framework and architecture: ms, ratio to AdamW, extra floats a weight.
+
+    Args:
+        only: rows whose name ("jax mlp") contains this.
+    """
+    rows: dict[str, Any] = {}
+    for row in (
+        f"{kind} {name}" for kind in ("jax", "torch") for name in ARCHITECTURES
+    ):
+        if only not in row:
+            continue
+        command = [sys.executable, "-m", "benchmarks.deployment", *row.split()]
+        folder = Path(__file__).resolve().parents[1]
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, check=False
+        )
+        if done.returncode:
+            raise RuntimeError(f"{row} failed: {done.stderr[-2000:]}")
+        rows[row] = json.loads(done.stdout.splitlines()[-1])
+    return rows
 
 
 def measure_jax(name: str) -> dict[str, float]:

@@ -4,10 +4,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from opt_gym.checks import check_whole
+from opt_gym.checks import check_choice, check_whole
 from opt_gym.data.catalog import SOURCES
 from opt_gym.data.corruptions import Corruption
-from opt_gym.plugins import unknown
 from opt_gym.records import Config, Features, Normalizer, Task
 
 ACTION_SCALE = 0.01
@@ -63,13 +62,6 @@ def checked(settings: OptEnvSettings) -> OptEnvSettings:
         check_choice(name, value, known)
     _check_action_keywords(settings)
     return settings._replace(horizon=int(settings.horizon), action_scale=float(scale))
-
-
-def check_choice(name: str, value: Any, known: tuple[Any, ...]) -> None:
-    """Raises ValueError unless `value` is one of `known`."""
-    if not any(value is item or value == item for item in known):
-        names = [item for item in known if item is not None]
-        raise ValueError(unknown(name, value, names))
 
 
 def with_task_seed(settings: OptEnvSettings, value: Any) -> OptEnvSettings:

@@ -9,7 +9,7 @@ from gymnasium.utils import seeding
 from gymnasium.vector import AutoresetMode
 from jaxtyping import Bool
 
-from opt_gym.checks import check_whole
+from opt_gym.checks import check_choice, check_whole
 from opt_gym.data.corruptions import Corruption
 from opt_gym.gym import _arrays, _core, _fork, _options
 from opt_gym.gym._describe import Described
@@ -19,7 +19,6 @@ from opt_gym.gym._settings import (
     HORIZON,
     RENDER_MODES,
     OptEnvSettings,
-    check_choice,
     checked,
     with_task_seed,
 )
