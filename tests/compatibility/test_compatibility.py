@@ -48,7 +48,7 @@ def test_so_does_a_checkpoint_of_other_trainers(tmp_path, name):
 
 
 def test_a_users_table_of_normalizers_is_read(user_cache):
-    found = opt_gym.make(write.quadratic()).normalizer
+    found = opt_gym.make(write.ten_weights()).normalizer
     assert found.source == "cache"
     close([found.initial, found.best], "normalizer")
 
