@@ -122,9 +122,9 @@ def prepare_jobs(
         yield from group
 
 
-def make_env(job: EvaluationJob, settings: EvaluationSettings) -> Env:
+def env_of(job: EvaluationJob, settings: EvaluationSettings) -> Env:
     """The environment of a job."""
-    policy, asked = job.optimizer, settings.env
+    policy, asked = job.optimizer, settings.env_settings
     return factory.make_env(
         job.task, policy.features, policy.action_map, asked, settings.normalizer
     )
@@ -133,7 +133,7 @@ def make_env(job: EvaluationJob, settings: EvaluationSettings) -> Env:
 def _prepare(
     job: EvaluationJob, settings: EvaluationSettings, cache: Path | None
 ) -> _Prepared:
-    env = make_env(job, settings)
+    env = env_of(job, settings)
     data = factory.load_data(env)
     digests: dict[tuple[int, int], str] = {}
     cached: dict[tuple[int, int], Runs] = {}

@@ -153,7 +153,7 @@ def _adam_losses(
     """(initial, best, losses of every inner step [rates, seeds, horizon])."""
     adam = plugins.build("architecture", "adam")
     normalizer = Normalizer(1.0, 0.0, "given")
-    env = build(task, adam.features, adam.action_map, normalizer, settings.env)
+    env = build(task, adam.features, adam.action_map, normalizer, settings.env_settings)
     rates = jnp.asarray(learning_rates, jnp.float32)
     theta = jax.tree.map(
         lambda leaf: jnp.full(len(rates), leaf), adam.init_theta(jax.random.key(0))

@@ -39,8 +39,8 @@ class EvaluationSettings(NamedTuple):
     normalizer: Normalizer | None = None
 
     @property
-    def env(self) -> EnvSettings:
-        """Those of the environment."""
+    def env_settings(self) -> EnvSettings:
+        """What its environments are made with."""
         return EnvSettings(self.objective, self.corruption, self.data, self.valid_every)
 
     @property

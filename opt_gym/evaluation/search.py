@@ -22,7 +22,7 @@ from opt_gym.evaluation.jobs import (
     EvaluationJob,
     TellProgress,
     check_settings,
-    make_env,
+    env_of,
     prepare_jobs,
 )
 from opt_gym.evaluation.program import (
@@ -97,7 +97,7 @@ def search(
 def _prepare(
     job: EvaluationJob, settings: EvaluationSettings, cache: Path | None
 ) -> _Search:
-    env = make_env(job, settings)
+    env = env_of(job, settings)
     data = factory.load_data(env)
     file, known = None, {}
     if cache is not None and run_cache.is_cacheable(job.optimizer, env):
