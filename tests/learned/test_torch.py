@@ -32,8 +32,11 @@ def test_torch_and_optax_give_the_same_updates_of_a_convnet(name):
     params, loss_fn = convnet()
     tx: Any = learned.to_optax(optimizer, theta, horizon=STEPS)
     state = jax.jit(tx.init)(params)
-    order = sorted(params)  # JAX's order of leaves
-    twin = TorchTwin(optimizer, theta, [params[key] for key in order], STEPS)
+
+    def ordered(tree):
+        return [tree[name] for name in sorted(params)]  # JAX's order of leaves
+
+    twin = TorchTwin(optimizer, theta, ordered(params), STEPS)
 
     @jax.jit
     def step(key, params, state) -> Any:
@@ -43,8 +46,7 @@ def test_torch_and_optax_give_the_same_updates_of_a_convnet(name):
 
     for key in jax.random.split(jax.random.key(0), STEPS):
         moved, loss, grads, updates, state = step(key, params, state)
-        parts = ([tree[name] for name in order] for tree in (params, grads, updates))
-        twin.check(*parts, loss)
+        twin.check(ordered(params), ordered(grads), ordered(updates), loss)
         params = moved
 
 
