@@ -28,6 +28,7 @@ WITHOUT_INFLUENCE = (
     "cli/",
     "gym/",
     "task_statistics/",
+    "testing/",
     "evaluation/__init__.py",
     "evaluation/baselines.py",
     "evaluation/bootstrap.py",
