@@ -59,7 +59,9 @@ def prepare(spec: Spec, config: Config | None = None) -> ActionMapCase:
 
 def action_of(action_map: ActionMap, value: float = 0.1) -> tuple[Any, ...]:
     """The same number for every entry of every control."""
-    expect(action_map.level in LEVELS, f"level {action_map.level!r} is none of {LEVELS}")
+    expect(
+        action_map.level in LEVELS, f"level {action_map.level!r} is none of {LEVELS}"
+    )
     entry = {
         "parameter": tuple(jnp.full(leaf.shape, value) for leaf in PARAMS),
         "tensor": tuple(jnp.float32(value) for _ in PARAMS),

@@ -120,7 +120,8 @@ def jit_is_eager(case: FeaturesCase) -> None:
     """The last observation, operation by operation."""
     eager = case.features.observe(case.memories[-1], signal_at(2))
     what = "the observation without jit"
-    expect_close(what, eager, case.seen[-1], rtol=1e-4, atol=1e-5)
+    # Differences of logarithms cancel: seven digits are left of numbers near 1.
+    expect_close(what, eager, case.seen[-1], rtol=1e-4, atol=2e-5)
 
 
 def its_config_builds_it_again(case: FeaturesCase) -> None:

@@ -11,11 +11,14 @@ SHAPES = ((6,), (2, 2, 3, 2), (), (4, 3))
 ROLES = ("bias", "kernel", "bias", "kernel")
 """A vector, a convolution's kernel, a scalar and a dense kernel."""
 
-PARAMS = (
-    jnp.linspace(-1.0, 1.0, 6),
-    jnp.full((2, 2, 3, 2), 0.3),
-    jnp.full((), 0.7),
-    jnp.ones((4, 3)),
+PARAMS = tuple(
+    jnp.asarray(values, jnp.float32)  # jnp.full's would be weakly typed: compiled anew
+    for values in (
+        np.linspace(-1.0, 1.0, 6),
+        np.full((2, 2, 3, 2), 0.3),
+        np.full((), 0.7),
+        np.ones((4, 3)),
+    )
 )
 HORIZON = 10
 

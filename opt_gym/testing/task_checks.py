@@ -251,7 +251,7 @@ def a_key_gives_the_same_bits(case: TaskCase) -> None:
 
 def vmap_is_a_loop(case: TaskCase) -> None:
     """Losses of two keys at once are those of one after the other."""
-    expected = [case.found.losses[0], case.other.losses[0]]
+    expected = np.stack([case.found.losses[0], case.other.losses[0]])
     expect_close("the losses under vmap", case.together[0], expected, rtol=1e-5)
 
 
