@@ -222,7 +222,7 @@ def updates_are_finite_and_move(case: ArchitectureCase) -> None:
 def the_environment_and_a_plain_loop_agree(case: ArchitectureCase) -> None:
     """The same losses and weights as the optax transformation's, on a bowl."""
     last = _bowl_loss(case.descent.params[-1])
-    losses = [*case.descent.losses, last]
+    losses = np.array([*case.descent.losses, last])
     expect_close("losses in an environment", case.env_losses, losses, rtol=1e-5)
     weights = case.descent.params[-1]
     what = "weights in an environment"

@@ -42,6 +42,8 @@ def expect_close(
     what: str, found: Any, expected: Any, *, rtol: float, atol: float = 0.0
 ) -> None:
     """Raises AssertionError unless the numbers of two trees are close."""
+    leaves = [len(jax.tree.leaves(tree)) for tree in (found, expected)]
+    expect(leaves[0] == leaves[1], f"{what} has {leaves[0]} arrays, not {leaves[1]}")
     for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
         np.testing.assert_allclose(one, other, rtol=rtol, atol=atol, err_msg=what)
 
