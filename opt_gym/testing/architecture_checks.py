@@ -58,14 +58,15 @@ class Stream(NamedTuple):
 class ArchitectureCase(NamedTuple):
     """An architecture whose programs ran.
 
-    init, update: of its optax transformation, compiled; made_up: a stream of made-up
-    gradients; descent: of a plain loop on a bowl; env_losses [NUM_STEPS + 1], env_params:
-    of an environment on the same.
+    drawn: θ of one key, twice; init, update: of its optax transformation, compiled;
+    made_up: a stream of made-up gradients; descent: of a plain loop on a bowl; env_losses
+    [NUM_STEPS + 1], env_params: of an environment on the same.
     """
 
     spec: Spec
     optimizer: LearnedOptimizer
     theta: Any
+    drawn: tuple[Any, Any]
     transformation: Any
     init: Any
     update: Any
@@ -93,7 +94,9 @@ def check_architecture(spec: Spec, configs: Iterable[Config] = ({},)) -> None:
 def prepare(spec: Spec, config: Config | None = None) -> ArchitectureCase:
     """An architecture whose programs ran."""
     optimizer: LearnedOptimizer = build_spec(spec, config)
-    theta = moving_theta(optimizer)
+    draw = jax.jit(optimizer.init_theta, compiler_options=QUICK)
+    drawn = (draw(jax.random.key(1)), draw(jax.random.key(1)))
+    theta = moving_theta(optimizer, drawn[0])
     tx: Any = learned.to_optax(optimizer, theta, horizon=HORIZON, warn=False)
     init = jax.jit(tx.init, compiler_options=QUICK)
     update: Any = jax.jit(tx.update, compiler_options=QUICK)
@@ -104,6 +107,7 @@ def prepare(spec: Spec, config: Config | None = None) -> ArchitectureCase:
         spec,
         optimizer,
         theta,
+        drawn,
         tx,
         init,
         update,
@@ -114,12 +118,11 @@ def prepare(spec: Spec, config: Config | None = None) -> ArchitectureCase:
     )
 
 
-def moving_theta(optimizer: LearnedOptimizer) -> Any:
-    """A θ at which every part acts, for some start as Adam: the initial one and some noise.
+def moving_theta(optimizer: LearnedOptimizer, theta: Any) -> Any:
+    """A θ at which every part acts, for some start as Adam: this one and some noise.
 
     That of a hand-designed optimizer stays, its entries are its settings.
     """
-    theta = jax.jit(optimizer.init_theta)(jax.random.key(1))
     if isinstance(theta, dict) and theta and set(theta) <= set(optimizer.config):
         return theta
     leaves, structure = jax.tree.flatten(theta)
@@ -172,7 +175,7 @@ def _in_an_environment(optimizer: LearnedOptimizer, theta: Any) -> tuple[Any, An
 
 def theta_follows_its_key(case: ArchitectureCase) -> None:
     """θ is a pytree of float32 arrays, and its numbers follow from the key."""
-    first, again = (case.optimizer.init_theta(jax.random.key(0)) for _ in range(2))
+    first, again = case.drawn
     expect_arrays("θ", first)
     expect_bits("θ of the same key", again, first)
     kinds = {str(leaf.dtype) for leaf in jax.tree.leaves(first)}
