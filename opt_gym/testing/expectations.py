@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from opt_gym.plugins import Spec, check_spec
+from opt_gym.runtime.key_arrays import is_key
 
 QUICK: Any = {"xla_backend_optimization_level": 0}
 """Of XLA's compiler, for programs that run a few steps of a small problem."""
@@ -108,7 +109,4 @@ def _array(leaf: Any) -> Any:
 
 
 def _plain(leaf: Any) -> Any:
-    is_key = hasattr(leaf, "dtype") and jax.dtypes.issubdtype(
-        leaf.dtype, jax.dtypes.prng_key
-    )
-    return jax.random.key_data(leaf) if is_key else leaf
+    return jax.random.key_data(leaf) if is_key(leaf) else leaf

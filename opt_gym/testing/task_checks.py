@@ -127,11 +127,19 @@ def prepare(spec: Spec, seed: int = 0) -> TaskCase:
         return gradient(both.params, both.instance, both.batches, both.k_loss)
 
     values = jax.jit(together, compiler_options=QUICK)(found, other)
-    host = [
-        jax.tree.map(np.asarray, one._replace(k_loss=()))._replace(k_loss=one.k_loss)
-        for one in (found, other, again)
-    ]
-    return TaskCase(traced, *host, jax.tree.map(np.asarray, values))
+    return TaskCase(
+        traced,
+        _on_host(found),
+        _on_host(other),
+        _on_host(again),
+        jax.tree.map(np.asarray, values),
+    )
+
+
+def _on_host(probe: Probe) -> Probe:
+    """But for its key, which numpy has no type for."""
+    arrays = jax.tree.map(np.asarray, probe._replace(k_loss=()))
+    return arrays._replace(k_loss=probe.k_loss)
 
 
 def _probe(task: Task, key: Any, data: Data) -> Probe:

@@ -28,7 +28,7 @@ def expect_the_same_updates(
         from learned.torch import LearnedOptim
     except ImportError as error:
         raise unittest.SkipTest(f"torch is not installed ({error})") from None
-    tensors = [
+    tensors: list[Any] = [
         torch.nn.Parameter(torch.tensor(_to_torch(leaf))) for leaf in stream.params[0]
     ]
     ours = LearnedOptim(tensors, (optimizer, theta), horizon=horizon)
