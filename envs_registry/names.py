@@ -2,8 +2,8 @@
 
 `OptTask-<family>-v0` draws everything anew; `OptTask-<family>_family_seed<k>-v0` is one
 TaskSet task, `OptTask-<name>-v0` a task with a name of its own. The families are the files
-of `opt_gym/tasks`, the named tasks those of `opt_gym/tasks/named`; what TaskSet published
-of the families is data here.
+of `opt_gym/tasks` and those that come from outside, which are not imported for it; the named
+tasks are those of `opt_gym/tasks/named`; what TaskSet published of the families is data here.
 """
 
 from pathlib import Path
@@ -11,6 +11,8 @@ from typing import Any
 
 import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
+
+from opt_gym import plugins
 
 STATISTICS_TABLE = Path(__file__).with_name("statistics.csv")
 
@@ -34,12 +36,10 @@ INFEASIBLE_SEEDS: dict[str, tuple[int, ...]] = {
 """TaskSet's families, and the seeds whose config cannot be built: there a VALID 3x3
 convolution meets a feature map smaller than 3."""
 
-_TASKS = Path(__file__).resolve().parent.parent / "opt_gym" / "tasks"
-
 
 def families() -> list[str]:
-    """The built-in task families."""
-    return sorted(p.stem for p in _TASKS.glob("*.py") if not p.stem.startswith("_"))
+    """Every task family, those from outside included."""
+    return plugins.names("task")
 
 
 def family_tasks(family: str) -> list[str]:
@@ -86,14 +86,44 @@ def env_id(task_name: str) -> str:
 def register_envs() -> None:
     """Writes every id into Gymnasium's registry.
 
+    A family that another package announces under the name of a task is left out, with a
+    warning.
+    """
+    taken = {*_named(), *(t for f in INFEASIBLE_SEEDS for t in family_tasks(f))}
+    for family in taken.intersection(families()):
+        plugins.refuse("task", family, "a task has this name")
+    for name in task_names():
+        _register_id(name)
+
+
+def register(spec: plugins.Spec) -> plugins.Spec:
+    """Makes a plug-in known to this process under its kind and name, and returns it.
+
+    A task family has its Gymnasium id `OptTask-<name>-v0` from then on.
+
+    Raises:
+        ValueError: a SPEC that cannot be used, or a name that another plug-in or task has.
+    """
+    if spec in plugins.registered():
+        return spec
+    if getattr(spec, "kind", None) == "task" and spec.name in task_names():
+        raise ValueError(f"a task named {spec.name!r} exists already")
+    plugins.add_spec(spec)
+    if spec.kind == "task":
+        _register_id(spec.name)
+    return spec
+
+
+def _register_id(name: str) -> None:
+    """Makes one task known to Gymnasium.
+
     Straight into the dictionary: `gymnasium.register` scans it at every call, which for a
     thousand ids costs more than all the rest of the import.
     """
-    for name in task_names():
-        spec = EnvSpec(
-            id=env_id(name),
-            entry_point="opt_gym.gym.opt_env:OptEnv",
-            vector_entry_point="opt_gym.gym.opt_vector_env:OptVectorEnv",
-            kwargs={"task": name},
-        )
-        gym.registry[spec.id] = spec
+    spec = EnvSpec(
+        id=env_id(name),
+        entry_point="opt_gym.gym.opt_env:OptEnv",
+        vector_entry_point="opt_gym.gym.opt_vector_env:OptVectorEnv",
+        kwargs={"task": name},
+    )
+    gym.registry[spec.id] = spec

@@ -8,7 +8,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from envs_registry import names as _names
-from opt_gym.plugins import register
+from envs_registry.names import register
 
 if TYPE_CHECKING:
     from opt_gym.adapters.flax_task import task_from_flax

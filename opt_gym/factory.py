@@ -149,7 +149,7 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
             f"{task!r} names its seed; task_seed={task_seed} contradicts it"
         )
     family = seeded["family"] if seeded else name
-    if family not in plugins.names("task"):
+    if family not in plugins.names("task") and not plugins.is_refused("task", family):
         known = [*plugins.names("task"), *named.TASKS]
         raise ValueError(plugins.unknown("task", task, known))
     if task_seed is not None and task_seed < 0:

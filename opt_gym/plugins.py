@@ -3,16 +3,25 @@
 Built-in ones are the files of a plug-in folder whose name does not begin with `_`; their
 names are listed without importing them. Other distributions announce theirs through the
 entry-point group `opt_gym.plugins` (entry `<kind>.<name> = "module:SPEC"`), and a script
-calls `register(SPEC)`.
+calls `opt_gym.register(SPEC)`.
+
+One from outside that cannot be used (it raises when it is imported, its SPEC is none, its
+name is another's) gives one warning that names its package and its file. From then on it is
+in no listing, and who asks for it by name is told why.
 """
 
 import difflib
+import functools
 import importlib
+import importlib.util
 import inspect
-from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+import operator
+import warnings
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
+
+from opt_gym import entry_points
 
 KINDS = {
     "task": "opt_gym.tasks",
@@ -52,47 +61,121 @@ class Spec(NamedTuple):
         return {k.name: k.default for k in keywords if k.default is not k.empty}
 
 
+GIVEN = {"trainer": ("mix", "learned_optimizer", "outer_optimizer")}
+"""Arguments of a kind's `make` that are no settings: they have no default."""
+
 _MOST_LISTED = 40
 """An error message lists so many names at most."""
 
 _ROOT = Path(__file__).resolve().parent.parent
 _registered: dict[tuple[str, str], Spec] = {}
+_refused: dict[tuple[str, str], str] = {}
 
 
-def register(spec: Spec) -> Spec:
+def add_spec(spec: Spec) -> Spec:
     """Makes a plug-in known to this process under its kind and name, and returns it.
 
+    `opt_gym.register` does this, and gives a task family its Gymnasium id.
+
     Raises:
-        ValueError: unknown kind, or a name that another plug-in has.
+        ValueError: a SPEC that is none (see `check_spec`), or a name that another plug-in
+            has.
     """
-    _check_kind(spec.kind)
-    taken = _registered.get((spec.kind, spec.name))
-    if spec.name in _built_in(spec.kind) or taken not in (None, spec):
+    check_spec(spec)
+    key = (spec.kind, spec.name)
+    taken = _registered.get(key)
+    if spec.name in built_in(spec.kind) or key in _announced():
         raise ValueError(f"a {spec.kind} named {spec.name!r} exists already")
-    _registered[spec.kind, spec.name] = spec
+    if taken not in (None, spec):
+        raise ValueError(f"a {spec.kind} named {spec.name!r} is registered already")
+    _registered[key] = spec
     return spec
+
+
+def registered() -> list[Spec]:
+    """Those that this process was told of."""
+    return list(_registered.values())
+
+
+def check_spec(spec: Any) -> None:
+    """Raises ValueError, naming the value, unless it is a `Spec` that can be used."""
+    if not isinstance(spec, Spec):
+        raise ValueError(f"SPEC must be an opt_gym.plugins.Spec, got {spec!r}")
+    _check_kind(spec.kind)
+    what = f"the SPEC of {spec.kind} {spec.name!r}"
+    if not (isinstance(spec.name, str) and spec.name.isidentifier()):
+        raise ValueError(f"{what}: name must be a Python identifier")
+    if not callable(spec.make):
+        raise ValueError(f"{what}: make must be a function, got {spec.make!r}")
+    if not (isinstance(spec.source, str) and spec.source):
+        raise ValueError(
+            f"{what}: source must say what it follows, got {spec.source!r}"
+        )
+    if spec.kind == "task":
+        if not callable(spec.sample_config):
+            raise ValueError(
+                f"{what}: sample_config must be a function, got {spec.sample_config!r}"
+            )
+        return
+    given = GIVEN.get(spec.kind, ())
+    bare = set(inspect.signature(spec.make).parameters) - {*spec.settings, *given}
+    if bare:
+        raise ValueError(f"{what}: make has settings without a default: {sorted(bare)}")
 
 
 def names(kind: str) -> list[str]:
     """The sorted names of every plug-in of a kind; imports none of them."""
     _check_kind(kind)
-    announced = {name for k, name in _registered if k == kind} | set(_announced(kind))
-    return sorted(set(_built_in(kind)) | announced)
+    outside = {name for k, name in (*_registered, *_announced()) if k == kind}
+    refused = {name for k, name in _refused if k == kind}
+    return sorted({*built_in(kind), *outside} - refused)
+
+
+def built_in(kind: str) -> list[str]:
+    """The sorted names of those that come with opt_gym; imports none of them."""
+    _check_kind(kind)
+    return list(_files(kind))
 
 
 def spec(kind: str, name: str) -> Spec:
     """The `SPEC` of one plug-in; this imports its file.
 
     Raises:
-        ValueError: unknown kind or name (near matches are named).
+        ValueError: unknown kind or name (near matches are named), or a plug-in from outside
+            that cannot be used.
     """
+    _check_kind(kind)
+    key = (kind, name)
+    if isinstance(name, str) and name not in built_in(kind) and key in _announced():
+        return _load(kind, name)
     if not isinstance(name, str) or name not in names(kind):
         raise ValueError(unknown(kind, name, names(kind)))
-    if (kind, name) in _registered:
-        return _registered[kind, name]
-    if name in _built_in(kind):
-        return importlib.import_module(f"{KINDS[kind]}.{name}").SPEC
-    return _announced(kind)[name].load()
+    if key in _registered:
+        return _registered[key]
+    return importlib.import_module(module_of(kind, name)).SPEC
+
+
+def specs(kind: str) -> Iterator[Spec]:
+    """Every plug-in of a kind that can be used; this imports all of their files."""
+    for name in names(kind):
+        try:
+            yield spec(kind, name)
+        except ValueError:
+            if (kind, name) not in _refused:
+                raise
+
+
+def module_of(kind: str, name: str) -> str:
+    """The module that a plug-in's SPEC stands in; of a registered one, that of its `make`."""
+    if name in built_in(kind):
+        return f"{KINDS[kind]}.{name}"
+    entry = _announced().get((kind, name))
+    return entry.module if entry else spec(kind, name).make.__module__
+
+
+def is_refused(kind: str, name: str) -> bool:
+    """Whether it is known to be a plug-in from outside that cannot be used."""
+    return (kind, name) in _refused
 
 
 def build(kind: str, name: str, config: dict[str, Any] | None = None) -> Any:
@@ -101,9 +184,17 @@ def build(kind: str, name: str, config: dict[str, Any] | None = None) -> Any:
     Raises:
         ValueError: unknown kind, name, or a key of `config` that the plug-in does not have.
     """
-    found = spec(kind, name)
-    whole = with_defaults(found, config or {})
-    return found.make(**whole)._replace(name=name, config=_as_json(whole))
+    return build_spec(spec(kind, name), config)
+
+
+def build_spec(spec: Spec, config: Mapping[str, Any] | None = None) -> Any:
+    """`build` of a SPEC, which nobody needs to have made known.
+
+    Raises:
+        ValueError: a key of `config` that the plug-in does not have.
+    """
+    whole = with_defaults(spec, config or {})
+    return spec.make(**whole)._replace(name=spec.name, config=_as_json(whole))
 
 
 def with_defaults(spec: Spec, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -130,6 +221,13 @@ def unknown(what: str, value: object, known: list[str]) -> str:
     return f"unknown {what}: {value!r}{hint} (known: {', '.join(listed)})"
 
 
+def refuse(kind: str, name: str, reason: str) -> None:
+    """Warns that a plug-in that a distribution announces is left out from now on."""
+    entry = _announced()[kind, name]
+    _refused[kind, name] = f"{_described(entry)} cannot be used: {reason}"
+    warnings.warn(f"{_refused[kind, name]}; it is left out", stacklevel=2)
+
+
 def _as_json(config: Mapping[str, Any]) -> dict[str, Any]:
     """With lists where there are tuples, as a file gives them back."""
     return {k: list(v) if isinstance(v, tuple) else v for k, v in config.items()}
@@ -140,12 +238,81 @@ def _check_kind(kind: str) -> None:
         raise ValueError(unknown("kind of plug-in", kind, list(KINDS)))
 
 
-def _built_in(kind: str) -> list[str]:
+@functools.cache
+def _files(kind: str) -> tuple[str, ...]:
     folder = _ROOT.joinpath(*KINDS[kind].split("."))
-    return [path.stem for path in folder.glob("*.py") if not path.stem.startswith("_")]
+    stems = sorted(path.stem for path in folder.glob("*.py"))
+    return tuple(stem for stem in stems if not stem.startswith("_"))
 
 
-def _announced(kind: str) -> dict[str, Any]:
-    prefix = f"{kind}."
-    found = entry_points(group="opt_gym.plugins")
-    return {e.name.removeprefix(prefix): e for e in found if e.name.startswith(prefix)}
+@functools.cache
+def _announced() -> dict[tuple[str, str], entry_points.EntryPoint]:
+    """The entries whose name is `<kind>.<name>` and nobody else's; others are warned of."""
+    known: dict[tuple[str, str], entry_points.EntryPoint] = {}
+    for entry in entry_points.announced():
+        kind, _, name = entry.name.partition(".")
+        key = (kind, name)
+        if kind not in KINDS or not name.isidentifier():
+            reason = f"an entry is named <kind>.<name>, the kind one of {[*KINDS]}"
+        elif name in _files(kind):
+            reason = f"a built-in {kind} has this name"
+        elif key in known:
+            reason = f"the package {known[key].distribution!r} has this name"
+        else:
+            known[key] = entry
+            continue
+        message = f"{_described(entry)} cannot be used: {reason}; it is left out"
+        warnings.warn(message, stacklevel=2)
+    return known
+
+
+def _described(entry: entry_points.EntryPoint) -> str:
+    place = f"{entry.module}:{entry.attribute}"
+    if file := _file_of(entry.module):
+        place += f", {file}"
+    return f"the plug-in {entry.name!r} of the package {entry.distribution!r} ({place})"
+
+
+def _file_of(module: str) -> str:
+    """Where a module lies, as far as that is seen without importing it; else ""."""
+    top, *rest = module.split(".")
+    try:
+        package = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        return ""
+    if package is None or not rest:
+        return "" if package is None else package.origin or ""
+    paths = [Path(f, *rest) for f in package.submodule_search_locations or ()]
+    files = [
+        f for path in paths for f in (path.with_suffix(".py"), path / "__init__.py")
+    ]
+    return next((str(file) for file in files if file.is_file()), "")
+
+
+def _load(kind: str, name: str) -> Spec:
+    """The SPEC that an entry leads to.
+
+    Raises:
+        ValueError: it leads to none that can be used.
+    """
+    if (kind, name) not in _refused:
+        try:
+            return _loaded(kind, name)
+        except (Exception, SystemExit) as error:
+            reason = f"{type(error).__name__}: {error}"
+            refuse(kind, name, reason)
+            raise ValueError(_refused[kind, name]) from error
+    raise ValueError(_refused[kind, name])
+
+
+@functools.cache
+def _loaded(kind: str, name: str) -> Spec:
+    entry = _announced()[kind, name]
+    module = importlib.import_module(entry.module)
+    found = operator.attrgetter(entry.attribute)(module)
+    check_spec(found)
+    if (found.kind, found.name) != (kind, name):
+        raise ValueError(
+            f"it is announced as {kind}.{name}, its SPEC says {found.kind}.{found.name}"
+        )
+    return found

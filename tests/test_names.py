@@ -42,7 +42,7 @@ def test_infeasible_tasks_have_no_id_and_say_why():
 def test_registering_is_cheap():
     code = (
         "import opt_gym, time; from envs_registry import names;"
-        "t = time.perf_counter(); names.register_envs(); print(time.perf_counter() - t)"
+        "t = time.process_time(); names.register_envs(); print(time.process_time() - t)"
     )
     command = [sys.executable, "-c", code]
     runs = [

@@ -28,6 +28,7 @@ WITHOUT_INFLUENCE = (
     "cli/",
     "gym/",
     "task_statistics/",
+    "testing/",
     "evaluation/__init__.py",
     "evaluation/baselines.py",
     "evaluation/bootstrap.py",
@@ -74,7 +75,7 @@ def digest(
         "optimizer": [learned_optimizer.name, learned_optimizer.config],
         "theta": weights.hexdigest(),
         "settings": settings,
-        "code": _code_digest(_folder_of(learned_optimizer.name)),
+        "code": _code_digest(_folders(env, learned_optimizer)),
         "jax": jax.__version__,
     }
     text = json.dumps(content, sort_keys=True)
@@ -99,21 +100,37 @@ def write(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
     write_atomically(folder / f"{name}.npz", content.getvalue())
 
 
-def _folder_of(architecture: str) -> Path:
-    module = sys.modules.get(plugins.spec("architecture", architecture).make.__module__)
+def _folders(env: Env, learned_optimizer: LearnedOptimizer) -> tuple[Path, ...]:
+    """Where the plug-ins lie that a run is made of, those from outside included."""
+    chosen = (
+        ("task", env.task.config.get("family")),
+        ("features", env.features.name),
+        ("action", env.action_map.name),
+        ("architecture", learned_optimizer.name),
+    )
+    return tuple(
+        sorted({_folder_of(kind, n) for kind, n in chosen if n in plugins.names(kind)})
+    )
+
+
+def _folder_of(kind: str, name: str) -> Path:
+    module = sys.modules.get(plugins.module_of(kind, name))
     path = getattr(module, "__file__", None)
     return Path(path).resolve().parent if path else _PACKAGE
 
 
 @cache
-def _code_digest(folder: Path) -> str:
+def _code_digest(folders: tuple[Path, ...]) -> str:
     files = [
         path
         for path in _PACKAGE.rglob("*.py")
         if not path.relative_to(_PACKAGE).as_posix().startswith(WITHOUT_INFLUENCE)
     ]
     content = hashlib.sha256()
-    files += [*folder.glob("*.py"), *folder.parent.joinpath(_BUILDING).glob("*.py")]
+    for folder in folders:
+        if not folder.is_relative_to(_PACKAGE):
+            files += folder.glob("*.py")
+            files += folder.parent.joinpath(_BUILDING).glob("*.py")
     for path in sorted(set(files)):
         content.update(path.name.encode())
         content.update(path.read_bytes())

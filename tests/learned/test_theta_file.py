@@ -15,7 +15,7 @@ import learned
 import opt_gym
 from envs_registry.benchmark_sets import SMALL_MLP_HELD_OUT
 from learned import theta_file
-from opt_gym import policy
+from opt_gym import plugins, policy
 from tests.learned.problems import moving_theta
 
 
@@ -232,13 +232,13 @@ def test_theta_of_another_shape_is_not_saved(nominal, tmp_path):
 def test_every_learned_architecture_has_a_bundled_theta():
     hand_designed = {
         name
-        for name in learned.names()
+        for name in plugins.built_in("architecture")
         # Their θ are the settings that they were made with.
         if set(jax.eval_shape(learned.make(name).init_theta, jax.random.key(0)))
         <= set(learned.make(name).config)
     }
     trained = {learned.load(name)[0].name for name in theta_file.bundled_names()}
-    assert trained == set(learned.names()) - hand_designed
+    assert trained == set(plugins.built_in("architecture")) - hand_designed
 
 
 @pytest.mark.parametrize("name", theta_file.bundled_names())
