@@ -14,7 +14,7 @@ import pytest
 import agents
 import learned
 import opt_gym
-from opt_gym import normalize
+from opt_gym import normalize, plugins
 from opt_gym.adapters.reparameterisation import (
     KEY,
     SCALE_LEVELS,
@@ -23,18 +23,9 @@ from opt_gym.adapters.reparameterisation import (
 )
 from opt_gym.evaluation.measure_normalizers import measure
 from opt_gym.gym.opt_env import OptEnv
+from opt_gym.testing import task_checks
 from tests import toy
 from tests.gym import problems
-from tests.tasks import test_conformance as conformance
-from tests.tasks.test_conformance import (  # noqa: F401 — run on the `case` below
-    test_a_key_gives_the_same_bits,
-    test_batches,
-    test_losses_at_the_initial_weights,
-    test_shapes_and_types,
-    test_splits_are_disjoint,
-    test_the_constraint_is_idempotent,
-    test_vmap_is_a_loop,
-)
 from tests.tasks.test_flows import MAF
 
 SPREAD = {"low": 0.1, "high": 10.0}
@@ -61,17 +52,33 @@ MAF_IS_SLOW = pytest.mark.slow
     params=["quadratic", "small_mlp", pytest.param("maf", marks=MAF_IS_SLOW)],
 )
 def case(request):
-    """For the conformance tests imported above."""
-    _, task = task_of(request.param, "parameter")
-    data = task.load_data("embedded")
-    placed, keys = jax.device_put(data), jax.random.split(jax.random.key(7), 2)
-    program = jax.jit(
-        functools.partial(conformance.probe, task),
-        compiler_options=conformance.COMPILER_OPTIONS,
+    """A reparameterised task whose programs ran."""
+    family = request.param
+    config = {**CONFIGS[family], KEY: {"level": "parameter", **SPREAD}}
+    spec = plugins.Spec(
+        "task", family, opt_gym.make_task, "a test", lambda seed: config
     )
-    found = jax.tree.map(np.asarray, program(keys[0], placed))
-    name = f"{request.param}_family_seed0"
-    return conformance.Case(name, task, data, placed, keys, program, found)
+    return task_checks.prepare(spec)
+
+
+@pytest.mark.parametrize(
+    "check",
+    [
+        check
+        for check in task_checks.CHECKS
+        if check is not task_checks.jit_is_eager  # every operation would be compiled
+    ],
+    ids=lambda check: check.__name__,
+)
+def test_it_does_what_every_task_must(case, check):
+    check(case)
+
+
+@pytest.mark.parametrize(
+    "check", task_checks.TRACED_CHECKS, ids=lambda check: check.__name__
+)
+def test_it_does_so_before_it_runs(case, check):
+    check(case.traced)
 
 
 def close(a, b, rtol=1e-5, atol=0.0):
@@ -106,7 +113,6 @@ def test_the_loss_is_the_plain_one_and_the_gradient_is_scaled(family, level):
     found = [
         jax.jit(
             functools.partial(loss_and_gradient, task),
-            compiler_options=conformance.COMPILER_OPTIONS,
         )(data, key)
         for task in (plain, scaled)
     ]
