@@ -90,6 +90,7 @@ class CsvLog:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._before = 0.0
+        self._file: Any = None
 
     def begin(self, done: int) -> None:
         """Opens the file with the rows of the steps that are done."""
@@ -107,8 +108,9 @@ class CsvLog:
         self._file.flush()
 
     def close(self) -> None:
-        """Closes the file."""
-        self._file.close()
+        """Closes the file, if it was opened: another callback may have failed before."""
+        if self._file is not None:
+            self._file.close()
 
 
 class TensorBoardLog:

@@ -8,6 +8,7 @@ from functools import cache
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from tests import toy
 
@@ -70,12 +71,11 @@ def here():
     return float(result.theta["learning_rate"])
 
 
-def test_eight_devices_give_the_same_numbers_as_one():
-    children = [begin(8), begin(1)]
-    (eight, of_eight), (one, of_one) = map(ended, children)
-    assert (eight, one) == (8, 1)
-    np.testing.assert_allclose(of_eight, of_one, rtol=1e-6)
-    np.testing.assert_allclose(here(), of_one, rtol=1e-6)
+@pytest.mark.parametrize("num_devices", [pytest.param(8, marks=pytest.mark.slow), 1])
+def test_other_numbers_of_devices_give_the_same_numbers(num_devices):
+    count, theta = ended(begin(num_devices))
+    assert count == num_devices
+    np.testing.assert_allclose(theta, here(), rtol=1e-6)
 
 
 def test_two_processes_share_the_unrolls_and_one_of_them_writes(tmp_path):

@@ -131,7 +131,13 @@ def test_the_best_learning_rate_is_found(name, settings, outer_steps):
     assert np.isnan([last.grad_norm, last.variance]).all()
 
 
-@pytest.mark.parametrize("name", SETTINGS)
+@pytest.mark.parametrize(
+    "name",  # the kit asks every trainer for it, with less of the state
+    [
+        pytest.param(name, marks=() if name == "evosax" else pytest.mark.slow)
+        for name in SETTINGS
+    ],
+)
 def test_a_resumed_run_is_the_unbroken_run_bit_for_bit(name, tmp_path):
     settings = {"strategy": "CMA_ES"} if name == "evosax" else {}
     trainer = make_trainer(name, noise=0.1, **settings)

@@ -12,6 +12,16 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 import learned
 from tests.learned.problems import moving_theta
 
+SOME = ("adam", "hierarchical_rnn", "nominal")
+SOME_AND_ALL_IN_THE_SLOW_SUITE = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in SOME else pytest.mark.slow)
+        for name in learned.names()
+    ],
+)
+"""`opt_gym.testing` asks all architectures for the same, traced."""
+
 PARAMS: Any = {
     "w": jnp.ones((4, 3), jnp.bfloat16),
     "s": jnp.ones(()),
@@ -24,7 +34,7 @@ def shapes(tree):
     return jax.tree.map(lambda x: (x.shape, x.dtype), tree)
 
 
-@pytest.mark.parametrize("name", learned.names())
+@SOME_AND_ALL_IN_THE_SLOW_SUITE
 def test_a_chain_of_everything(name):
     """Extra arguments, a chain, accumulation, a mask: compiled once, shapes stable."""
     optimizer, theta = moving_theta(name)
@@ -79,7 +89,7 @@ def test_hyperparameters_can_be_injected(name):
     assert all(np.any(np.asarray(leaf) != 0) for leaf in jax.tree.leaves(updates))
 
 
-@pytest.mark.parametrize("name", learned.names())
+@SOME_AND_ALL_IN_THE_SLOW_SUITE
 def test_a_state_can_be_mapped(name):
     optimizer, theta = moving_theta(name)
     tx: Any = learned.to_optax(optimizer, theta, horizon=10)

@@ -16,14 +16,16 @@ from tests.learned.problems import TorchTwin, moving_theta
 
 TASK = {
     "family": "small_mlp",
-    "layer_sizes": [],  # every tensor more is traced and compiled again
+    "layer_sizes": [8],
     "activation": "tanh",
     "w_init": ["glorot_normal", None],
     "dataset": ["digits", {"bs": 16}, None],
     "center_data": True,
 }
-STEPS, KEY = 10, jax.random.key(3)
-ARCHITECTURES = learned.names()
+STEPS, KEY = 20, jax.random.key(3)
+IN_FULL = ("adafactor_mlp", "hierarchical_rnn", "lstm", "nadamw", "nominal")
+"""Each a kind of its own: factored averages, messages between tensors, recurrent memory, a
+schedule, shared numbers. All architectures do the same on a bowl (`opt_gym.testing`)."""
 
 
 @functools.cache
@@ -50,7 +52,13 @@ def losses_in_the_environment(optimizer, theta):
     return run(data)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in IN_FULL else pytest.mark.slow)
+        for name in learned.names()
+    ],
+)
 def test_the_environment_a_plain_optax_loop_and_torch_do_the_same(name):
     optimizer, theta = moving_theta(name)
     task, data, replay = small_task()
