@@ -32,18 +32,17 @@ def trained_for(
 
     Where the architecture has a clock that nobody has clamped (`time_clamp` is None), the
     clock stops there: beyond it, times would show what θ has never seen. Inside training it
-    runs on.
+    runs on. One that nobody has registered cannot be built again, and keeps its clock.
 
     Args:
         learned_optimizer: the architecture.
         horizon: the longest that θ was trained for; None where there is none.
     """
-    config = learned_optimizer.config
-    if horizon is not None and config.get("time_clamp", 0) is None:
+    name, config = learned_optimizer.name, learned_optimizer.config
+    has_open_clock = horizon is not None and config.get("time_clamp", 0) is None
+    if has_open_clock and name in plugins.names("architecture"):
         clamped = {**config, "time_clamp": horizon}
-        learned_optimizer = plugins.build(
-            "architecture", learned_optimizer.name, clamped
-        )
+        learned_optimizer = plugins.build("architecture", name, clamped)
     return learned_optimizer._replace(trained_horizon=horizon)
 
 
