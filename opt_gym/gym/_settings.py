@@ -2,9 +2,7 @@
 
 from typing import Any, NamedTuple
 
-import numpy as np
-
-from opt_gym.checks import check_choice, check_whole
+from opt_gym.checks import check_choice, check_positive, check_whole
 from opt_gym.data.catalog import SOURCES
 from opt_gym.data.corruptions import Corruption
 from opt_gym.records import Config, Features, Normalizer, Task
@@ -50,9 +48,7 @@ def checked(settings: OptEnvSettings) -> OptEnvSettings:
     check_whole("horizon", settings.horizon, 1, LARGEST_HORIZON)
     if settings.task_seed is not None:
         check_whole("task_seed", settings.task_seed, 0)
-    scale = settings.action_scale
-    if not _is_number(scale) or not 0.0 < scale < float("inf"):
-        raise ValueError(f"action_scale must be a number > 0, got {scale!r}")
+    check_positive("action_scale", settings.action_scale)
     for name, value, known in (
         ("reward", settings.reward, REWARDS),
         ("output", settings.output, OUTPUTS),
@@ -61,7 +57,9 @@ def checked(settings: OptEnvSettings) -> OptEnvSettings:
     ):
         check_choice(name, value, known)
     _check_action_keywords(settings)
-    return settings._replace(horizon=int(settings.horizon), action_scale=float(scale))
+    return settings._replace(
+        horizon=int(settings.horizon), action_scale=float(settings.action_scale)
+    )
 
 
 def with_task_seed(settings: OptEnvSettings, value: Any) -> OptEnvSettings:
@@ -90,7 +88,3 @@ def _check_action_keywords(settings: OptEnvSettings) -> None:
             f"action_scale={settings.action_scale!r} is for action='update'; "
             f"{settings.action!r} has constants of its own"
         )
-
-
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float | np.number) and not isinstance(value, bool)

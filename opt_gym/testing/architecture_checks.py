@@ -19,6 +19,7 @@ from opt_gym.records import Config, LearnedOptimizer
 from opt_gym.testing import torch_checks
 from opt_gym.testing.expectations import (
     QUICK,
+    check_settings,
     expect,
     expect_arrays,
     expect_bits,
@@ -26,9 +27,6 @@ from opt_gym.testing.expectations import (
     expect_equal,
     expect_finite,
     expect_shapes,
-    expect_spec,
-    naming,
-    run_checks,
 )
 from opt_gym.testing.made_up_signals import (
     HORIZON,
@@ -84,11 +82,7 @@ def check_architecture(spec: Spec, configs: Iterable[Config] = ({},)) -> None:
     Raises:
         AssertionError: what is wrong, and with what value.
     """
-    expect_spec(spec, "architecture")
-    for config in configs:
-        with naming(spec, f"building and running it with the settings {config}"):
-            case = prepare(spec, config)
-        run_checks(spec, case, CHECKS)
+    check_settings(spec, "architecture", configs, prepare, CHECKS)
 
 
 def prepare(spec: Spec, config: Config | None = None) -> ArchitectureCase:

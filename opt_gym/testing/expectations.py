@@ -2,7 +2,7 @@
 
 import unittest
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from opt_gym.plugins import Spec, check_spec
+from opt_gym.records import Config
 from opt_gym.runtime.key_arrays import is_key
 
 QUICK: Any = {"xla_backend_optimization_level": 0}
@@ -77,6 +78,25 @@ def run_checks(spec: Spec, case: Any, checks: Sequence[Callable[[Any], None]]) -
                 check(case)
         except unittest.SkipTest as reason:
             warnings.warn(f"{check.__name__} was not checked: {reason}", stacklevel=3)
+
+
+def check_settings(
+    spec: Spec,
+    kind: str,
+    configs: Iterable[Config],
+    prepare: Callable[[Spec, Config], Any],
+    checks: Sequence[Callable[[Any], None]],
+) -> None:
+    """Prepares a case of a plug-in with each of these settings and checks it.
+
+    Raises:
+        AssertionError: what is wrong, and with what value.
+    """
+    expect_spec(spec, kind)
+    for config in configs:
+        with naming(spec, f"building and running it with the settings {config}"):
+            case = prepare(spec, config)
+        run_checks(spec, case, checks)
 
 
 @contextmanager

@@ -10,14 +10,12 @@ from opt_gym.plugins import Spec, build_spec
 from opt_gym.records import Config, Features, Observation
 from opt_gym.testing.expectations import (
     QUICK,
+    check_settings,
     expect,
     expect_close,
     expect_equal,
     expect_finite,
     expect_shapes,
-    expect_spec,
-    naming,
-    run_checks,
 )
 from opt_gym.testing.made_up_signals import PARAMS, signal_at
 
@@ -47,11 +45,7 @@ def check_features(spec: Spec, configs: Iterable[Config] = ({},)) -> None:
     Raises:
         AssertionError: what is wrong, and with what value.
     """
-    expect_spec(spec, "features")
-    for config in configs:
-        with naming(spec, f"building and running it with the settings {config}"):
-            case = prepare(spec, config)
-        run_checks(spec, case, CHECKS)
+    check_settings(spec, "features", configs, prepare, CHECKS)
 
 
 def prepare(spec: Spec, config: Config | None = None) -> FeaturesCase:
