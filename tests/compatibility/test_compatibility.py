@@ -32,6 +32,8 @@ def close(found, name):
 
 def test_a_half_done_run_goes_on_to_the_theta_of_the_whole_one(tmp_path):
     shutil.copytree(FOLDER / "run", tmp_path / "run")
+    recipe = tmp_path / "run" / "run.json"
+    recipe.write_text(recipe.read_text().replace(write.TASK_NAME, str(write.TASK)))
     assert opt_gym_cli(["resume", str(tmp_path / "run")]) == 0
     close(write.flat_theta(tmp_path / "run" / "theta.safetensors"), "run")
 
