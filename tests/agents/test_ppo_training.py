@@ -35,6 +35,7 @@ def test_tasks_of_other_sizes_take_turns_with_one_theta_and_critic():
         assert np.mean(losses[-3:]) < 0.7 * np.mean(losses[:3])
 
 
+@pytest.mark.slow  # the kit asks every trainer for it, with less of the state
 def test_a_resumed_run_is_the_unbroken_run_bit_for_bit(tmp_path):
     run = shared_trainer()
     unbroken = agents.train(run, [{}], outer_steps=5)

@@ -79,12 +79,17 @@ def sb3_trainer(
     models: dict[int, Any] = {}
 
     def model_of(task: int, key: PRNGKeyArray) -> Any:
+        from stable_baselines3.common.logger import Logger
+
         from agents.rl.sb3.sb3_weights import update_settings
 
         if task not in models:
             vec_env = _vec_env(mix.envs[task], learned_optimizer, settings)
             with _seeded(key):
-                models[task] = build(vec_env, update_settings(learned_optimizer))
+                model = build(vec_env, update_settings(learned_optimizer))
+            # Without one, each `learn` makes a temporary folder for its own.
+            model.set_logger(Logger(folder=None, output_formats=[]))
+            models[task] = model
         return models[task]
 
     def init(
