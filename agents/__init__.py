@@ -74,8 +74,8 @@ def make(
             an outer optimizer that is missing or has no use, an env that was made for
             another learned optimizer.
     """
-    found = plugins.spec("trainer", name)
-    config = plugins.with_defaults(found, config)
+    spec = plugins.spec("trainer", name)
+    config = plugins.with_defaults(spec, config)
     takes_one = takes_outer_optimizer(name)
     if takes_one and outer_optimizer is None:
         raise ValueError(f"the outer-trainer {name!r} needs an outer_optimizer")
@@ -87,6 +87,4 @@ def make(
     mix = envs if isinstance(envs, TaskMix) else task_mix(envs)
     for env in mix.envs:
         check_compatible(env, learned_optimizer)
-    return found.make(
-        mix=mix, learned_optimizer=learned_optimizer, **optional, **config
-    )
+    return spec.make(mix=mix, learned_optimizer=learned_optimizer, **optional, **config)

@@ -95,8 +95,8 @@ def load(
                 bad.rename(bad.with_suffix(".damaged"))
         return Checkpoint(state, header)
     if damaged:
-        told = "; ".join(damaged.values())
-        raise ValueError(f"no checkpoint in {folder} can be read: {told}")
+        reasons = "; ".join(damaged.values())
+        raise ValueError(f"no checkpoint in {folder} can be read: {reasons}")
     return None
 
 
@@ -152,10 +152,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
 
 
 def _sha256(tensors: dict[str, np.ndarray]) -> str:
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for name in sorted(tensors):
-        found.update(np.ascontiguousarray(tensors[name]).data)
-    return found.hexdigest()
+        hasher.update(np.ascontiguousarray(tensors[name]).data)
+    return hasher.hexdigest()
 
 
 def _restore(path: Path, template: PyTree, tensors: dict[str, np.ndarray]) -> PyTree:

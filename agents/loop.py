@@ -153,14 +153,14 @@ def _resumed(
     folder: Path, template: Callable[[int], PyTree], config: Config, seed: int
 ) -> tuple[PyTree, int]:
     """The state to go on from, and its outer step."""
-    found = checkpoint.load(folder, template, config)
-    if found is None:
+    newest = checkpoint.load(folder, template, config)
+    if newest is None:
         raise ValueError(f"{folder} holds no checkpoint to resume from")
-    if found.header["seed"] != seed:
+    if newest.header["seed"] != seed:
         raise ValueError(
-            f"{folder} was begun with seed {found.header['seed']}, not {seed}"
+            f"{folder} was begun with seed {newest.header['seed']}, not {seed}"
         )
-    here, there = checkpoint.environment(), found.header["environment"]
+    here, there = checkpoint.environment(), newest.header["environment"]
     differs = [
         f"{k}: {there.get(k)} -> {here[k]}" for k in here if there.get(k) != here[k]
     ]
@@ -168,7 +168,7 @@ def _resumed(
         _log.warning(
             "resumed equal up to rounding, not bit for bit: %s", ", ".join(differs)
         )
-    return found.state, found.header["outer_step"]
+    return newest.state, newest.header["outer_step"]
 
 
 @contextmanager

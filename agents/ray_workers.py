@@ -105,10 +105,10 @@ class _Worker:
         """(one task's estimate, seconds; None where some of them were compilation)."""
         began = time.monotonic()
         call = Call(*from_host(tuple(call)))
-        found = to_host(self._parts.estimate(self._data[call.task], call))
+        estimate = to_host(self._parts.estimate(self._data[call.task], call))
         seconds = time.monotonic() - began if call.task in self._compiled else None
         self._compiled.add(call.task)
-        return found, seconds
+        return estimate, seconds
 
 
 class Workers:
@@ -145,8 +145,8 @@ class Workers:
         def run(
             data: tuple[Data, ...], calls: list[Call]
         ) -> list[tuple[Any, Estimate]]:
-            found = self._run([to_host(call) for call in calls])
-            return [from_host(one) for one in found]
+            results = self._run([to_host(call) for call in calls])
+            return [from_host(result) for result in results]
 
         return trainer._replace(step=parts.step_with(run))
 
@@ -161,10 +161,10 @@ class Workers:
         import ray
         from ray.exceptions import RayActorError
 
-        found: dict[int, Any] = {}
+        results: dict[int, Any] = {}
         cause: Exception | None = None
         for _ in range(1 + MAX_RETRIES):
-            open_calls = [i for i in range(len(calls)) if i not in found]
+            open_calls = [i for i in range(len(calls)) if i not in results]
             if not open_calls:
                 break
             waiting = {}
@@ -176,7 +176,7 @@ class Workers:
             dead = set()
             for i, (worker, reference) in waiting.items():
                 try:
-                    found[i], seconds = ray.get(reference)
+                    results[i], seconds = ray.get(reference)
                     if seconds is not None:
                         task = calls[i].task
                         least = self._seconds.get(task, np.inf)
@@ -187,12 +187,12 @@ class Workers:
             for worker in dead:
                 _log.warning("worker %d died: a new one does its work again", worker)
                 self._workers[worker] = self._new(worker)
-        missing = [calls[i].task for i in range(len(calls)) if i not in found]
+        missing = [calls[i].task for i in range(len(calls)) if i not in results]
         if missing:
             raise RuntimeError(
                 f"workers died {1 + MAX_RETRIES} times at the tasks {missing}"
             ) from cause
-        return [found[i] for i in range(len(calls))]
+        return [results[i] for i in range(len(calls))]
 
     def close(self) -> None:
         """Ends all workers."""
@@ -221,18 +221,18 @@ class Workers:
 
 def divide(seconds: Sequence[float], num_workers: int) -> list[int]:
     """A worker for each piece of work, the longest first to who is free the soonest."""
-    load, found = [0.0] * num_workers, [0] * len(seconds)
+    load, workers = [0.0] * num_workers, [0] * len(seconds)
     for i in sorted(range(len(seconds)), key=lambda i: -seconds[i]):
-        found[i] = int(np.argmin(load))
-        load[found[i]] += seconds[i]
-    return found
+        workers[i] = int(np.argmin(load))
+        load[workers[i]] += seconds[i]
+    return workers
 
 
 def last_ends(workers: Sequence[int], seconds: Sequence[float]) -> float:
     """When the busiest of the workers ends."""
     load: dict[int, float] = {}
-    for worker, one in zip(workers, seconds, strict=True):
-        load[worker] = load.get(worker, 0.0) + one
+    for worker, duration in zip(workers, seconds, strict=True):
+        load[worker] = load.get(worker, 0.0) + duration
     return max(load.values())
 
 
@@ -245,14 +245,14 @@ class _RawKey(NamedTuple):
 def to_host(tree: PyTree) -> PyTree:
     """Numpy arrays for JAX arrays, in the same structure."""
 
-    def one(leaf: Any) -> Any:
+    def convert(leaf: Any) -> Any:
         if not isinstance(leaf, jax.Array):
             return leaf
         if is_key(leaf):
             return _RawKey(np.asarray(jax.random.key_data(leaf)))
         return np.asarray(leaf)
 
-    return jax.tree.map(one, tree)
+    return jax.tree.map(convert, tree)
 
 
 def from_host(tree: PyTree) -> PyTree:
@@ -261,9 +261,9 @@ def from_host(tree: PyTree) -> PyTree:
     def is_raw(leaf: Any) -> bool:
         return isinstance(leaf, _RawKey)
 
-    def one(leaf: Any) -> Any:
+    def convert(leaf: Any) -> Any:
         if is_raw(leaf):
             return jax.random.wrap_key_data(jnp.asarray(leaf.data))
         return leaf if isinstance(leaf, int) else jnp.asarray(leaf)
 
-    return jax.tree.map(one, tree, is_leaf=is_raw)
+    return jax.tree.map(convert, tree, is_leaf=is_raw)

@@ -110,7 +110,7 @@ def run(
     if not budget_s > 0:
         raise ValueError(f"budget_s must be > 0, got {budget_s}")
     began = time.perf_counter()
-    seconds = {name: _probe(one(_PROBE_STEPS)) for name, one in make.items()}
+    seconds = {name: _probe(maker(_PROBE_STEPS)) for name, maker in make.items()}
     left = budget_s - 2 * (time.perf_counter() - began)  # they compile once more
     num_steps = min(_MAX_STEPS, int(_SHARE * left / sum(seconds.values())))
     if num_steps < 10:
@@ -119,7 +119,9 @@ def run(
             f"one of each takes {sum(seconds.values()):.3g} s after {_words(began)} of "
             "compilation"
         )
-    entries = [_enter(name, one(num_steps), num_steps) for name, one in make.items()]
+    entries = [
+        _enter(name, maker(num_steps), num_steps) for name, maker in make.items()
+    ]
     ranked = sorted(entries, key=lambda e: _sortable(e.final_loss))
     return Contest(tuple(ranked), num_steps)
 

@@ -99,7 +99,7 @@ def _maker(
             updates, state = tx.update(grads, state, params, value=value)
             return optax.apply_updates(params, updates), state, value
 
-        def one(number: int) -> float:
+        def step_at(number: int) -> float:
             held[0], held[1], value = step(held[0], held[1], batch_at(number))
             return float(value)
 
@@ -107,7 +107,7 @@ def _maker(
             return sum(leaf.nbytes for leaf in jax.tree.leaves(held[1]))
 
         is_learned = not isinstance(optimizer, optax.GradientTransformation)
-        return contest.OptimizerContestant(one, state_bytes, is_learned)
+        return contest.OptimizerContestant(step_at, state_bytes, is_learned)
 
     return make
 

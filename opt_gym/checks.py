@@ -33,7 +33,9 @@ def check_weights(weights: Sequence[float], count: int) -> None:
     """Raises ValueError unless there are none, or `count` numbers that are all above 0."""
     shares = list(weights)
     fits = len(shares) in (0, count)
-    if not fits or not all(_is_number(one) and 0.0 < one < np.inf for one in shares):
+    if not fits or not all(
+        _is_number(share) and 0.0 < share < np.inf for share in shares
+    ):
         raise ValueError(f"weights must be {count} numbers > 0, got {shares}")
 
 

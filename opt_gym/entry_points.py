@@ -32,13 +32,13 @@ def announced() -> tuple[EntryPoint, ...]:
     Of two installations of one distribution the first on the path counts.
     """
     seen: set[str] = set()
-    found: list[EntryPoint] = []
+    entries: list[EntryPoint] = []
     for folder in dict.fromkeys(sys.path):
         for distribution, text in _of_folder(folder or "."):
             if distribution not in seen:
                 seen.add(distribution)
-                found += _parsed(text, distribution)
-    return tuple(found)
+                entries += _parsed(text, distribution)
+    return tuple(entries)
 
 
 def _of_folder(folder: str) -> Iterator[tuple[str, str]]:

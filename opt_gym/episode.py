@@ -95,8 +95,8 @@ def _in_segments(
     """`steps(state, num_steps)` with memory for about 2√K states."""
     length = _segment(num_steps)
     count, rest = divmod(num_steps, length)
-    one = jax.checkpoint(lambda state, _: steps(state, length))
-    state, out = jax.lax.scan(one, state, None, length=count)
+    segment = jax.checkpoint(lambda state, _: steps(state, length))
+    state, out = jax.lax.scan(segment, state, None, length=count)
     out = jax.tree.map(lambda leaf: jax.lax.collapse(leaf, 0, 2), out)
     if rest:
         state, last = jax.checkpoint(lambda state: steps(state, rest))(state)

@@ -309,10 +309,11 @@ def _load(kind: str, name: str) -> Spec:
 def _loaded(kind: str, name: str) -> Spec:
     entry = _announced()[kind, name]
     module = importlib.import_module(entry.module)
-    found = operator.attrgetter(entry.attribute)(module)
-    check_spec(found)
-    if (found.kind, found.name) != (kind, name):
+    loaded = operator.attrgetter(entry.attribute)(module)
+    check_spec(loaded)
+    if (loaded.kind, loaded.name) != (kind, name):
         raise ValueError(
-            f"it is announced as {kind}.{name}, its SPEC says {found.kind}.{found.name}"
+            f"it is announced as {kind}.{name}, its SPEC says "
+            f"{loaded.kind}.{loaded.name}"
         )
-    return found
+    return loaded

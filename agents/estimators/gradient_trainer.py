@@ -95,8 +95,8 @@ def gradient_trainer(
         )
 
     def estimate(data: Data, call: Call) -> tuple[Any, Estimate]:
-        one = estimators.of(call.task, call.outer_step)
-        return one.step(call.key, data, call.theta, call.state, call.outer_step)
+        of_task = estimators.of(call.task, call.outer_step)
+        return of_task.step(call.key, data, call.theta, call.state, call.outer_step)
 
     def run_here(
         data: tuple[Data, ...], calls: list[Call]
@@ -221,10 +221,10 @@ def evolution_spec(
         check_whole("num_pairs", num_pairs, 1)
         check_positive("sigma", sigma)
         lengths = lengths_of(horizon, trunc_length, curriculum)
-        told = {"num_pairs": num_pairs, "sigma": sigma, "sign": sign}
+        config = {"num_pairs": num_pairs, "sigma": sigma, "sign": sign}
         return slots_trainer(
             name,
-            told,
+            config,
             estimator,
             SlotSettings(num_pairs, lengths, sigma, aggregation, sign),
             mix,
@@ -251,9 +251,9 @@ def _live_states(
         def begin(task: int) -> Any:
             # Calls of the same outer step have the keys of the tasks themselves.
             own_key = jax.random.fold_in(key, len(mix.envs) + task)
-            one = estimators.of(task, outer_step)
+            of_task = estimators.of(task, outer_step)
             # Arrays that were not yet put anywhere would make its programs compile twice.
-            return strategy.gather(one.init(own_key, data[task], theta))
+            return strategy.gather(of_task.init(own_key, data[task], theta))
 
         return mix.of_live(outer_step, known, begin)
 
@@ -283,7 +283,7 @@ def _step_with(
             results = run(data, calls)
             for call, (new, _) in zip(calls, results, strict=True):
                 states[call.task] = new
-            estimates = [found for _, found in results]
+            estimates = [estimate for _, estimate in results]
             state, report = apply(state._replace(estimators={}), estimates)
             states = live(states, key, data, state.theta, outer_step + 1)
             return state._replace(estimators=states), report
@@ -322,7 +322,7 @@ def _update(
 
 def _averaged(estimates: Sequence[Estimate]) -> tuple[PyTree, Report]:
     """The mean of the gradients that are finite, and what to tell of all of them."""
-    norms = jnp.stack([optax.tree.norm(one.grad) for one in estimates])
+    norms = jnp.stack([optax.tree.norm(estimate.grad) for estimate in estimates])
     finite = jnp.isfinite(norms)
     weights = jnp.where(finite, 1.0, 0.0) / jnp.maximum(jnp.sum(finite), 1)
 
@@ -335,13 +335,15 @@ def _averaged(estimates: Sequence[Estimate]) -> tuple[PyTree, Report]:
             jnp.zeros_like(leaves[0]),
         )
 
-    grad = jax.tree.map(mean, *(one.grad for one in estimates))
-    told = Report(
-        outer_loss=jnp.nanmean(jnp.stack([one.outer_loss for one in estimates])),
+    grad = jax.tree.map(mean, *(estimate.grad for estimate in estimates))
+    report = Report(
+        outer_loss=jnp.nanmean(
+            jnp.stack([estimate.outer_loss for estimate in estimates])
+        ),
         grad_norm=optax.tree.norm(grad),
-        variance=jnp.mean(jnp.stack([one.variance for one in estimates])),
-        dropped=sum(one.dropped for one in estimates),
-        inner_steps=sum(one.inner_steps for one in estimates),
+        variance=jnp.mean(jnp.stack([estimate.variance for estimate in estimates])),
+        dropped=sum(estimate.dropped for estimate in estimates),
+        inner_steps=sum(estimate.inner_steps for estimate in estimates),
         skipped=jnp.sum(~finite),
     )
-    return grad, told
+    return grad, report

@@ -86,14 +86,14 @@ def evaluator(
     ) -> PopulationCosts:
         k_length, k_episodes = jax.random.split(key)
         length = drawn.draw(k_length, drawn.upper(turn))
-        found = [
+        per_task = [
             programs.of(task, turn)(k_episodes, thetas, data[task], length)
             for task in mix.pick(turn)
         ]
         return PopulationCosts(
-            jnp.mean(jnp.stack([one.costs for one in found]), 0),
-            sum(one.dropped for one in found),
-            sum(one.inner_steps for one in found),
+            jnp.mean(jnp.stack([of_task.costs for of_task in per_task]), 0),
+            sum(of_task.dropped for of_task in per_task),
+            sum(of_task.inner_steps for of_task in per_task),
         )
 
     return evaluate
@@ -114,15 +114,15 @@ def _on_one_task(
     candidates = np.repeat(np.arange(population, dtype=np.uint32), num_episodes)
     episodes = np.tile(np.arange(num_episodes, dtype=np.uint32), population)
 
-    def begin(one: tuple, shared: tuple) -> UnrollState:
-        candidate, episode = one
+    def begin(pair: tuple, shared: tuple) -> UnrollState:
+        candidate, episode = pair
         key, thetas, data, length = shared
         theta = _row(thetas, candidate)
         key = jax.random.fold_in(key, episode)
         return start(key, env, learned_optimizer, theta, data, length)
 
-    def advance(one: tuple, shared: tuple) -> tuple[UnrollState, Array, Array]:
-        candidate, state = one
+    def advance(pair: tuple, shared: tuple) -> tuple[UnrollState, Array, Array]:
+        candidate, state = pair
         thetas, data = shared
         theta = _row(thetas, candidate)
         state, out = unroll(env, learned_optimizer, theta, data, state, trunc_length)
@@ -136,11 +136,11 @@ def _on_one_task(
     ) -> PopulationCosts:
         num_windows = int(length) // trunc_length
         states = reset((candidates, episodes), (key, thetas, data, length))
-        found, dead = [], jnp.zeros(num_unrolls, bool)
+        per_window, dead = [], jnp.zeros(num_unrolls, bool)
         for _ in range(num_windows):
             states, costs, dead = window((candidates, states), (thetas, data))
-            found.append(strategy.gather(costs))
-        counted = found[-1:] if aggregation == "final" else found
+            per_window.append(strategy.gather(costs))
+        counted = per_window[-1:] if aggregation == "final" else per_window
         total = sum(counted[1:], counted[0]).reshape(population, num_episodes)
         costs = jnp.mean(total, axis=1) / len(counted)
         steps = num_unrolls * num_windows * trunc_length

@@ -130,12 +130,12 @@ def _reset(fresh: Callable[..., EnvState]) -> Callable[..., tuple[EnvSlots, tupl
     def reset(mapped: tuple, shared: tuple) -> tuple[EnvSlots, tuple]:
         index, slots = mapped
 
-        def one(one: tuple) -> EnvState:
-            index, (old, done) = one
+        def restart(pair: tuple) -> EnvState:
+            index, (old, done) = pair
             new = fresh(index, *shared)
             return jax.tree.map(lambda a, b: jnp.where(done, a, b), new, old)
 
-        state = _batched(slots.env)(one)((index, (slots.env, slots.done)))
+        state = _batched(slots.env)(restart)((index, (slots.env, slots.done)))
         return EnvSlots(state, jnp.zeros_like(slots.done), slots.begun), ()
 
     return reset
@@ -157,8 +157,8 @@ def _window(
         key, learner, data = shared
         k_noise, k_shuffle = jax.random.split(key)
 
-        def play(one: tuple) -> tuple[EnvState, Rollout]:
-            index, state = one
+        def play(pair: tuple) -> tuple[EnvState, Rollout]:
+            index, state = pair
             shape = (num_steps, _count(state))
             noise = jax.random.normal(jax.random.fold_in(k_noise, index), shape)
             actor = learner.actor

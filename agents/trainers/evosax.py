@@ -128,15 +128,15 @@ def make(
         with jax.numpy_rank_promotion("allow"):
             thetas, asked = built.ask(k_ask, state.strategy, params)
         # Costs are never NaN, which would poison a strategy's mean: the dead pay 2.
-        found = evaluate(k_episodes, thetas, data, int(state.turn))
+        evaluated = evaluate(k_episodes, thetas, data, int(state.turn))
         with jax.numpy_rank_promotion("allow"):
-            told, _ = built.tell(k_tell, thetas, found.costs, asked, params)
-        if not np.all(np.isfinite(told.mean)):
+            moved, _ = built.tell(k_tell, thetas, evaluated.costs, asked, params)
+        if not np.all(np.isfinite(moved.mean)):
             raise FloatingPointError(
                 f"evosax's {strategy} moved its mean to numbers that are not finite"
             )
-        report = populations.report(found, jnp.mean(found.costs))
-        return EvosaxState(_strong(told), state.turn + 1), report
+        report = populations.report(evaluated, jnp.mean(evaluated.costs))
+        return EvosaxState(_strong(moved), state.turn + 1), report
 
     return outer_trainer(
         "evosax",
@@ -198,8 +198,8 @@ def _strategies() -> dict[str, Any]:
             "the outer-trainer 'evosax' needs evosax: pip install 'opt-gym[evosax]'"
         ) from None
     return {
-        name: one
-        for name, one in distribution_based_algorithms.items()
+        name: algorithm
+        for name, algorithm in distribution_based_algorithms.items()
         if name not in _NOT_FOR_US
     }
 

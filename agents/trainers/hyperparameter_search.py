@@ -89,15 +89,15 @@ def make(
             have, or a setting out of its range.
     """
     entries = _hyperparameters(learned_optimizer)
-    found = _space(space, box, learned_optimizer, entries)
-    count = min(found.num_trials, MOST_TRIALS) if num_trials is None else num_trials
-    if not 1 <= count <= found.num_trials:
+    searched = _space(space, box, learned_optimizer, entries)
+    count = min(searched.num_trials, MOST_TRIALS) if num_trials is None else num_trials
+    if not 1 <= count <= searched.num_trials:
         raise ValueError(
-            f"num_trials must be 1 to {found.num_trials}, got {num_trials}"
+            f"num_trials must be 1 to {searched.num_trials}, got {num_trials}"
         )
     if not 0.0 < keep <= 1.0:
         raise ValueError(f"keep must be in (0, 1], got {keep}")
-    trials = [found.trial(number) for number in range(count)]
+    trials = [searched.trial(number) for number in range(count)]
     settings: dict[str, Any] = {
         "population": population,
         "num_episodes": num_episodes,
@@ -133,15 +133,15 @@ def make(
         numbers = state.order[state.done : state.alive][:population]
         thetas = theta_of(state.theta, np.resize(numbers, population))
         k_round = jax.random.fold_in(state.key, state.round)
-        found = evaluate(k_round, thetas, data, int(state.round))
+        evaluated = evaluate(k_round, thetas, data, int(state.round))
         current = state.current.copy()
-        current[numbers] = np.asarray(found.costs)[: len(numbers)]
+        current[numbers] = np.asarray(evaluated.costs)[: len(numbers)]
         done = np.int32(state.done + len(numbers))
         state = state._replace(current=current, done=done)
         if done == state.alive:
             state = _next_round(state, len(mix.envs), keep)
         costs = state.total / state.round if state.round else state.current
-        return state, populations.report(found, costs[_best(state)])
+        return state, populations.report(evaluated, costs[_best(state)])
 
     def theta(state: SearchState) -> PyTree:
         state = _on_host(state)
@@ -198,7 +198,7 @@ def _space(
 ) -> SearchSpace:
     name, config = learned_optimizer.name, learned_optimizer.config
     if (space is None) == (box is None):
-        own = [title for title, one in SPACES.items() if one.architecture == name]
+        own = [title for title, listed in SPACES.items() if listed.architecture == name]
         raise ValueError(
             f"give either a space (of {name!r}: {', '.join(own) or 'none'}) or a box, "
             f"got space={space!r}, box={box!r}"
@@ -211,18 +211,18 @@ def _space(
         return log_uniform_box(name, box)
     if space not in SPACES:
         raise ValueError(unknown("search space", space, list(SPACES)))
-    found = SPACES[space]
-    made_for = plugins.build("architecture", found.architecture, found.options)
+    named = SPACES[space]
+    made_for = plugins.build("architecture", named.architecture, named.options)
     # What is not in θ; the rest of a config is where θ starts.
     options = {
         key: made_for.config[key] for key in made_for.config if key not in entries
     }
-    if found.architecture != name or any(config[k] != v for k, v in options.items()):
+    if named.architecture != name or any(config[k] != v for k, v in options.items()):
         raise ValueError(
-            f"the space {space!r} is one of {found.architecture!r} {found.options}, not "
+            f"the space {space!r} is one of {named.architecture!r} {named.options}, not "
             f"of {name!r} {config}"
         )
-    return found
+    return named
 
 
 def _hyperparameters(learned_optimizer: LearnedOptimizer) -> list[str]:

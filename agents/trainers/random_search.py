@@ -106,11 +106,11 @@ def make(
     ) -> tuple[RandomSearchState, Report]:
         k_candidates, k_episodes = jax.random.split(key)
         thetas = candidates(k_candidates, state.theta)
-        found = evaluate(k_episodes, thetas, data, int(state.turn))
+        evaluated = evaluate(k_episodes, thetas, data, int(state.turn))
         # The first of equals: the best so far stays where nothing is better.
-        best = int(np.argmin(found.costs))
+        best = int(np.argmin(evaluated.costs))
         theta = jax.tree.map(lambda leaf: leaf[best], thetas)
-        report = populations.report(found, found.costs[0])
+        report = populations.report(evaluated, evaluated.costs[0])
         return RandomSearchState(theta, state.turn + 1), report
 
     return outer_trainer(

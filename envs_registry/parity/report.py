@@ -135,8 +135,8 @@ def check_fixed(
     for number, (name, entry) in enumerate(golden.items()):
         if keep(number):
             config = named.PUBLISHED.get(name)
-            found = result.configs.add(math.inf if config is None else 0.0, 0.0)
-            result = result._replace(configs=found)
+            configs = result.configs.add(math.inf if config is None else 0.0, 0.0)
+            result = result._replace(configs=configs)
             if config is not None:
                 result = _compare(result, config, entry)
     return result
@@ -230,5 +230,5 @@ def main(arguments: list[str]) -> int:
         return 2
     for result in results:
         print(result)
-    found = [result for result in results if not isinstance(result, str)]
-    return 0 if all(result.passed() for result in found) else 1
+    checked = [result for result in results if not isinstance(result, str)]
+    return 0 if all(result.passed() for result in checked) else 1

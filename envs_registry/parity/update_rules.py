@@ -101,13 +101,13 @@ def trajectory_errors(
     def gradient(x: Array) -> Array:
         return c * (x - t)
 
-    def one(theta: PyTree, start: Any, horizon: Any) -> Array:
+    def trajectory(theta: PyTree, start: Any, horizon: Any) -> Array:
         return _descend(optimizer, theta, gradient, x0, start, horizon, num_steps)
 
-    found = np.asarray(jax.jit(jax.vmap(one))(theta, start, horizon))
+    trajectories = np.asarray(jax.jit(jax.vmap(trajectory))(theta, start, horizon))
     return [
         _largest_error(np.asarray(run["x"], np.float32), reached)
-        for run, reached in zip(runs, found, strict=True)
+        for run, reached in zip(runs, trajectories, strict=True)
     ]
 
 

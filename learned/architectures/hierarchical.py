@@ -180,19 +180,19 @@ def _full(
 
     def init(theta: PyTree, params: PyTree, roles: tuple[str, ...]) -> Memory:
         start = theta["start"]
-        one = OfTensor(start["hidden"], start["cell"], start["feedback"])
-        return Memory(tuple(one for _ in leaves(params)), start["message"])
+        fresh = OfTensor(start["hidden"], start["cell"], start["feedback"])
+        return Memory(tuple(fresh for _ in leaves(params)), start["message"])
 
     def step(
         theta: PyTree, carry: Memory, signal: Signal, observation: Observation
     ) -> tuple[Memory, tuple]:
-        told, state = _advise(theta, carry, observation, num_losses)
-        xp, clock = namespace(told), observation.numbers[num_losses:]
+        advised, state = _advise(theta, carry, observation, num_losses)
+        xp, clock = namespace(advised), observation.numbers[num_losses:]
         outputs, feedbacks = [], []
         for i, (param, tensor) in enumerate(
             zip(leaves(signal.params), observation.tensors, strict=True)
         ):
-            known = xp.concat([clock, tensor.numbers[NUM_STATISTICS:], told[:, i]])
+            known = xp.concat([clock, tensor.numbers[NUM_STATISTICS:], advised[:, i]])
             out, back = perceptron_and_means(theta["mlp"], tensor, param, known, 2)
             outputs.append(out)
             feedbacks.append(back)

@@ -306,7 +306,7 @@ def _usable(signal: Signal, with_loss: bool) -> torch.Tensor:
     sums = [grad.sum() for grad in signal.grad]
     sums = [*sums, signal.loss] if with_loss else sums
     device = sums[0].device
-    return torch.isfinite(torch.stack([one.to(device) for one in sums])).all()
+    return torch.isfinite(torch.stack([total.to(device) for total in sums])).all()
 
 
 def _where(usable: torch.Tensor, after: PyTree, before: PyTree) -> PyTree:

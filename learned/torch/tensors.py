@@ -19,17 +19,17 @@ def param_groups(model: torch.nn.Module, **options: Any) -> list[dict[str, Any]]
         model: whose parameters; shared ones once.
         options: for every group, such as weight_decay.
     """
-    found: dict[tuple[str, tuple[int, ...] | None], list[torch.nn.Parameter]] = {}
+    groups: dict[tuple[str, tuple[int, ...] | None], list[torch.nn.Parameter]] = {}
     seen: set[torch.nn.Parameter] = set()
     for module in model.modules():
         for name, param in module.named_parameters(recurse=False):
             if param in seen:
                 continue
             seen.add(param)
-            found.setdefault(_kind(module, name, param), []).append(param)
+            groups.setdefault(_kind(module, name, param), []).append(param)
     return [
         {"params": params, "role": role, "axes": axes, **options}
-        for (role, axes), params in found.items()
+        for (role, axes), params in groups.items()
     ]
 
 

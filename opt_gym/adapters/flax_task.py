@@ -70,8 +70,8 @@ def task_from_flax(
         key: PRNGKeyArray, params: PyTree, instance: Any, batch: Batch
     ) -> tuple[Any, dict[str, Any]]:
         outputs = module.apply({"params": params}, batch.inputs, rngs={"dropout": key})
-        found = loss(outputs, batch)
-        value, aux = found if isinstance(found, tuple) else (found, {})
+        result = loss(outputs, batch)
+        value, aux = result if isinstance(result, tuple) else (result, {})
         return jnp.asarray(value, jnp.float32), dict(aux)
 
     return Task(

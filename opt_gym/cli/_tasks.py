@@ -17,12 +17,12 @@ def expand(tasks: Sequence[str]) -> dict[str, Any]:
     from opt_gym import factory, plugins
     from opt_gym.evaluation.evaluations import name_tasks
 
-    found: dict[str, Any] = {}
+    named: dict[str, Any] = {}
     for task in tasks:
         if task in BENCHMARK_SETS:
-            found.update({name: name for name in BENCHMARK_SETS[task]})
+            named.update({name: name for name in BENCHMARK_SETS[task]})
         elif task.endswith(".json"):
-            found[Path(task).stem] = _read_config(Path(task))
+            named[Path(task).stem] = _read_config(Path(task))
         elif "/" in task:
             raise ValueError(
                 plugins.unknown("frozen list of tasks", task, list(BENCHMARK_SETS))
@@ -31,10 +31,10 @@ def expand(tasks: Sequence[str]) -> dict[str, Any]:
             factory.task_config(
                 task
             )  # an unknown name is an error here, before any work
-            found.update(name_tasks([task]))
-    if not found:
+            named.update(name_tasks([task]))
+    if not named:
         raise ValueError(f"no tasks given; frozen lists: {', '.join(BENCHMARK_SETS)}")
-    return found
+    return named
 
 
 def _read_config(path: Path) -> dict[str, Any]:

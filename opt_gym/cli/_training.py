@@ -104,21 +104,24 @@ def run(out: Path, recipe: Recipe) -> int:
         _Seed(seed, folder, newest_header(folder))
         for seed, folder in zip(seeds, folders, strict=True)
     ]
-    found = next((one.header for one in runs if one.header), None)
+    header = next((seed_run.header for seed_run in runs if seed_run.header), None)
     # A run is bit for bit the same only on as many devices as it was begun on.
-    opt_gym.use_all_cores(found["environment"]["devices"] if found else None)
+    opt_gym.use_all_cores(header["environment"]["devices"] if header else None)
     todo = []
-    for one in runs:
-        if _is_done(one, recipe):
-            print(f"{one.folder} is done")
+    for seed_run in runs:
+        if _is_done(seed_run, recipe):
+            print(f"{seed_run.folder} is done")
         else:
-            todo.append(one)
+            todo.append(seed_run)
     return _run_seeds(out, recipe, todo) if todo else 0
 
 
-def _is_done(one: _Seed, recipe: Recipe) -> bool:
-    ended = one.header is not None and one.header["outer_step"] >= recipe.outer_steps
-    return ended and (one.folder / THETA_FILE).exists()
+def _is_done(seed_run: _Seed, recipe: Recipe) -> bool:
+    ended = (
+        seed_run.header is not None
+        and seed_run.header["outer_step"] >= recipe.outer_steps
+    )
+    return ended and (seed_run.folder / THETA_FILE).exists()
 
 
 def _run_seeds(out: Path, recipe: Recipe, todo: list[_Seed]) -> int:
@@ -126,8 +129,8 @@ def _run_seeds(out: Path, recipe: Recipe, todo: list[_Seed]) -> int:
     trainer = _trainer(recipe, optimizer)
     evaluators = _evaluators(recipe, trainer)
     with _spread(recipe, trainer) as trainer:
-        for one in todo:
-            if not _one_seed(one, recipe, trainer, theta, evaluators):
+        for seed_run in todo:
+            if not _one_seed(seed_run, recipe, trainer, theta, evaluators):
                 print(f"interrupted; go on with opt-gym resume {out}", file=sys.stderr)
                 return 130
     return 0
@@ -145,7 +148,7 @@ def trainer_settings(recipe: Recipe) -> dict[str, Any]:
 
 
 def _one_seed(
-    one: _Seed,
+    seed_run: _Seed,
     recipe: Recipe,
     trainer: Any,
     theta: Any,
@@ -161,19 +164,19 @@ def _one_seed(
     training = {
         "trainer": [recipe.trainer, settings],
         "tasks": [env.task.config for env in trainer.envs],
-        "seed": one.seed,
+        "seed": seed_run.seed,
         "objective": recipe.objective,
         "learning_rate": recipe.learning_rate,
         "tasks_per_step": recipe.tasks_per_step,
     }
 
     def save(path: Path, theta: Any, outer_step: int) -> Path:
-        told = {**training, "outer_steps": outer_step}
-        return learned.save(path, trainer.trained_optimizer, theta, training=told)
+        so_far = {**training, "outer_steps": outer_step}
+        return learned.save(path, trainer.trained_optimizer, theta, training=so_far)
 
     name, num_tasks = trainer.learned_optimizer.name, len(trainer.envs)
     print(
-        f"outer-training {name!r} on {num_tasks} tasks, seed {one.seed}; "
+        f"outer-training {name!r} on {num_tasks} tasks, seed {seed_run.seed}; "
         "a task's programs compile when it is first taken"
     )
     sources = [env.normalizer.source for env in trainer.envs]
@@ -183,13 +186,13 @@ def _one_seed(
         trainer,
         [opt_gym.load_data(env) for env in trainer.envs],
         outer_steps=recipe.outer_steps,
-        seed=one.seed,
+        seed=seed_run.seed,
         theta=theta,
-        out=one.folder,
-        resume=one.header is not None,
-        callbacks=_callbacks(recipe, one.folder, save, evaluators),
+        out=seed_run.folder,
+        resume=seed_run.header is not None,
+        callbacks=_callbacks(recipe, seed_run.folder, save, evaluators),
     )
-    path = save(one.folder / THETA_FILE, result.theta, result.outer_step)
+    path = save(seed_run.folder / THETA_FILE, result.theta, result.outer_step)
     print(f"{path} holds θ after {result.outer_step} outer steps")
     return not result.interrupted
 
@@ -317,13 +320,13 @@ def _callbacks(
 ) -> list[Any]:
     from agents.callbacks import HeldOut, ProgressBar, TensorBoardLog
 
-    found: list[Any] = [ProgressBar()]
+    callbacks: list[Any] = [ProgressBar()]
     if recipe.tensorboard:
-        found.append(TensorBoardLog(folder / "tensorboard"))
+        callbacks.append(TensorBoardLog(folder / "tensorboard"))
     if evaluators:
         every = recipe.evaluate_every
-        found.append(HeldOut(evaluators, folder, save, every, told=_tell))
-    return found
+        callbacks.append(HeldOut(evaluators, folder, save, every, told=_tell))
+    return callbacks
 
 
 def _tell(line: str) -> None:

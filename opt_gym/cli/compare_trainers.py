@@ -62,7 +62,7 @@ def compare_trainers(
     common["num_steps"] = horizon
     chosen = trainers or agents.names()
     own = _own_options(options, chosen)
-    found: list[Any] = []
+    measured: list[Any] = []
     for name in chosen:
         plugin = _architecture(name, architecture, _parsed(architecture_options))
         try:
@@ -71,7 +71,7 @@ def compare_trainers(
             )
             loaded = [opt_gym.load_data(env) for env in contestant.trainer.envs]
             for seed in range(seeds):
-                found += run_seed(
+                measured += run_seed(
                     contestant,
                     loaded,
                     inner_steps=inner_steps,
@@ -79,8 +79,8 @@ def compare_trainers(
                     seed=seed,
                 )
                 # After every seed, so that little is lost with a run that is cut off.
-                write_table(out / "points.csv", found[0]._fields, found)
-                last = found[-1]
+                write_table(out / "points.csv", measured[0]._fields, measured)
+                last = measured[-1]
                 print(
                     f"{name}, seed {seed}: outer-loss {last.outer_loss:.4f} after "
                     f"{last.inner_steps:,} inner steps, {last.seconds:.0f} s",
@@ -88,12 +88,12 @@ def compare_trainers(
                 )
         except (ImportError, ValueError) as error:
             print(f"{name} is left out: {error}", flush=True)
-    if not found:
+    if not measured:
         raise ValueError("none of the trainers could run")
-    table = format_points(found)
+    table = format_points(measured)
     title = f"{', '.join(named) if len(named) < 4 else f'{len(named)} tasks'}: {seeds} seeds"
     write_atomically(out / "table.md", (table + "\n").encode())
-    picture = plot_points(out / "comparison.png", found, title)
+    picture = plot_points(out / "comparison.png", measured, title)
     print(f"\n{table}\n\nwrote {picture}, points.csv and table.md beside it")
     return 0
 
@@ -169,18 +169,18 @@ def _own_options(
     """
     from opt_gym import plugins
 
-    found: dict[str, dict[str, Any]] = {}
+    own: dict[str, dict[str, Any]] = {}
     for key, value in _parsed(options).items():
         trainer, dot, setting = key.partition(".")
         if not dot:
             raise ValueError(f"an option is trainer.setting, got {key!r}")
-        found.setdefault(trainer, {})[setting] = value
+        own.setdefault(trainer, {})[setting] = value
     for name in trainers:
-        plugins.with_defaults(plugins.spec("trainer", name), found.get(name, {}))
-    for name in found:
+        plugins.with_defaults(plugins.spec("trainer", name), own.get(name, {}))
+    for name in own:
         if name not in trainers:
             raise ValueError(plugins.unknown("trainer of --options", name, trainers))
-    return found
+    return own
 
 
 def _parsed(options: dict[str, str] | None) -> dict[str, Any]:

@@ -75,7 +75,7 @@ def evaluate(
     )
     folder = cache_folder() / "evaluations" if cache else None
     runs = run_all(jobs_of(policy, named, theta), settings, folder, show_progress)
-    found, choices = evaluate_baselines(
+    baseline_runs, choices = evaluate_baselines(
         asked,
         named,
         expand(training_tasks or ["small_mlp/train"]),
@@ -83,12 +83,12 @@ def evaluate(
         folder,
         show_progress,
     )
-    runs += found
+    runs += baseline_runs
     reference = asked[0].title if asked else ""
     for choice in choices:
         if not choice.baseline.per_task:
             print(_describe(choice, next(iter(named))), end="\n\n")
-    for steps in dict.fromkeys(one.horizon for one in runs):
+    for steps in dict.fromkeys(run.horizon for run in runs):
         print(f"mean normalized loss over {steps:,} inner steps, per task")
         print(format_tasks(runs, policy.name, steps), end="\n\n")
     print("all tasks")
@@ -134,6 +134,6 @@ def _write(out: Path, runs: list[Any], subject: str) -> None:
     from opt_gym.evaluation.plots import plot_comparison
 
     print(f"\nwrote {write_csv(out / 'curves.csv', runs)}")
-    for steps in dict.fromkeys(one.horizon for one in runs):
+    for steps in dict.fromkeys(run.horizon for run in runs):
         path = out / f"comparison_{steps}.png"
         print(f"wrote {plot_comparison(path, runs, subject=subject, horizon=steps)}")

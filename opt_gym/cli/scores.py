@@ -46,7 +46,7 @@ def scores(
     settings = EvaluationSettings(
         horizon, num_seeds, num_points=2, num_batches=1, data=data
     )
-    found = score(
+    per_task = score(
         expand(tasks) if tasks else one_of_each_family(),
         optimizer,
         theta,
@@ -54,7 +54,7 @@ def scores(
         cache_folder() / "evaluations" if cache else None,
         show_progress,
     )
-    table = format_scores(found, learned_optimizer)
+    table = format_scores(per_task, learned_optimizer)
     print(table)
     if out is not None:
         out.parent.mkdir(parents=True, exist_ok=True)

@@ -46,10 +46,10 @@ def show(
     if built.batch_size:
         print(f"batch       {built.batch_size}")
     print(f"cost        {_cost(name)}")
-    found = normalize.lookup(built, objective, data)
+    normalizer = normalize.lookup(built, objective, data)
     print(
-        f"normalizer  objective {objective!r}: 1 at {found.initial:.6g}, "
-        f"0 at {found.best:.6g} ({_EXPLAINED[found.source]})"
+        f"normalizer  objective {objective!r}: 1 at {normalizer.initial:.6g}, "
+        f"0 at {normalizer.best:.6g} ({_EXPLAINED[normalizer.source]})"
     )
     return 0
 

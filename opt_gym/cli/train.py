@@ -89,8 +89,8 @@ def train(
             step, each on one core; 0 for none.
         data: where data sets come from.
     """
-    told = {key: value for key, value in locals().items() if key != "out"}
-    recipe = _training.Recipe(**told)
+    given = {key: value for key, value in locals().items() if key != "out"}
+    recipe = _training.Recipe(**given)
     if (out / _training.RECIPE_FILE).exists():
         raise ValueError(f"{out} holds a run already: resume it, or name another")
     _training.check(recipe)

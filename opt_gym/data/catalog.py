@@ -103,11 +103,11 @@ def load_images(
     if ways is not None:
         images.check_ways(entry, ways)
     _check_num_train(num_train)
-    found = _serving(entry, source)
-    if source == "auto" and entry.builder and found == "embedded":
+    provider = _serving(entry, source)
+    if source == "auto" and entry.builder and provider == "embedded":
         _warn_once(name)
     chosen = entry.num_valid if num_valid is None else num_valid
-    return _images(name, found, num_train, chosen, ways)
+    return _images(name, provider, num_train, chosen, ways)
 
 
 def load_texts(
@@ -131,11 +131,11 @@ def load_texts(
     """
     entry = text_set(name)
     _check_num_train(num_train)
-    found = _serving(entry, source)
-    if source == "auto" and found == "embedded":
+    provider = _serving(entry, source)
+    if source == "auto" and provider == "embedded":
         _warn_once(name)
     chosen = entry.num_valid if num_valid is None else num_valid
-    data = _texts(name, found, num_train, chosen)
+    data = _texts(name, provider, num_train, chosen)
     return dict.fromkeys(SPLITS, data["train"]) if just_train else data
 
 
@@ -149,12 +149,12 @@ def describe(name: str, source: str) -> str:
     if not is_known(name):
         raise ValueError(unknown("data set", name, [*IMAGE_SETS, *TEXT_SETS]))
     entry = IMAGE_SETS.get(name) or TEXT_SETS[name]
-    found = _serving(entry, source)
+    provider = _serving(entry, source)
     if isinstance(entry, TextSet):
-        return texts.describe(entry, found)
+        return texts.describe(entry, provider)
     if not entry.builder:
         return name
-    if found == "tfds":
+    if provider == "tfds":
         return f"{name} (original, tfds {tfds.find(entry.builder).version})"
     return f"{name} (stand-in: {embedded_images.describe(entry.shape)})"
 
@@ -188,15 +188,15 @@ def _warn_once(name: str) -> None:
 
 @lru_cache(maxsize=64)
 def _images(
-    name: str, found: str, num_train: int | None, num_valid: int, ways: Ways | None
+    name: str, provider: str, num_train: int | None, num_valid: int, ways: Ways | None
 ) -> Data:
     entry = image_set(name)
     if num_train is None:
-        return _frozen(images.read(entry, found, num_valid, ways))
-    whole = _images(name, found, None, num_valid, ways)
+        return _frozen(images.read(entry, provider, num_valid, ways))
+    whole = _images(name, provider, None, num_valid, ways)
     train = whole["train"]
     count = num_train
-    if found == "embedded":
+    if provider == "embedded":
         original = images.sizes(entry, num_valid, ways)[0]
         count = splits.kept(num_train, original, len(train.labels), SMALLEST_TRAIN)
     train = Images(train.images[:count], train.labels[:count])
@@ -204,14 +204,14 @@ def _images(
 
 
 @lru_cache(maxsize=64)
-def _texts(name: str, found: str, num_train: int | None, num_valid: int) -> Data:
+def _texts(name: str, provider: str, num_train: int | None, num_valid: int) -> Data:
     entry = text_set(name)
     if num_train is None:
-        return _frozen(texts.read(entry, found, num_valid))
-    whole = _texts(name, found, None, num_valid)
+        return _frozen(texts.read(entry, provider, num_valid))
+    whole = _texts(name, provider, None, num_valid)
     train = whole["train"]
     count = num_train
-    if found == "embedded":
+    if provider == "embedded":
         original = splits.sizes(entry.sizes, num_valid)[0]
         count = splits.kept(num_train, original, len(train.labels), SMALLEST_TRAIN)
     return _frozen({**whole, "train": take(train, 0, count)})

@@ -24,11 +24,11 @@ def digest_data(data: Data) -> str:
     # An id can come back for another array; its reference cannot.
     if digest and all(r() is leaf for r, leaf in zip(references, leaves, strict=True)):
         return digest
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for leaf in map(np.asarray, leaves):
-        found.update(f"{leaf.dtype}{leaf.shape}".encode())
-        found.update(np.ascontiguousarray(leaf).data)
-    digest = found.hexdigest()[:16]
+        hasher.update(f"{leaf.dtype}{leaf.shape}".encode())
+        hasher.update(np.ascontiguousarray(leaf).data)
+    digest = hasher.hexdigest()[:16]
     _remember(identity, leaves, digest)
     return digest
 

@@ -105,10 +105,10 @@ def _photographs() -> list[np.ndarray]:
 
 def _inside_sklearn(path: str) -> Path:
     """A file of `sklearn.datasets`, which takes 0.7 s to import."""
-    found = importlib.util.find_spec("sklearn")
-    if found is None or found.origin is None:
+    spec = importlib.util.find_spec("sklearn")
+    if spec is None or spec.origin is None:
         raise ModuleNotFoundError("embedded images come inside scikit-learn")
-    return Path(found.origin).parent / "datasets" / path
+    return Path(spec.origin).parent / "datasets" / path
 
 
 def _cut(images: np.ndarray, labels: np.ndarray, sizes: tuple[int, ...]) -> Arrays:

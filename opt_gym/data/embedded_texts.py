@@ -96,24 +96,24 @@ def passages(length: int) -> tuple[Passage, ...]:
     Docstrings of one kind in one file follow one another, because most are short. What is
     left at the end of a file joins the passage before it if it is shorter than half.
     """
-    found: dict[str, int] = {}
+    kinds: dict[str, int] = {}
     everything = documents()
     texts = [part.decode() for part in encoders.to_bytes(everything)]
     for text, kind in zip(texts, everything.labels.tolist(), strict=True):
         for passage in _pack(_paragraphs(text), length):
-            found.setdefault(passage, kind)
-    return tuple(Passage(*item) for item in found.items())
+            kinds.setdefault(passage, kind)
+    return tuple(Passage(*item) for item in kinds.items())
 
 
 def _labelled(length: int, num_classes: int) -> tuple[list[str], list[int]]:
-    found = passages(length)
+    pieces = passages(length)
     if num_classes == 2:
-        language = [p.text for p in found if p.kind == 0]
-        library = [p.text for p in found if p.kind > 0]
+        language = [p.text for p in pieces if p.kind == 0]
+        library = [p.text for p in pieces if p.kind > 0]
         order = RandomState(0).permutation(len(library))[: len(language)]
         texts = [*language, *(library[i] for i in order)]
         return texts, [0] * len(language) + [1] * len(order)
-    return [p.text for p in found], [p.kind if num_classes else 0 for p in found]
+    return [p.text for p in pieces], [p.kind if num_classes else 0 for p in pieces]
 
 
 def _paragraphs(text: str) -> list[str]:

@@ -112,10 +112,10 @@ def sizes(entry: ImageSet, num_valid: int, ways: Ways | None) -> tuple[int, ...]
     return tuple(max(1, round(n * ways[0] / entry.num_classes)) for n in whole)
 
 
-def read(entry: ImageSet, found: str, num_valid: int, ways: Ways | None) -> Data:
-    """{split: Images}, all of train; `found` is "tfds" or "embedded"."""
+def read(entry: ImageSet, provider: str, num_valid: int, ways: Ways | None) -> Data:
+    """{split: Images}, all of train; `provider` is "tfds" or "embedded"."""
     chosen = None
-    if found == "tfds":
+    if provider == "tfds":
         arrays = _original(entry, num_valid)
         chosen = ways
     elif entry.shape[2] == 1:

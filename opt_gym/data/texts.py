@@ -104,9 +104,9 @@ Source: Metz et al. 2020, arXiv 2002.11887 (google-research/task_set, datasets).
 """
 
 
-def describe(entry: TextSet, found: str) -> str:
-    """What `found` ("tfds" or "embedded") serves a set with."""
-    if found == "embedded":
+def describe(entry: TextSet, provider: str) -> str:
+    """What `provider` ("tfds" or "embedded") serves a set with."""
+    if provider == "embedded":
         made_of = embedded_texts.describe(entry.passage, entry.num_classes)
         return f"{entry.name} (stand-in: {made_of})"
     learned = ", subwords learned from it" if entry.encoding == "subwords8k" else ""
@@ -114,9 +114,9 @@ def describe(entry: TextSet, found: str) -> str:
     return f"{entry.name} (original, tfds {version}{learned})"
 
 
-def read(entry: TextSet, found: str, num_valid: int) -> Data:
-    """{split: Texts}, all of train; `found` is "tfds" or "embedded"."""
-    if found == "tfds":
+def read(entry: TextSet, provider: str, num_valid: int) -> Data:
+    """{split: Texts}, all of train; `provider` is "tfds" or "embedded"."""
+    if provider == "tfds":
         stored = _original(entry.builder, entry.form, entry.encoding)
         counts = {split: len(texts.labels) for split, texts in stored.items()}
         parts = splits.cut(counts, num_valid).items()

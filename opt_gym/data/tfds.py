@@ -34,18 +34,18 @@ def find(builder: str) -> Prepared:
         FileNotFoundError: none is prepared in the array_record format; says how to do it.
     """
     folder = _data_dir() / builder
-    found = sorted(
+    versions = sorted(
         (tuple(map(int, path.name.split("."))), path)
         for path in folder.glob("[0-9]*.[0-9]*.[0-9]*")
         if _file_format(path) == FORMAT
     )
-    if not found:
+    if not versions:
         raise FileNotFoundError(
             f"no {builder!r} in {FORMAT} format under {_data_dir()}; prepare it with: "
             "pip install 'opt-gym[tfds]'; "
             f"tfds build {builder} --file_format={FORMAT} --data_dir={_data_dir()}"
         )
-    return Prepared(found[-1][1], found[-1][1].name)
+    return Prepared(versions[-1][1], versions[-1][1].name)
 
 
 def is_prepared(builder: str) -> bool:

@@ -75,32 +75,32 @@ def group(runs: Sequence[Runs]) -> dict[tuple[str, int], list[Runs]]:
         ValueError: no runs; an optimizer that misses a task or has one twice.
     """
     groups: dict[tuple[str, int], list[Runs]] = {}
-    for one in runs:
-        groups.setdefault((one.optimizer, one.horizon), []).append(one)
+    for run in runs:
+        groups.setdefault((run.optimizer, run.horizon), []).append(run)
     if not groups:
         raise ValueError("no runs to compare")
     (first, expected), *_ = (
-        (name, [one.task for one in own]) for name, own in groups.items()
+        (name, [run.task for run in own]) for name, own in groups.items()
     )
     for name, own in groups.items():
-        tasks = [one.task for one in own]
+        tasks = [run.task for run in own]
         if sorted(tasks) != sorted(set(expected)):
             raise ValueError(
                 f"{name[0]!r} was run on {sorted(tasks)}, but {first[0]!r} on "
                 f"{sorted(expected)}"
             )
-        own.sort(key=lambda one: expected.index(one.task))
+        own.sort(key=lambda run: expected.index(run.task))
     return groups
 
 
 def mean_costs(own: Sequence[Runs]) -> Float[np.ndarray, "tasks seeds"]:
     """ℓ̃ averaged over inner steps, one row a task."""
-    return np.stack([one.mean_cost for one in own])
+    return np.stack([run.mean_cost for run in own])
 
 
-def bounded(one: Runs, loss: np.ndarray) -> np.ndarray:
+def bounded(run: Runs, loss: np.ndarray) -> np.ndarray:
     """Losses that count at most as much as ℓ̃ = 2 would, finite always."""
-    limit = one.normalizer.best + 2 * (one.normalizer.initial - one.normalizer.best)
+    limit = run.normalizer.best + 2 * (run.normalizer.initial - run.normalizer.best)
     return np.where(np.isfinite(loss), np.minimum(loss, limit), limit)
 
 
@@ -165,14 +165,14 @@ def format_tasks(runs: Sequence[Runs], subject: str, horizon: int | None = None)
         raise ValueError(unknown("optimizer", subject, list(columns)))
     others = [name for name in columns if name != subject]
     rows = [["task", subject, *others, "lowest"]]
-    for i, one in enumerate(columns[subject]):
+    for i, run in enumerate(columns[subject]):
         costs = {
             name: float(columns[name][i].mean_cost.mean())
             for name in (subject, *others)
         }
         lowest = min(costs, key=lambda name: costs[name])
         numbers = [f"{cost:.4f}" for cost in costs.values()]
-        rows.append([one.task, *numbers, lowest])
+        rows.append([run.task, *numbers, lowest])
     return _aligned(rows)
 
 
@@ -184,29 +184,29 @@ def _summary(
     difference = None
     if reference is not None:
         difference = bootstrap.mean_difference(costs, reference)
-    accuracies = [one.accuracy[:, -1].mean() for one in own]
+    accuracies = [run.accuracy[:, -1].mean() for run in own]
     known = [accuracy for accuracy in accuracies if not np.isnan(accuracy)]
     return Summary(
         optimizer=name,
         horizon=horizon,
         mean_cost=bootstrap.mean(costs),
         iqm_cost=bootstrap.iqm(costs),
-        final_cost=float(np.mean([one.costs[:, -1].mean() for one in own])),
+        final_cost=float(np.mean([run.costs[:, -1].mean() for run in own])),
         valid_loss=_final(own, "valid_loss"),
         test_loss=_final(own, "test_loss"),
         accuracy=float(np.mean(known)) if known else float("nan"),
         difference=difference,
         wins=0 if reference is None else bootstrap.wins(costs, reference),
         num_tasks=len(own),
-        seconds_per_step=float(np.mean([one.seconds_per_step for one in own])),
-        num_diverged=int(sum(one.diverged.sum() for one in own)),
+        seconds_per_step=float(np.mean([run.seconds_per_step for run in own])),
+        num_diverged=int(sum(run.diverged.sum() for run in own)),
         num_runs=costs.size,
-        num_provisional=sum(one.normalizer.source == "provisional" for one in own),
+        num_provisional=sum(run.normalizer.source == "provisional" for run in own),
     )
 
 
 def _final(own: list[Runs], field: str) -> float:
-    return float(np.mean([bounded(one, getattr(one, field)[:, -1]) for one in own]))
+    return float(np.mean([bounded(run, getattr(run, field)[:, -1]) for run in own]))
 
 
 def _with_interval(interval: Interval, sign: bool = False) -> str:

@@ -30,23 +30,23 @@ def write_csv(path: Path, runs: Sequence[Runs]) -> Path:
     test. A loss that is not finite is written `inf`; an accuracy a task does not have is
     left empty.
     """
-    return write_table(path, COLUMNS, (row for one in runs for row in _rows(one)))
+    return write_table(path, COLUMNS, (row for run in runs for row in _rows(run)))
 
 
-def _rows(one: Runs) -> Iterator[list[Any]]:
-    for seed in range(one.train_loss.shape[0]):
-        points = zip(one.inner_steps, one.seconds, strict=True)
+def _rows(run: Runs) -> Iterator[list[Any]]:
+    for seed in range(run.train_loss.shape[0]):
+        points = zip(run.inner_steps, run.seconds, strict=True)
         for point, (step, seconds) in enumerate(points):
-            losses = (one.train_loss, one.valid_loss, one.test_loss)
+            losses = (run.train_loss, run.valid_loss, run.test_loss)
             yield [
-                one.task,
-                one.optimizer,
-                one.horizon,
+                run.task,
+                run.optimizer,
+                run.horizon,
                 seed,
                 int(step),
                 float(seconds),
                 *(_loss(loss[seed, point]) for loss in losses),
-                _accuracy(one.accuracy[seed, point]),
+                _accuracy(run.accuracy[seed, point]),
             ]
 
 

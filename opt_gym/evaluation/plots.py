@@ -122,16 +122,16 @@ def write_picture(
     return write_atomically(path, content.getvalue())
 
 
-def task_title(one: Runs) -> str:
+def task_title(run: Runs) -> str:
     """A short name for people: "64-32-10 relu, batch 64" for an MLP, else the task's name."""
     from opt_gym.data import catalog
 
-    config = one.config
+    config = run.config
     data = config.get("dataset")
     if "layer_sizes" not in config or not isinstance(data, list | tuple):
-        return one.task.replace("_", " ")
+        return run.task.replace("_", " ")
     if data[0] not in catalog.IMAGE_SETS:
-        return one.task.replace("_", " ")
+        return run.task.replace("_", " ")
     entry = catalog.image_set(data[0])
     sizes = [math.prod(entry.shape), *config["layer_sizes"], entry.num_classes]
     shape = "-".join(map(str, sizes))
@@ -186,7 +186,7 @@ def _draw_aggregate(
     for name in _bottom_first(shown):
         own = shown[name]
         steps = own[0].inner_steps[1:]
-        per_task = np.stack([one.costs.mean(axis=0)[1:] for one in own])
+        per_task = np.stack([run.costs.mean(axis=0)[1:] for run in own])
         points = [bootstrap.mean(column[:, None]) for column in per_task.T]
         value, low, high = np.array(points).T
         lowest = min(lowest, *(v for v in value if v > 0))
@@ -258,9 +258,9 @@ def _draw_costs(
 
 def _draw_task(axes: Any, shown: dict[str, Runs], looks: dict[str, _Look]) -> None:
     for name in _bottom_first(shown):
-        one, look = shown[name], looks[name]
-        losses = np.maximum(bounded(one, one.train_loss)[:, 1:], 1e-12)
-        steps = one.inner_steps[1:]
+        run, look = shown[name], looks[name]
+        losses = np.maximum(bounded(run, run.train_loss)[:, 1:], 1e-12)
+        steps = run.inner_steps[1:]
         axes.fill_between(
             steps, losses.min(0), losses.max(0), color=look.color, alpha=0.14, lw=0
         )

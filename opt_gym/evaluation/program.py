@@ -91,11 +91,11 @@ def evaluation_steps(horizon: int, num_points: int, spacing: str) -> np.ndarray:
     if spacing == "even":
         return np.round(np.linspace(0, horizon, num_points)).astype(int)
     # Rounding makes early ones coincide, so the grid is refined until enough are left.
-    count, found = num_points, np.zeros(0, int)
-    while len(found) < num_points - 1:
-        found = np.unique(np.round(np.geomspace(1, horizon, count)).astype(int))
+    count, grid = num_points, np.zeros(0, int)
+    while len(grid) < num_points - 1:
+        grid = np.unique(np.round(np.geomspace(1, horizon, count)).astype(int))
         count += 1
-    kept = found[len(found) - (num_points - 1) :]
+    kept = grid[len(grid) - (num_points - 1) :]
     if len(kept) > 1:
         kept[0] = 1
     return np.concatenate([[0], kept])
@@ -137,8 +137,8 @@ def build_program(
     measure = _measurement(env, settings.num_batches)
     num_splits = 4 if env.objective == "noisy" else 3
 
-    def one_run(one: tuple, shared: tuple) -> Curves:
-        variant, key = one
+    def one_run(pair: tuple, shared: tuple) -> Curves:
+        variant, key = pair
         thetas, data, plan = shared
         theta = jax.tree.map(lambda leaf: leaf[variant], thetas)
         state = start(key, env, learned_optimizer, theta, data, plan.horizon)
@@ -232,11 +232,11 @@ def _measurement(
 
     def measure(data: Data, params: PyTree, instance: PyTree) -> tuple[Array, Array]:
         def on_split(split: str) -> tuple[Array, Array]:
-            def one(key: PRNGKeyArray) -> tuple[Array, Array]:
+            def on_batch(key: PRNGKeyArray) -> tuple[Array, Array]:
                 loss, aux = split_loss(task, key, data, params, instance, split)
                 return loss, jnp.asarray(aux.get("accuracy", jnp.nan))
 
-            loss, accuracy = jax.lax.map(one, keys)
+            loss, accuracy = jax.lax.map(on_batch, keys)
             return jnp.mean(loss), jnp.mean(accuracy)
 
         def corrupted(key: PRNGKeyArray) -> Array:

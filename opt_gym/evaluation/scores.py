@@ -69,7 +69,7 @@ def score(
     columns += [tuned[:count], tuned[count:]]
     columns.append(run_all(jobs_of(learned, tasks, theta), settings, cache, progress))
     return [
-        Score(runs[0].task, *(_mean_return(one) for one in runs))
+        Score(runs[0].task, *(_mean_return(run) for run in runs))
         for runs in zip(*columns, strict=True)
     ]
 
@@ -80,10 +80,10 @@ def format_scores(scores: Sequence[Score], learned: str) -> str:
         f"| environment | zero | random | best SGD | best Adam | {learned} | solved at |",
         "|---|---|---|---|---|---|---|",
     ]
-    for one in scores:
-        numbers = (one.zero, one.random, one.sgd, one.adam, one.learned, one.solved)
+    for row in scores:
+        numbers = (row.zero, row.random, row.sgd, row.adam, row.learned, row.solved)
         lines.append(
-            f"| {one.task} | " + " | ".join(f"{x:.3f}" for x in numbers) + " |"
+            f"| {row.task} | " + " | ".join(f"{x:.3f}" for x in numbers) + " |"
         )
     return "\n".join(lines)
 

@@ -89,8 +89,8 @@ def search(
         raise ValueError(f"a search has one horizon, got {settings.horizon}")
     plan = schedule([settings.horizon], _NUM_POINTS, measure=False)
     return [
-        _run(one, plan, settings.num_seeds, progress)
-        for one in prepare_jobs(jobs, lambda job: _prepare(job, settings, cache))
+        _run(prepared, plan, settings.num_seeds, progress)
+        for prepared in prepare_jobs(jobs, lambda job: _prepare(job, settings, cache))
     ]
 
 
@@ -123,9 +123,9 @@ def _prepare(
 
 
 def _run(
-    one: _Search, plan: Schedule, num_seeds: int, progress: TellProgress | None
+    prepared: _Search, plan: Schedule, num_seeds: int, progress: TellProgress | None
 ) -> Float[np.ndarray, "trials seeds"]:
-    job, data, rows, file, known, missing, size, program = one
+    job, data, rows, file, known, missing, size, program = prepared
     done = len(rows) - len(missing)
     while program is not None and missing:
         trials, missing = missing[:size], missing[size:]

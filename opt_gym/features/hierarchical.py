@@ -106,17 +106,17 @@ def make(
         raise ValueError("valid_decays need loss_decays, whose units they are shown in")
 
     def init(params: PyTree) -> Memory:
-        one = acc.first(params)
-        of_loss = zeros((len(loss_decays),), one)
+        like = acc.first(params)
+        of_loss = zeros((len(loss_decays),), like)
         return Memory(
             tensors=tuple(start(leaf) for leaf in acc.leaves(params)),
             shared=Training(
-                gradient_size=zeros((), one) + (1.0 - SIZE_DECAY),
-                bound=zeros((), one),
+                gradient_size=zeros((), like) + (1.0 - SIZE_DECAY),
+                bound=zeros((), like),
                 mean=of_loss,
                 variance=of_loss,
-                valid_mean=zeros((len(valid_decays),), one),
-                num_valid=zeros((), one),
+                valid_mean=zeros((len(valid_decays),), like),
+                num_valid=zeros((), like),
             ),
         )
 
@@ -173,8 +173,8 @@ def statistics(blocks: Sequence[Any]) -> tuple[Any, Any]:
     xp = namespace(blocks[0])
     means = xp.stack([xp.mean(block) for block in blocks])
     variances = xp.stack([xp.var(block) for block in blocks])
-    found = xp.abs(means) > 1e-5 * xp.sqrt(variances)
-    return xp.where(found, means, 0.0), variances
+    significant = xp.abs(means) > 1e-5 * xp.sqrt(variances)
+    return xp.where(significant, means, 0.0), variances
 
 
 def _clip(training: Training, grads: list[Any], t: Any) -> tuple[Training, list[Any]]:

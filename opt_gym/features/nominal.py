@@ -76,8 +76,8 @@ def make(time_clamp: int | None = None) -> Features:
 
     def init(params: PyTree) -> Memory:
         tensors = acc.leaves(params)
-        one = acc.first(params)
-        averages = zeros((len(LOSS_DECAYS),), one)
+        like = acc.first(params)
+        averages = zeros((len(LOSS_DECAYS),), like)
         return Memory(
             tensors=tuple(
                 NominalMoments(
@@ -87,7 +87,7 @@ def make(time_clamp: int | None = None) -> Features:
                 )
                 for leaf in tensors
             ),
-            shared=NominalLosses(averages, zeros((), one)),
+            shared=NominalLosses(averages, zeros((), like)),
         )
 
     def follow(moments: NominalMoments, grad: Any) -> NominalMoments:
@@ -196,12 +196,12 @@ def _cosine(a: Any, b: Any) -> Any:
 
 def _fan_ins(params: list[Any]) -> list[float]:
     """Inputs of each tensor; a bias has those of the kernel before it."""
-    fan_in, found = 1.0, []
+    fan_in, fan_ins = 1.0, []
     for leaf in params:
         if leaf.ndim >= 2:
             fan_in = float(max(math.prod(leaf.shape[:-1]), 1))
-        found.append(fan_in)
-    return found
+        fan_ins.append(fan_in)
+    return fan_ins
 
 
 def _is_last(params: list[Any]) -> list[bool]:

@@ -304,13 +304,13 @@ def _map_rows(
     """Fn of (row i, mapped[i]) in the rows `which`; the others stay. See the module."""
 
     def body(i: Int[Array, ""], rows: Rows) -> Rows:
-        row, one = (
+        row, argument = (
             jax.tree.map(
                 lambda x: jax.lax.dynamic_index_in_dim(x, i, keepdims=False), tree
             )
             for tree in (rows, mapped)
         )
-        row = jax.lax.cond(which[i], fn, lambda row, _: row, row, one)
+        row = jax.lax.cond(which[i], fn, lambda row, _: row, row, argument)
         return jax.tree.map(
             lambda x, new: jax.lax.dynamic_update_index_in_dim(x, new, i, 0), rows, row
         )

@@ -76,12 +76,12 @@ class MixtureVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
     @property
     def np_random(self) -> tuple[np.random.Generator, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The generators of the rows."""
-        return tuple(one for env in self.envs for one in env.np_random)
+        return tuple(generator for env in self.envs for generator in env.np_random)
 
     @property
     def np_random_seed(self) -> tuple[int, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
         """The seeds of these generators."""
-        return tuple(one for env in self.envs for one in env.np_random_seed)
+        return tuple(seed for env in self.envs for seed in env.np_random_seed)
 
     def reset(
         self,
@@ -125,9 +125,9 @@ class MixtureVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             env.step(actions[rows])
             for env, rows in zip(self.envs, self.rows, strict=True)
         ]
-        self._shown = [one[0] for one in stepped]
-        columns = [_joined([one[k] for one in stepped]) for k in range(4)]
-        return *columns, self._info([one[4] for one in stepped])  # type: ignore[return-value]
+        self._shown = [outcome[0] for outcome in stepped]
+        columns = [_joined([outcome[k] for outcome in stepped]) for k in range(4)]
+        return *columns, self._info([outcome[4] for outcome in stepped])  # type: ignore[return-value]
 
     def render(self) -> tuple[Any, ...] | None:
         """A frame a row, as `OptVectorEnv` draws them."""

@@ -267,10 +267,10 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
             self._diverged[i] = numbers[i, diverged] != 0
 
     def _generator(self, i: int) -> np.random.Generator:
-        if (found := self._generators[i]) is None:
-            found, self._seeds[i] = seeding.np_random()
-            self._generators[i] = found
-        return found
+        if (generator := self._generators[i]) is None:
+            generator, self._seeds[i] = seeding.np_random()
+            self._generators[i] = generator
+        return generator
 
 
 def _one_horizon(horizon: int, max_episode_steps: int | None) -> int:

@@ -48,8 +48,8 @@ def leaves(tree: PyTree) -> list[Any]:
 
 def first(tree: PyTree) -> Any:
     """Some tensor of φ, for what is made like it; a zero where φ has none."""
-    found = jax.tree.leaves(tree)
-    return found[0] if found else jnp.zeros(())
+    tensors = jax.tree.leaves(tree)
+    return tensors[0] if tensors else jnp.zeros(())
 
 
 def like(tree: PyTree, tensors: Sequence[Any]) -> PyTree:

@@ -54,8 +54,8 @@ def use_all_cores(num_devices: int | None = None) -> int:
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless JAX was told otherwise."""
-    told = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
-    if not told:
+    folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
+    if not folder:
         jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
 
 
@@ -92,7 +92,7 @@ def map_unrolls(
     """
 
     def body(mapped: PyTree, shared: PyTree) -> PyTree:
-        return on_one_device(lambda one: fn(one, shared))(mapped)
+        return on_one_device(lambda element: fn(element, shared))(mapped)
 
     return _over_devices(body, num, donate, PartitionSpec(_AXIS))
 
@@ -159,8 +159,8 @@ def as_first_process(*decisions: bool) -> list[bool]:
         return list(decisions)
     from jax.experimental import multihost_utils
 
-    told = multihost_utils.broadcast_one_to_all(np.array(decisions))
-    return [bool(one) for one in told]
+    decided = multihost_utils.broadcast_one_to_all(np.array(decisions))
+    return [bool(decision) for decision in decided]
 
 
 def is_crowded() -> bool:

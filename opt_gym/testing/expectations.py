@@ -23,31 +23,31 @@ def expect(condition: Any, message: str) -> None:
         raise AssertionError(message)
 
 
-def expect_equal(what: str, found: Any, expected: Any) -> None:
+def expect_equal(what: str, actual: Any, expected: Any) -> None:
     """Raises AssertionError, showing both, unless they are equal."""
-    expect(found == expected, f"{what} is {found!r}, expected {expected!r}")
+    expect(actual == expected, f"{what} is {actual!r}, expected {expected!r}")
 
 
-def expect_shapes(what: str, found: Any, expected: Any) -> None:
+def expect_shapes(what: str, actual: Any, expected: Any) -> None:
     """Raises AssertionError unless two trees have the same structure, shapes and types."""
-    expect_equal(f"the shapes of {what}", _described(found), _described(expected))
+    expect_equal(f"the shapes of {what}", _described(actual), _described(expected))
 
 
-def expect_bits(what: str, found: Any, expected: Any) -> None:
+def expect_bits(what: str, actual: Any, expected: Any) -> None:
     """Raises AssertionError unless two trees have the same numbers, bit for bit."""
-    expect_shapes(what, found, expected)
-    for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
-        np.testing.assert_array_equal(_plain(one), _plain(other), err_msg=what)
+    expect_shapes(what, actual, expected)
+    for leaf, other in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
+        np.testing.assert_array_equal(_plain(leaf), _plain(other), err_msg=what)
 
 
 def expect_close(
-    what: str, found: Any, expected: Any, *, rtol: float, atol: float = 0.0
+    what: str, actual: Any, expected: Any, *, rtol: float, atol: float = 0.0
 ) -> None:
     """Raises AssertionError unless the numbers of two trees are close."""
-    leaves = [len(jax.tree.leaves(tree)) for tree in (found, expected)]
+    leaves = [len(jax.tree.leaves(tree)) for tree in (actual, expected)]
     expect(leaves[0] == leaves[1], f"{what} has {leaves[0]} arrays, not {leaves[1]}")
-    for one, other in zip(*map(jax.tree.leaves, (found, expected)), strict=True):
-        np.testing.assert_allclose(one, other, rtol=rtol, atol=atol, err_msg=what)
+    for leaf, other in zip(*map(jax.tree.leaves, (actual, expected)), strict=True):
+        np.testing.assert_allclose(leaf, other, rtol=rtol, atol=atol, err_msg=what)
 
 
 def expect_finite(what: str, tree: Any) -> None:

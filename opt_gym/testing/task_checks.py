@@ -64,12 +64,12 @@ class TracedTask(NamedTuple):
 class TaskCase(NamedTuple):
     """A task whose programs ran.
 
-    found, other: for two keys; again: for the first once more; together: losses [2] and
+    first, other: for two keys; again: for the first once more; together: losses [2] and
     gradients of both on their train batches, computed under `vmap`.
     """
 
     traced: TracedTask
-    found: Probe
+    first: Probe
     other: Probe
     again: Probe
     together: Any
@@ -115,21 +115,21 @@ def prepare(spec: Spec, seed: int = 0) -> TaskCase:
     task, placed = traced.task, jax.device_put(traced.data)
     program = jax.jit(functools.partial(_probe, task), compiler_options=QUICK)
     keys = jax.random.split(jax.random.key(7), 2)
-    found, other, again = (program(key, placed) for key in (keys[0], keys[1], keys[0]))
+    first, other, again = (program(key, placed) for key in (keys[0], keys[1], keys[0]))
 
     def loss(params: Any, instance: Any, batches: Any, k_loss: Any) -> Any:
         batch = jax.tree.map(lambda leaf: leaf[0], batches)
         return task.loss(k_loss, params, instance, batch)[0]
 
-    def together(found: Probe, other: Probe) -> Any:
-        both = jax.tree.map(lambda *leaves: jnp.stack(leaves), found, other)
+    def together(first: Probe, other: Probe) -> Any:
+        both = jax.tree.map(lambda *leaves: jnp.stack(leaves), first, other)
         gradient = jax.vmap(jax.value_and_grad(loss))
         return gradient(both.params, both.instance, both.batches, both.k_loss)
 
-    values = jax.jit(together, compiler_options=QUICK)(found, other)
+    values = jax.jit(together, compiler_options=QUICK)(first, other)
     return TaskCase(
         traced,
-        _on_host(found),
+        _on_host(first),
         _on_host(other),
         _on_host(again),
         jax.tree.map(np.asarray, values),
@@ -213,13 +213,13 @@ def batches_have_the_form_of_their_kind(case: TracedTask) -> None:
     expect(task.input_kind in INPUT_KINDS, f"unknown input_kind {task.input_kind!r}")
     form = {"image": (4, "float32"), "text": (2, "int32")}.get(task.input_kind)
     if form:
-        found = (batch.inputs.ndim - 1, str(batch.inputs.dtype))
-        expect_equal(f"axes and type of {task.input_kind} inputs", found, form)
+        actual = (batch.inputs.ndim - 1, str(batch.inputs.dtype))
+        expect_equal(f"axes and type of {task.input_kind} inputs", actual, form)
 
 
 def inputs_are_in_their_range(case: TaskCase) -> None:
     """Images are in [0, 1], token ids at least 0."""
-    kind, inputs = case.traced.task.input_kind, case.found.batches.inputs
+    kind, inputs = case.traced.task.input_kind, case.first.batches.inputs
     if kind == "image":
         # Changes of colour leave [0, 1] a little, as TensorFlow's do.
         low, high = np.min(inputs), np.max(inputs)
@@ -230,12 +230,12 @@ def inputs_are_in_their_range(case: TaskCase) -> None:
 
 def initial_weights_are_finite(case: TaskCase) -> None:
     """All numbers of φ are."""
-    expect_finite("φ", case.found.params)
+    expect_finite("φ", case.first.params)
 
 
 def losses_are_finite_and_above_the_floor(case: TaskCase) -> None:
     """At the initial weights, on every split; and there is a finite gradient somewhere."""
-    losses, floor = case.found.losses, case.traced.task.loss_floor
+    losses, floor = case.first.losses, case.traced.task.loss_floor
     expect(np.isfinite(losses).all(), f"losses at the initial weights are {losses}")
     below = losses < floor - 1e-5 * abs(floor)
     expect(not below.any(), f"losses {losses} are below loss_floor {floor}")
@@ -247,29 +247,29 @@ def losses_are_finite_and_above_the_floor(case: TaskCase) -> None:
 
 def the_constraint_is_idempotent(case: TaskCase) -> None:
     """constrain(constrain(φ)) is constrain(φ)."""
-    expect_bits("the constraint applied twice", case.found.twice, case.found.once)
+    expect_bits("the constraint applied twice", case.first.twice, case.first.once)
 
 
 def a_key_gives_the_same_bits(case: TaskCase) -> None:
     """Another call with the same key gives the same numbers."""
     for field in Probe._fields:
-        found, again = (getattr(one, field) for one in (case.found, case.again))
-        expect_bits(f"{field} of a second call", again, found)
+        first, again = (getattr(probe, field) for probe in (case.first, case.again))
+        expect_bits(f"{field} of a second call", again, first)
 
 
 def vmap_is_a_loop(case: TaskCase) -> None:
     """Losses of two keys at once are those of one after the other."""
-    expected = np.stack([case.found.losses[0], case.other.losses[0]])
+    expected = np.stack([case.first.losses[0], case.other.losses[0]])
     expect_close("the losses under vmap", case.together[0], expected, rtol=1e-5)
 
 
 def jit_is_eager(case: TaskCase, rtol: float = 1e-5) -> None:
     """The loss computed operation by operation is that of the compiled program."""
-    found = case.found
-    batch = jax.tree.map(lambda leaf: leaf[0], found.batches)
-    arguments = jax.device_put((found.params, found.instance, batch))
-    loss, _ = case.traced.task.loss(found.k_loss, *arguments)
-    expect_close("the loss without jit", loss, found.losses[0], rtol=rtol)
+    probe = case.first
+    batch = jax.tree.map(lambda leaf: leaf[0], probe.batches)
+    arguments = jax.device_put((probe.params, probe.instance, batch))
+    loss, _ = case.traced.task.loss(probe.k_loss, *arguments)
+    expect_close("the loss without jit", loss, probe.losses[0], rtol=rtol)
 
 
 def splits_are_disjoint(case: TracedTask) -> None:

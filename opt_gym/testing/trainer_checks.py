@@ -142,8 +142,10 @@ def a_resumed_run_is_the_unbroken_run_bit_for_bit(case: TrainerCase) -> None:
     expect_equal("outer steps", case.resumed.outer_step, OUTER_STEPS)
     expect_bits("θ of the resumed run", case.resumed.theta, case.unbroken.theta)
     expected = np.array(case.unbroken.reports[BROKEN_OFF_AT:])
-    found = np.array(case.resumed.reports)
-    np.testing.assert_array_equal(found, expected, err_msg="the resumed run's reports")
+    resumed = np.array(case.resumed.reports)
+    np.testing.assert_array_equal(
+        resumed, expected, err_msg="the resumed run's reports"
+    )
 
 
 def reports_are_whole(case: TrainerCase) -> None:

@@ -278,11 +278,11 @@ def _read(model: Any, turn: int) -> Sb3State:
 def _moments(optimizer: Any, param: Any) -> dict[str, Array]:
     from agents.rl.sb3.sb3_weights import as_array
 
-    found = optimizer.state.get(param, {})
-    if not found:  # before its first step
+    kept = optimizer.state.get(param, {})
+    if not kept:  # before its first step
         blank = jnp.zeros(tuple(param.shape))
         return dict(zip(_MOMENTS, (jnp.zeros(()), blank, blank), strict=True))
-    return {name: as_array(found[name]) for name in _MOMENTS}
+    return {name: as_array(kept[name]) for name in _MOMENTS}
 
 
 def _write(model: Any, state: Sb3State) -> None:
@@ -290,8 +290,8 @@ def _write(model: Any, state: Sb3State) -> None:
     policy.load_state_dict({name: _tensor(x) for name, x in state.weights.items()})
     for optimizer, moments in zip(_optimizers(policy), state.moments, strict=True):
         params = optimizer.param_groups[0]["params"]
-        for param, found in zip(params, moments, strict=True):
-            optimizer.state[param] = {name: _tensor(x) for name, x in found.items()}
+        for param, kept in zip(params, moments, strict=True):
+            optimizer.state[param] = {name: _tensor(x) for name, x in kept.items()}
     model._n_updates = int(state.num_updates)
 
 

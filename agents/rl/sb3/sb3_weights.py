@@ -58,12 +58,12 @@ def policy_from_theta(policy: Any, theta: PyTree) -> Any:
     Raises:
         ValueError: θ has other shapes than the policy's.
     """
-    expected, found = (
+    expected, given = (
         jax.tree.map(np.shape, tree) for tree in (theta_from_policy(policy), theta)
     )
-    if expected != found:
+    if expected != given:
         raise ValueError(
-            f"θ does not fit the policy: it has the shapes {found}, not {expected}"
+            f"θ does not fit the policy: it has the shapes {given}, not {expected}"
         )
     first = np.concatenate([theta["w_rows"], theta["w_shared"]], axis=1)
     layers = [(first, theta["b"]), *((x["w"], x["b"]) for x in theta["rest"])]

@@ -48,15 +48,15 @@ class Stack(NamedTuple):
 
     def tensors(self, init: Initializer) -> list[Tensor]:
         """φ's tensors: kernel, bias where there is one, β of the norm, layer by layer."""
-        found: list[Tensor] = []
+        tensors: list[Tensor] = []
         for layer in self.layers:
             units = layer.kernel[3]
-            found.append(Tensor(layer.kernel, "kernel", init))
+            tensors.append(Tensor(layer.kernel, "kernel", init))
             if self.use_bias:
-                found.append(bias(units))
+                tensors.append(bias(units))
             if self.norm == "batch":
-                found.append(Tensor((1, 1, 1, units), "norm", ("zeros", None)))
-        return found
+                tensors.append(Tensor((1, 1, 1, units), "norm", ("zeros", None)))
+        return tensors
 
     def apply(
         self,

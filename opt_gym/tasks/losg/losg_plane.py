@@ -77,8 +77,8 @@ def _rosenbrock(x: Scalar, y: Scalar) -> Scalar:
 
 
 def _styblinski_tang(x: Scalar, y: Scalar) -> Scalar:
-    one, other = (v**4 - 16 * v**2 + 5 * v for v in (x, y))
-    return 0.5 * (one + other) + 80.0
+    of_x, of_y = (v**4 - 16 * v**2 + 5 * v for v in (x, y))
+    return 0.5 * (of_x + of_y) + 80.0
 
 
 SAMPLED = (
