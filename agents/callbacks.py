@@ -6,6 +6,7 @@ A callback is a function of a `Progress`; see `agents.records.Callback`.
 import csv
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -34,11 +35,10 @@ class ProgressBar:
         self._inner_steps = 0.0
         self._dropped = 0.0
         self._skipped = 0.0
+        self._is_seen = True
 
     def __call__(self, progress: Progress) -> None:
         """Shows one outer step."""
-        if self._bar is None:
-            self._bar = self._open(progress)
         report = progress.report
         if report.outer_loss == report.outer_loss:  # NaN: nothing ended in this step
             last = report.outer_loss if self._loss is None else self._loss
@@ -46,6 +46,15 @@ class ProgressBar:
         self._inner_steps += report.inner_steps
         self._dropped += report.dropped
         self._skipped += report.skipped
+        if self._is_seen:
+            try:
+                self._show(progress)
+            except OSError:  # nobody reads it any more: the training goes on
+                self._is_seen = False
+
+    def _show(self, progress: Progress) -> None:
+        if self._bar is None:
+            self._bar = self._open(progress)
         self._bar.set_postfix_str(self._text(progress), refresh=False)
         self._bar.update(progress.outer_step - self._bar.n)
 
@@ -62,7 +71,8 @@ class ProgressBar:
     def close(self) -> None:
         """Leaves the bar as it stands."""
         if self._bar is not None:
-            self._bar.close()
+            with suppress(OSError):
+                self._bar.close()
             self._bar = None
 
     def _open(self, progress: Progress) -> Any:
@@ -220,8 +230,7 @@ class HeldOut:
 
     def begin(self, done: int) -> None:
         """Drops evaluations after the checkpoint that a resumed run goes on from."""
-        rows = read_rows(self._path, self.COLUMNS)
-        self._rows = [row for row in rows if int(row[0]) <= done]
+        self._rows = read_rows(self._path, self.COLUMNS, done)
 
     def __call__(self, progress: Progress) -> None:
         """Evaluates, if it is time to."""
@@ -264,12 +273,12 @@ class HeldOut:
             write_table(self._path, self.COLUMNS, self._rows)
 
 
-def read_rows(
-    path: Path, columns: tuple[str, ...], count: int | None = None
-) -> list[list[str]]:
-    """The first `count` whole rows of a log (all by default), without its header."""
+def read_rows(path: Path, columns: tuple[str, ...], done: int) -> list[list[str]]:
+    """The whole rows of a log, without its header, of outer steps up to `done`."""
     if not path.exists():
         return []
-    with path.open(newline="") as file:
-        rows = list(csv.reader(file))[1:]
-    return [row for row in rows[:count] if len(row) == len(columns)]
+    # A damaged byte spoils its row, and a null byte is none for csv.
+    text = path.read_text(errors="replace").replace("\0", "?")
+    rows = list(csv.reader(text.splitlines()))[1:]
+    whole = (row for row in rows if len(row) == len(columns) and row[0].isdecimal())
+    return [row for row in whole if int(row[0]) <= done]

@@ -1,16 +1,19 @@
 """Checkpoints of an outer-training run: whole, checked, and resumed bit for bit.
 
 One safetensors file a checkpoint: every array of the trainer's state, and a JSON header with
-the outer step, the run's seed, a digest of its config, versions, the device count and a
-checksum of the arrays. The last two are kept; a damaged newest one is set aside, and the
-one before is taken. No pickle.
+the outer step, the run's seed, a digest of its config, versions and the device count; a
+checksum over both. The last two that can be read are kept; a damaged newest one is set aside,
+and the one before is taken. No pickle.
+
+Format 2, of version 0.1, is read: its checksum covers the arrays alone, its digest of a config
+every bit of the floats in it, which were others on another processor.
 """
 
 import hashlib
 import json
 import logging
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,14 +22,19 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PyTree
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
-from opt_gym.runtime.files import write_atomically
+from opt_gym.runtime.files import remove_temporaries, write_atomically
 from opt_gym.runtime.key_arrays import is_key
 
-FORMAT = 2
+FORMAT = 3
+READ = (2, 3)
 KEPT = 2
+DIGITS = 6
+"""Of a float in a config, in its digest: a drawn one, and a loss, differ in the last bits
+from one processor to another."""
+
 _PATTERN = "checkpoint-*.safetensors"
 _log = logging.getLogger(__name__)
 
@@ -41,7 +49,7 @@ class Checkpoint(NamedTuple):
 def save(
     folder: Path, state: PyTree, *, outer_step: int, seed: int, config: dict[str, Any]
 ) -> Path:
-    """Writes a checkpoint and drops all but the last two.
+    """Writes a checkpoint, and drops what is older than the last two that can be read.
 
     Args:
         folder: of the run.
@@ -49,20 +57,19 @@ def save(
         outer_step, seed, config: what a resumed run must agree with.
     """
     tensors = {f"{i:05d}": _as_numpy(x) for i, x in enumerate(jax.tree.leaves(state))}
-    header = {
-        "format": FORMAT,
-        "outer_step": outer_step,
-        "seed": seed,
-        "config": digest(config),
-        "environment": environment(),
-        "sha256": _sha256(tensors),
-    }
-    content = to_bytes(tensors, metadata={"opt_gym": json.dumps(header)})
-    path = write_atomically(
-        folder / f"checkpoint-{outer_step:08d}.safetensors", content
+    header = json.dumps(
+        {
+            "format": FORMAT,
+            "outer_step": outer_step,
+            "seed": seed,
+            "config": digest(config),
+            "environment": environment(),
+        }
     )
-    for old in _newest_first(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
+    metadata = {"opt_gym": header, "sha256": _sha256(header, tensors)}
+    content = to_bytes(tensors, metadata=metadata)
+    path = write_atomically(folder / _name(outer_step), content)
+    _prune(folder, outer_step)
     return path
 
 
@@ -77,46 +84,67 @@ def load(
         config: of the trainer.
 
     Raises:
-        ValueError: all of them are damaged, or the newest belongs to another run.
+        ValueError: none of them can be read, or the newest belongs to another run.
     """
-    damaged: dict[Path, str] = {}
-    for path in _newest_first(folder):
-        try:
-            header, tensors = _read(path)
-        except ValueError as error:
-            damaged[path] = str(error)
-            _log.warning("%s; falling back to the checkpoint before", error)
-            continue
-        if header["config"] != digest(config):
-            raise ValueError(f"{path} belongs to a run with another configuration")
+    damaged: list[Path] = []
+    for path, header, tensors in _readable(folder, damaged):
+        if header["config"] != _digest_of(header["format"], config):
+            raise ValueError(
+                f"{path} belongs to a run with another configuration"
+                + " (or to this one on another processor: format 2 cannot tell)"
+                * (header["format"] == 2)
+            )
         state = _restore(path, template(header["outer_step"]), tensors)
         if jax.process_index() == 0:
             for bad in damaged:  # so that it is not one of the last two
                 bad.rename(bad.with_suffix(".damaged"))
         return Checkpoint(state, header)
-    if damaged:
-        reasons = "; ".join(damaged.values())
-        raise ValueError(f"no checkpoint in {folder} can be read: {reasons}")
     return None
 
 
 def newest_header(folder: Path) -> dict[str, Any] | None:
-    """The header of the newest readable checkpoint; None where there is none.
+    """The header of the newest readable checkpoint; None where there is no checkpoint.
 
     Needs no JAX device: a resuming program reads the device count here before JAX starts.
+
+    Raises:
+        ValueError: there are some, and none of them can be read.
     """
-    for path in _newest_first(folder):
-        try:
-            return _read(path)[0]
-        except ValueError:
-            continue
-    return None
+    return next((header for _, header, _ in _readable(folder, [])), None)
+
+
+def set_aside(folder: Path) -> list[Path]:
+    """Renames all checkpoints of a folder, so that a run can begin anew; their new names."""
+    return [path.rename(path.with_suffix(".aside")) for path in _newest_first(folder)]
+
+
+def tidy(folder: Path) -> None:
+    """Removes what writers left that were killed; nobody else may be writing."""
+    remove_temporaries(folder, _PATTERN)
 
 
 def digest(config: dict[str, Any]) -> str:
-    """The first 16 hex digits of the SHA-256 of a config's JSON."""
+    """The first 16 hex digits of the SHA-256 of a config's JSON, floats at `DIGITS`."""
+    return _sha_of_json(_rounded(config))
+
+
+def _digest_of(form: int, config: dict[str, Any]) -> str:
+    return digest(config) if form > 2 else _sha_of_json(config)
+
+
+def _sha_of_json(config: Any) -> str:
     text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.{DIGITS}g}")
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(inner) for inner in value]
+    return value
 
 
 def environment() -> dict[str, Any]:
@@ -132,41 +160,106 @@ def environment() -> dict[str, Any]:
     }
 
 
+def _name(outer_step: int) -> str:
+    return f"checkpoint-{outer_step:08d}.safetensors"
+
+
 def _newest_first(folder: Path) -> list[Path]:
     return sorted(folder.glob(_PATTERN), reverse=True)
+
+
+def _readable(folder: Path, damaged: list[Path]) -> Iterator[tuple[Path, Any, Any]]:
+    """(path, header, arrays) of those that can be read, the newest first.
+
+    Args:
+        folder: of the run.
+        damaged: where the others before them are written down.
+
+    Raises:
+        ValueError: there are some, and none of them can be read.
+    """
+    reasons, some = [], False
+    for path in _newest_first(folder):
+        try:
+            header, tensors = _read(path)
+        except ValueError as error:
+            damaged.append(path)
+            reasons.append(str(error))
+            _log.warning("%s; falling back to the checkpoint before", error)
+            continue
+        some = True
+        yield path, header, tensors
+    if reasons and not some:
+        raise ValueError(
+            f"no checkpoint in {folder} can be read: {'; '.join(reasons)}; to begin anew, "
+            "opt-gym resume --restart sets them aside"
+        )
+
+
+def _prune(folder: Path, outer_step: int) -> None:
+    """Drops checkpoints that are older than the last `KEPT` that can be read.
+
+    Only those before `outer_step`, which was just written: a greater number is of a run that
+    went further, and none of ours.
+    """
+    known = 1
+    for path in _newest_first(folder):
+        if path.name >= _name(outer_step):
+            continue
+        if known >= KEPT:
+            path.unlink(missing_ok=True)
+            continue
+        try:
+            _read(path)
+        except ValueError:
+            continue
+        known += 1
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     try:
         with safe_open(path, framework="numpy") as file:
-            header = json.loads((file.metadata() or {})["opt_gym"])
-            names = list(file.keys())
-            tensors = {name: file.get_tensor(name) for name in names}
-        if header["format"] != FORMAT:
-            raise ValueError(f"format {header['format']}, this version reads {FORMAT}")
-        if header["sha256"] != _sha256(tensors):
-            raise ValueError("its numbers are not those that were written")
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+            metadata = file.metadata() or {}
+            text = metadata["opt_gym"]
+            tensors = {name: file.get_tensor(name) for name in list(file.keys())}
+        header = json.loads(text)
+        form = header["format"]
+        if form not in READ:
+            raise ValueError(f"format {form}, this version reads {READ}")
+        checked = text if form > 2 else ""
+        known = metadata["sha256"] if form > 2 else header["sha256"]
+        if known != _sha256(checked, tensors):
+            raise ValueError("it is not what was written")
+        if path.name != _name(header["outer_step"]):
+            raise ValueError(f"it is of outer step {header['outer_step']}")
+    except Exception as error:  # whatever the damage
         raise ValueError(f"{path} is damaged or not a checkpoint ({error})") from error
     return header, tensors
 
 
-def _sha256(tensors: dict[str, np.ndarray]) -> str:
-    hasher = hashlib.sha256()
+def _sha256(header: str, tensors: dict[str, np.ndarray]) -> str:
+    """Of the header and of all arrays; of a header, of their names and shapes, too."""
+    hasher = hashlib.sha256(header.encode())
     for name in sorted(tensors):
-        hasher.update(np.ascontiguousarray(tensors[name]).data)
+        array = np.ascontiguousarray(tensors[name])
+        if header:
+            hasher.update(f"{name} {array.dtype} {array.shape}".encode())
+        hasher.update(array.data)
     return hasher.hexdigest()
 
 
 def _restore(path: Path, template: PyTree, tensors: dict[str, np.ndarray]) -> PyTree:
     leaves, structure = jax.tree.flatten(template)
-    if len(leaves) != len(tensors):
-        raise ValueError(
-            f"{path} holds {len(tensors)} arrays, the run has {len(leaves)}"
-        )
+    stored = iter([tensors[name] for name in sorted(tensors) if tensors[name].size])
+    # Arrays without elements have nothing to be read, and format 2 has fewer of them.
+    wanted = sum(leaf.size > 0 for leaf in map(_as_numpy, leaves))
+    given = sum(array.size > 0 for array in tensors.values())
+    if given != wanted:
+        raise ValueError(f"{path} holds {given} arrays, the run has {wanted}")
     restored = []
     for i, leaf in enumerate(leaves):
-        array, like = tensors[f"{i:05d}"], _as_numpy(leaf)
+        like = _as_numpy(leaf)
+        array = next(stored) if like.size else like
         if (array.shape, array.dtype) != (like.shape, like.dtype):
             raise ValueError(
                 f"{path}: array {i} is {array.dtype}{array.shape}, "

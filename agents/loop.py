@@ -11,16 +11,21 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from agents import checkpoint
 from agents.callbacks import CsvLog
 from agents.records import Callback, OuterTrainer, Progress, Report, TrainResult
+from agents.run_lock import locked
+from opt_gym import policy
 from opt_gym.checks import check_whole
+from opt_gym.numerics import with_fixed_numerics
 from opt_gym.records import Config, Data
 from opt_gym.runtime import strategy
 
 CHECKPOINT_SECONDS = 30.0
+_STOPPING = (signal.SIGINT, signal.SIGTERM)
 _log = logging.getLogger(__name__)
 
 
@@ -39,9 +44,9 @@ def train(
 ) -> TrainResult:
     """Runs an outer-trainer.
 
-    Ctrl-C ends it after the outer step under way, with a checkpoint if there is an `out`; a
-    second one ends it at once. Outer step i uses the key fold_in(run key, i), so a resumed
-    run goes on bit for bit (same versions, kind of CPU and device count).
+    Ctrl-C, or SIGTERM, ends it after the outer step under way, with a checkpoint if there is
+    an `out`; a second one ends it at once. Outer step i uses the key fold_in(run key, i), so
+    a resumed run goes on bit for bit (same versions, kind of CPU and device count).
 
     With several processes (`jax.distributed`) each calls this with the same arguments, and a
     folder that all of them see; the first one writes, and says when to save and to stop.
@@ -61,56 +66,62 @@ def train(
 
     Raises:
         ValueError: outer_steps < 1, data that does not match, a checkpoint of another run, a
-            folder that holds a run already (without `resume`).
+            folder that holds a run already (without `resume`) or that another process
+            trains in; a θ that is not finite any more.
         OSError: a checkpoint or log that cannot be written (a full disk); the checkpoint
             before stays whole, and the run can be resumed from it.
     """
     folder = None if out is None else Path(out)
-    _check(trainer, data, outer_steps, folder, resume)
-    _, k_init, run_key = _split(seed)
-    if theta is None:
-        theta = initial_theta(trainer, seed)
-    # Arrays that were not yet put anywhere would make every program compile twice.
-    placed, theta = strategy.gather((tuple(data), theta))
-    if resume and folder:
-        blank = functools.partial(trainer.init, k_init, placed, theta)
-        state, done = _resumed(folder, blank, trainer.config, seed)
-    else:
-        state, done = trainer.init(k_init, placed, theta), 0
-    state = strategy.gather(state)
-    writes = folder is not None and jax.process_index() == 0
-    logs: list[Callback] = [CsvLog(folder / "log.csv")] if folder and writes else []
+    with _alone_in(folder):
+        _check(trainer, data, outer_steps, folder, resume)
+        _, k_init, run_key = _split(seed)
+        if theta is None:
+            theta = initial_theta(trainer, seed)
+        # Arrays that were not yet put anywhere would make every program compile twice.
+        placed, theta = strategy.gather((tuple(data), theta))
+        if resume and folder:
+            blank = functools.partial(trainer.init, k_init, placed, theta)
+            state, done = _resumed(folder, blank, trainer.config, seed)
+        else:
+            state, done = trainer.init(k_init, placed, theta), 0
+        state = strategy.gather(state)
+        writes = folder is not None and jax.process_index() == 0
+        logs: list[Callback] = [CsvLog(folder / "log.csv")] if folder and writes else []
 
-    def save(state: PyTree, done: int) -> None:
-        state, config = strategy.gather(state), trainer.config
-        if folder and writes:
-            checkpoint.save(folder, state, outer_step=done, seed=seed, config=config)
+        def save(state: PyTree, done: int) -> None:
+            _check_theta(trainer.theta(state), done)
+            state, config = strategy.gather(state), trainer.config
+            if folder and writes:
+                checkpoint.save(
+                    folder, state, outer_step=done, seed=seed, config=config
+                )
 
-    reports: list[Report] = []
-    ended = interrupted = False
-    began = saved = time.monotonic()
-    with _open([*callbacks, *logs], done) as call, _ctrl_c() as stop:
-        while done < outer_steps and not ended:
-            key = jax.random.fold_in(run_key, done)
-            state, report = trainer.step(key, placed, state)
-            done += 1
-            if len(reports) < len(trainer.envs):  # this step compiled a task's programs
-                strategy.trim_memory()
-            report = Report(*(float(value) for value in report))
-            reports.append(report)
-            seconds = time.monotonic() - began
-            progress = Progress(done, outer_steps, report, seconds, trainer, state)
-            call(progress)
-            # Saving is done by all processes together, and no two clocks agree.
-            interrupted, ended, due = strategy.as_first_process(
-                stop.is_set() and done < outer_steps,
-                stop.is_set() or until(progress),
-                time.monotonic() - saved >= checkpoint_seconds,
-            )
-            if due and not ended and done < outer_steps:
-                save(state, done)
-                saved = time.monotonic()
-        save(state, done)
+        reports: list[Report] = []
+        ended = interrupted = False
+        began = saved = time.monotonic()
+        with _open([*callbacks, *logs], done) as call, _told_to_stop() as stop:
+            while done < outer_steps and not ended:
+                key = jax.random.fold_in(run_key, done)
+                state, report = trainer.step(key, placed, state)
+                done += 1
+                # This step compiled a task's programs.
+                if len(reports) < len(trainer.envs):
+                    strategy.trim_memory()
+                report = Report(*(float(value) for value in report))
+                reports.append(report)
+                seconds = time.monotonic() - began
+                progress = Progress(done, outer_steps, report, seconds, trainer, state)
+                call(progress)
+                # Saving is done by all processes together, and no two clocks agree.
+                interrupted, ended, due = strategy.as_first_process(
+                    bool(stop.signal) and done < outer_steps,
+                    bool(stop.signal) or until(progress),
+                    time.monotonic() - saved >= checkpoint_seconds,
+                )
+                if due and not ended and done < outer_steps:
+                    save(state, done)
+                    saved = time.monotonic()
+            save(state, done)
     seconds = time.monotonic() - began
     return TrainResult(
         trainer.theta(state),
@@ -120,14 +131,17 @@ def train(
         seconds,
         interrupted,
         trainer.trained_optimizer,
+        stop.signal if interrupted else 0,
     )
 
 
+@with_fixed_numerics
 def initial_theta(trainer: OuterTrainer, seed: int) -> PyTree:
     """The random θ that a run of this seed starts from."""
     return jax.jit(trainer.learned_optimizer.init_theta)(_split(seed)[0])
 
 
+@with_fixed_numerics
 def _split(seed: int) -> PRNGKeyArray:
     """The keys of θ, of the trainer's start, and of the run."""
     return jax.random.split(jax.random.key(seed), 3)
@@ -147,6 +161,20 @@ def _check(
         raise ValueError("resume=True needs out=, the folder of the run")
     if folder and not resume and checkpoint.newest_header(folder) is not None:
         raise ValueError(f"{folder} holds a run already: resume it, or name another")
+
+
+def _check_theta(theta: PyTree, done: int) -> None:
+    """Raises ValueError for a θ with numbers that are not finite: nothing can come of it."""
+    bad = [
+        name
+        for name, leaf in policy.named_leaves(theta)
+        if not np.all(np.isfinite(np.asarray(leaf, np.float32)))
+    ]
+    if bad:
+        raise ValueError(
+            f"after outer step {done} θ is not finite ({', '.join(bad)}): the training is "
+            "over; the checkpoint before, if there is one, still is"
+        )
 
 
 def _resumed(
@@ -189,20 +217,45 @@ def _open(callbacks: Sequence[Callback], done: int) -> Iterator[Callback]:
 
 
 @contextmanager
-def _ctrl_c() -> Iterator[threading.Event]:
-    """An event that the first Ctrl-C sets: a step must not be cut, its buffers are donated."""
-    stop = threading.Event()
+def _alone_in(folder: Path | None) -> Iterator[None]:
+    """The lock of a folder, which the first process holds for all."""
+    if folder is None or jax.process_index() != 0:
+        yield
+        return
+    with locked(folder):
+        checkpoint.tidy(folder)
+        yield
+
+
+class _Stop:
+    """Whether to stop, and which signal said so (0: none)."""
+
+    signal = 0
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[_Stop]:
+    """What the first Ctrl-C or SIGTERM sets: a step must not be cut, its buffers are donated.
+
+    A second one acts as it would have without this.
+    """
+    stop = _Stop()
     if threading.current_thread() is not threading.main_thread():
         yield stop
         return
-    before = signal.getsignal(signal.SIGINT)
+    before = {number: signal.getsignal(number) for number in _STOPPING}
 
-    def first(*_: Any) -> None:
-        stop.set()
-        signal.signal(signal.SIGINT, before)
+    def first(number: int, _: Any) -> None:
+        stop.signal = number
+        restore()
 
-    signal.signal(signal.SIGINT, first)
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in _STOPPING:
+        signal.signal(number, first)
     try:
         yield stop
     finally:
-        signal.signal(signal.SIGINT, before)
+        restore()

@@ -284,8 +284,9 @@ class TrainResult(NamedTuple):
     """How outer-training ended.
 
     theta: the trained weights; state: of the trainer; outer_step: steps done in all;
-    reports: of this call's steps; seconds: of this call; interrupted: by Ctrl-C;
-    learned_optimizer: of θ, as `learned.load` gives it back: for `learned.save`, `to_optax`.
+    reports: of this call's steps; seconds: of this call; interrupted: by Ctrl-C or SIGTERM;
+    learned_optimizer: of θ, as `learned.load` gives it back: for `learned.save`, `to_optax`;
+    signal: that interrupted it, 0 for none.
     """
 
     theta: PyTree
@@ -295,3 +296,4 @@ class TrainResult(NamedTuple):
     seconds: float
     interrupted: bool
     learned_optimizer: LearnedOptimizer
+    signal: int = 0

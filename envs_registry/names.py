@@ -13,6 +13,7 @@ import gymnasium as gym
 from gymnasium.envs.registration import EnvSpec
 
 from opt_gym import plugins
+from opt_gym.gym import OWN_TASK
 
 STATISTICS_TABLE = Path(__file__).with_name("statistics.csv")
 
@@ -93,7 +94,8 @@ def register_envs() -> None:
     for family in taken.intersection(families()):
         plugins.refuse("task", family, "a task has this name")
     for name in task_names():
-        _register_id(name)
+        _register_id(env_id(name), task=name)
+    _register_id(OWN_TASK)
 
 
 def register(spec: plugins.Spec) -> plugins.Spec:
@@ -110,20 +112,20 @@ def register(spec: plugins.Spec) -> plugins.Spec:
         raise ValueError(f"a task named {spec.name!r} exists already")
     plugins.add_spec(spec)
     if spec.kind == "task":
-        _register_id(spec.name)
+        _register_id(env_id(spec.name), task=spec.name)
     return spec
 
 
-def _register_id(name: str) -> None:
-    """Makes one task known to Gymnasium.
+def _register_id(env_id: str, **keywords: str) -> None:
+    """Makes one id known to Gymnasium.
 
     Straight into the dictionary: `gymnasium.register` scans it at every call, which for a
     thousand ids costs more than all the rest of the import.
     """
     spec = EnvSpec(
-        id=env_id(name),
+        id=env_id,
         entry_point="opt_gym.gym.opt_env:OptEnv",
         vector_entry_point="opt_gym.gym.opt_vector_env:OptVectorEnv",
-        kwargs={"task": name},
+        kwargs=keywords,
     )
     gym.registry[spec.id] = spec

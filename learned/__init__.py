@@ -3,6 +3,7 @@
 from typing import Any
 
 from learned.on_your_model import compare_on
+from learned.optax_state import beyond, state_sharding
 from learned.optax_transformation import scale_by_learned, to_optax
 from learned.published_list import opt_list
 from learned.theta_file import load, save
@@ -10,6 +11,7 @@ from opt_gym import plugins
 from opt_gym.records import LearnedOptimizer
 
 __all__ = [
+    "beyond",
     "compare_on",
     "load",
     "make",
@@ -17,6 +19,7 @@ __all__ = [
     "opt_list",
     "save",
     "scale_by_learned",
+    "state_sharding",
     "to_optax",
 ]
 

@@ -7,7 +7,7 @@ held out.
 
 import warnings
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,25 +15,10 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from learned.decay import check_decay, cosine
+from learned.optax_state import LearnedState, pack, unpack
 from opt_gym import policy
+from opt_gym.numerics import fixed_numerics, own_buffers
 from opt_gym.records import LearnedOptimizer, Signal
-
-
-class LearnedState(NamedTuple):
-    """What `update` remembers.
-
-    Attributes:
-        t: updates done.
-        skipped: gradients that were not finite.
-        tensors: φ with what is remembered of a tensor in place of the tensor, so that
-            `optax.tree.map_params` finds it.
-        shared: what belongs to all of them.
-    """
-
-    t: Int[Array, ""]
-    skipped: Int[Array, ""]
-    tensors: PyTree
-    shared: PyTree
 
 
 def to_optax(
@@ -67,16 +52,19 @@ def to_optax(
         decay: "cosine": the factor falls to 0 over the horizon, as half a cosine.
         roles: of the tensors, in leaf order: "kernel", "bias", "embedding" or "norm"; by
             default by their names (as Flax's) and ranks.
-        warn: once, at the first step beyond the horizon θ was trained for. The message comes
-            through a callback, with which JAX does not keep compiled programs on disk.
+        warn: here, where the horizon is beyond the one θ was trained for and nothing decays.
+            Nothing is said later: `learned.beyond(state)` tells.
 
     Raises:
         ValueError: an unknown decay; a θ that does not fit the architecture; a need that is
-            not met: no horizon (here), no params or loss (when `update` is traced).
+            not met: no horizon (here), no params or loss (when `update` is traced); complex
+            parameters.
     """
     check_decay(decay)
     horizon = planned_horizon(learned_optimizer, horizon, decay)
-    transform: Any = _direction(learned_optimizer, theta, horizon, roles, warn)
+    if warn:
+        warn_of_horizon(learned_optimizer, horizon, decay)
+    transform: Any = _direction(learned_optimizer, theta, horizon, roles)
 
     def rate(t: Int[Array, ""]) -> Any:
         factor = learning_rate(t) if callable(learning_rate) else learning_rate
@@ -88,9 +76,7 @@ def to_optax(
         deltas, new = transform.update(updates, state, params, **extra_args)
         factor = jnp.where(new.t > state.t, rate(state.t), 0.0)
         deltas = jax.tree.map(
-            lambda d, p: (factor * (d - weight_decay * p.astype(d.dtype))).astype(
-                p.dtype
-            ),
+            lambda d, p: _as(p, factor * (d - weight_decay * jnp.asarray(p, d.dtype))),
             deltas,
             params,
         )
@@ -119,13 +105,15 @@ def scale_by_learned(
     Arguments and errors as those of `to_optax`.
     """
     horizon = planned_horizon(learned_optimizer, horizon, None)
-    transform: Any = _direction(learned_optimizer, theta, horizon, roles, warn)
+    if warn:
+        warn_of_horizon(learned_optimizer, horizon, None)
+    transform: Any = _direction(learned_optimizer, theta, horizon, roles)
 
     def update(
         updates: PyTree, state: Any, params: PyTree | None = None, **extra_args: Any
     ) -> tuple[PyTree, LearnedState]:
         deltas, new = transform.update(updates, state, params, **extra_args)
-        deltas = jax.tree.map(lambda d, p: (-d).astype(p.dtype), deltas, params)
+        deltas = jax.tree.map(lambda d, p: _as(p, -d), deltas, params)
         return deltas, new
 
     return optax.GradientTransformationExtraArgs(transform.init, update)
@@ -151,26 +139,80 @@ def planned_horizon(
     return horizon
 
 
+def warn_of_horizon(
+    learned_optimizer: LearnedOptimizer, horizon: Any, decay: str | None
+) -> None:
+    """Warns where more steps are planned than θ was trained for, and no decay over them.
+
+    A horizon that is traced, as `optax.inject_hyperparams` has it, is not looked at.
+    """
+    trained = learned_optimizer.trained_horizon
+    if trained is None or not isinstance(horizon, int) or decay is not None:
+        return
+    if horizon > trained:
+        warnings.warn(going_beyond(learned_optimizer.name, trained), stacklevel=3)
+
+
+def going_beyond(name: str, trained: int) -> str:
+    """What is said where a training goes beyond the trained horizon."""
+    return (
+        f"{name!r} was trained for {trained} steps, and this training goes beyond: what "
+        "follows then was not seen; decay='cosine' with the true horizon helps"
+    )
+
+
 def _direction(
     learned_optimizer: LearnedOptimizer,
     theta: PyTree,
-    horizon: int | None,
+    horizon: Any,
     roles: tuple[str, ...] | None,
-    warn: bool,
 ) -> optax.GradientTransformationExtraArgs:
     """Δφ in float32; `t` stands still where a gradient was not finite."""
     policy.check_theta(learned_optimizer, theta)
     needs, trained = learned_optimizer.needs, learned_optimizer.trained_horizon
+    with fixed_numerics():
+        of_tensor = policy.memory_structure(learned_optimizer).of_tensor
 
     def init(params: PyTree) -> LearnedState:
+        _refuse_complex(params)
         known = policy.roles_of(params) if roles is None else roles
         if len(known) != len(jax.tree.leaves(params)):
             raise ValueError(
                 f"roles must name {len(jax.tree.leaves(params))} tensors, got {known}"
             )
-        memories = policy.begin(learned_optimizer, theta, _float32(params), known)
-        zero = jnp.zeros((), jnp.int32)
-        return LearnedState(zero, zero, *_pack(params, memories))
+        params = _float32(params)
+        with fixed_numerics():
+            memories = policy.begin(learned_optimizer, theta, params, known)
+            state = LearnedState(
+                jnp.zeros((), jnp.int32),
+                jnp.zeros((), jnp.int32),
+                jnp.asarray(trained or 0, jnp.int32),
+                *pack(params, memories, of_tensor),
+            )
+            return own_buffers(state)
+
+    # Compiled here, for who calls `update` uncompiled; inside of a program it dissolves.
+    @jax.jit
+    def advance(
+        theta: PyTree, signal: Signal, state: LearnedState
+    ) -> tuple[PyTree, LearnedState]:
+        usable = _all_finite((signal.grad, signal.loss if "loss" in needs else 0.0))
+
+        def step() -> tuple[PyTree, LearnedState]:
+            memories = unpack(signal.params, state, of_tensor)
+            memories, deltas = policy.advance(
+                learned_optimizer, theta, memories, signal
+            )
+            tensors, shared = pack(signal.params, memories, of_tensor)
+            after = state._replace(t=state.t + 1, tensors=tensors, shared=shared)
+            return deltas, after
+
+        def keep() -> tuple[PyTree, LearnedState]:
+            deltas = jax.tree.map(jnp.zeros_like, signal.params)
+            return deltas, state._replace(skipped=state.skipped + 1)
+
+        # A branch, for a choice number by number would need both memories at once.
+        return jax.lax.cond(usable, step, keep)
 
     def update(
         updates: PyTree,
@@ -186,15 +228,8 @@ def _direction(
             raise ValueError(
                 "a learned optimizer needs params: update(grads, state, params)"
             )
-        for need, given, how in (
-            ("loss", value, "value=loss"),
-            ("valid_loss", value_valid, "value_valid=loss on held-out data"),
-        ):
-            if need in needs and given is None:
-                what = need.replace("_", " ")
-                raise ValueError(
-                    f"{learned_optimizer.name!r} needs the {what}: update(..., {how})"
-                )
+        _refuse_complex(params)
+        _check_needs(learned_optimizer, value, value_valid)
         valid = jnp.asarray(jnp.nan if value_valid is None else value_valid)
         has_valid = jnp.isfinite(valid)
         signal = Signal(
@@ -204,57 +239,40 @@ def _direction(
             valid_loss=jnp.where(has_valid, valid, 0.0).astype(jnp.float32),
             has_valid=has_valid,
             t=state.t,
-            horizon=jnp.asarray(horizon or 0, jnp.int32),
+            horizon=jnp.asarray(0 if horizon is None else horizon, jnp.int32),
             ages=(state.t,) * len(jax.tree.leaves(params)),
         )
-        if warn and trained is not None:
-            _warn_beyond(learned_optimizer.name, state.t, trained)
-        usable = _all_finite((signal.grad, signal.loss if "loss" in needs else 0.0))
-
-        def step() -> tuple[PyTree, LearnedState]:
-            memories = _unpack(params, state)
-            memories, deltas = policy.advance(
-                learned_optimizer, theta, memories, signal
-            )
-            packed = _pack(params, memories)
-            return deltas, LearnedState(state.t + 1, state.skipped, *packed)
-
-        def keep() -> tuple[PyTree, LearnedState]:
-            deltas = jax.tree.map(jnp.zeros_like, signal.params)
-            return deltas, state._replace(skipped=state.skipped + 1)
-
-        # A branch, for a choice number by number would need both memories at once.
-        return jax.lax.cond(usable, step, keep)
+        with fixed_numerics():
+            return advance(theta, signal, state)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
 
-def _pack(params: PyTree, memories: policy.Memories) -> tuple[PyTree, PyTree]:
-    """`tensors` and `shared` of a state."""
-    structure = jax.tree.structure(params)
-    tensors, shared = policy.split(memories, structure.num_leaves)
-    return jax.tree.unflatten(structure, tensors), shared
+def _check_needs(
+    learned_optimizer: LearnedOptimizer, value: Any, value_valid: Any
+) -> None:
+    for need, given, how in (
+        ("loss", value, "value=loss"),
+        ("valid_loss", value_valid, "value_valid=loss on held-out data"),
+    ):
+        if need in learned_optimizer.needs and given is None:
+            what = need.replace("_", " ")
+            raise ValueError(
+                f"{learned_optimizer.name!r} needs the {what}: update(..., {how})"
+            )
 
 
-def _unpack(params: PyTree, state: LearnedState) -> policy.Memories:
-    tensors = jax.tree.structure(params).flatten_up_to(state.tensors)
-    return policy.join(tensors, state.shared)
+def _refuse_complex(params: PyTree) -> None:
+    for name, leaf in policy.named_leaves(params):
+        if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+            raise ValueError(
+                f"the complex parameter {name!r} of shape {list(jnp.shape(leaf))} is not "
+                "supported"
+            )
 
 
-def _warn_beyond(name: str, t: Int[Array, ""], trained: int) -> None:
-    def say(t: Any) -> None:
-        if int(t) == trained:
-            warnings.warn(beyond(name, trained), stacklevel=2)
-
-    jax.lax.cond(t == trained, lambda: jax.debug.callback(say, t), lambda: None)
-
-
-def beyond(name: str, trained: int) -> str:
-    """What is said at the first step beyond the trained horizon."""
-    return (
-        f"{name!r} was trained for {trained} steps and now goes beyond: what follows was "
-        "not seen in training; decay='cosine' with the true horizon helps"
-    )
+def _as(param: Any, delta: Any) -> Any:
+    return jnp.asarray(delta, jnp.result_type(param))
 
 
 def _float32(tree: PyTree) -> PyTree:
@@ -262,6 +280,5 @@ def _float32(tree: PyTree) -> PyTree:
 
 
 def _all_finite(tree: PyTree) -> Any:
-    return jnp.stack(
-        [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
-    ).all()
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.stack(finite).all()

@@ -16,12 +16,14 @@ if TYPE_CHECKING:
     from opt_gym.episode import replay, start, unroll
     from opt_gym.evaluation import evaluate
     from opt_gym.factory import load_data, make, make_task, task_config
+    from opt_gym.gym.flat import flat
     from opt_gym.normalize import NORMALIZER_TABLE
     from opt_gym.runtime.strategy import use_all_cores
 
 _HOMES = {
     "NORMALIZER_TABLE": "normalize",
     "evaluate": "evaluation",
+    "flat": "gym.flat",
     "from_optax": "adapters.foreign",
     "load_data": "factory",
     "make": "factory",
@@ -43,6 +45,7 @@ __all__ = [  # noqa: RUF022 — in the order a newcomer meets them
     "start",
     "unroll",
     "replay",
+    "flat",
     "evaluate",
     "from_optax",
     "use_all_cores",

@@ -6,6 +6,7 @@ an episode comes from its reset key, so the halves of an antithetic pair share t
 weights, batches and noise.
 """
 
+import copyreg
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -14,6 +15,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from opt_gym.data.corruptions import corrupt
+from opt_gym.maths.limits import within_limits
+from opt_gym.numerics import own_buffers, with_fixed_numerics
 from opt_gym.plugins import unknown
 from opt_gym.records import (
     OBJECTIVES,
@@ -95,7 +98,7 @@ def build(
         # accumulators, so that momenta still carry gradients of θ through time.
         whole = settings.second_derivatives
         cut = (lambda x: x) if whole else jax.lax.stop_gradient
-        return Signal(
+        signal = Signal(
             params=state.params,
             grad=cut(state.grad),
             loss=cut(state.loss),
@@ -105,6 +108,7 @@ def build(
             horizon=state.horizon,
             ages=(state.t,) * len(jax.tree.leaves(state.params)),
         )
+        return within_limits(signal)
 
     def with_features(state: EnvState) -> EnvState:
         return state._replace(
@@ -130,9 +134,9 @@ def build(
             grad=grad,
             valid_loss=valid,
             has_valid=has_valid,
-            dead=~_all_finite(loss, grad),
+            dead=~_all_finite((loss, grad)),
         )
-        return with_features(state)
+        return own_buffers(with_features(state))
 
     def observe(state: EnvState) -> tuple[Signal, Observation]:
         signal = signal_of(state)
@@ -146,7 +150,7 @@ def build(
         batch, loss, aux, grad = train_gradient(keys, data, params, state.instance)
         counted = objective_loss(keys, data, params, state.instance, batch, loss)
         valid, has_valid = valid_loss(keys.valid, data, params, state.instance, t)
-        dead = state.dead | ~_all_finite(loss + counted, grad)
+        dead = state.dead | ~_all_finite((loss, counted, grad))
         cost = jnp.where(dead, COST_LIMIT, normalized(normalizer, counted))
         out = StepOut(
             loss=counted,
@@ -175,10 +179,19 @@ def build(
         action_map=action_map,
         normalizer=normalizer,
         settings=settings,
-        reset=reset,
-        observe=observe,
-        step=step,
+        reset=with_fixed_numerics(reset),
+        observe=with_fixed_numerics(observe),
+        step=with_fixed_numerics(step),
     )
+
+
+def _reduced(env: Env) -> tuple[Any, tuple]:
+    """How pickle makes an environment again: from its parts."""
+    parts = (env.task, env.features, env.action_map, env.normalizer, env.settings)
+    return build, parts
+
+
+copyreg.pickle(Env, _reduced)  # pyright: ignore[reportArgumentType]
 
 
 def with_action_map(env: Env, action_map: ActionMap) -> Env:
@@ -224,10 +237,9 @@ def check_objective(task: Task, objective: str) -> None:
         )
 
 
-def _all_finite(loss: Float[Array, ""], grad: PyTree) -> Bool[Array, ""]:
-    # One sum a tensor: inf and NaN survive it, and a sum that overflows is a divergence too.
-    total = sum((jnp.sum(leaf) for leaf in jax.tree.leaves(grad)), loss)
-    return jnp.isfinite(total)
+def _all_finite(tree: PyTree) -> Bool[Array, ""]:
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
+    return jnp.stack(finite).all()
 
 
 def _objective_loss(

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
 from opt_gym.env import split_reset_key, stream_keys
+from opt_gym.numerics import with_fixed_numerics
 from opt_gym.records import Data, Env, LearnedOptimizer, StepOut, Task, UnrollState
 
 PLAIN_STEPS = 64
@@ -21,6 +22,7 @@ Longer ones are cut into about √K segments of √K steps, which are recomputed
 grows as √K."""
 
 
+@with_fixed_numerics
 def start(
     key: PRNGKeyArray,
     env: Env,
@@ -41,6 +43,7 @@ def start(
     return UnrollState(state, carry)
 
 
+@with_fixed_numerics
 def unroll(
     env: Env,
     learned_optimizer: LearnedOptimizer,
@@ -154,6 +157,7 @@ class Replay(NamedTuple):
     loss_key: Callable[[Int[Array, ""] | int], PRNGKeyArray]
 
 
+@with_fixed_numerics
 def replay(task: Task, data: Data, key: PRNGKeyArray) -> Replay:
     """What the episode with this reset key sees, for a loop without the environment."""
     k_init, k_stream = split_reset_key(key)

@@ -1,6 +1,8 @@
 """From a name, a config or a task to the records: `make`, `make_task`, `load_data`."""
 
 import copy
+import copyreg
+import pickle
 import re
 from typing import Any
 
@@ -10,6 +12,7 @@ from opt_gym import normalize, plugins
 from opt_gym.adapters import reparameterisation
 from opt_gym.data.corruptions import Corruption
 from opt_gym.env import build, check_objective
+from opt_gym.numerics import record_with_fixed_numerics, with_fixed_numerics
 from opt_gym.records import (
     ActionMap,
     Config,
@@ -68,6 +71,7 @@ def make(
     return make_env(task, features, action, settings, normalizer, task_seed)
 
 
+@with_fixed_numerics
 def make_env(
     task: str | Config | Task,
     features: str | Features,
@@ -102,6 +106,7 @@ def as_task(task: str | Config | Task, task_seed: int | None = None) -> Task:
     return task
 
 
+@with_fixed_numerics
 def make_task(config: Config) -> Task:
     """The task of a config, `{"family": name, ...}`.
 
@@ -119,9 +124,29 @@ def make_task(config: Config) -> Task:
         )
     plain, settings = reparameterisation.split(config)
     task = plugins.spec("task", plain["family"]).make(plain)
-    if settings is None:
-        return task
-    return reparameterisation.reparameterised(task, **settings)
+    if settings is not None:
+        task = reparameterisation.reparameterised(task, **settings)
+    return record_with_fixed_numerics(task)
+
+
+def _reduced(task: Task) -> tuple[Any, tuple]:
+    """How pickle makes a task again: from its config."""
+    family = task.config.get("family")
+    if family not in plugins.names("task"):
+        raise pickle.PicklingError(
+            f"a task {f'of the family {family!r}' if family else 'without a config'} "
+            "cannot be copied to another process: only tasks of families that are known "
+            "by their name can (opt_gym.register)"
+        )
+    if plugins.codes_of(make_task(task.config)) != plugins.codes_of(task):
+        raise pickle.PicklingError(
+            f"a task of the family {family!r} cannot be copied to another process: "
+            "functions of it were replaced, and its config would give the original"
+        )
+    return make_task, (task.config,)
+
+
+copyreg.pickle(Task, _reduced)  # pyright: ignore[reportArgumentType]
 
 
 def task_config(task: str | Config, task_seed: int | None = None) -> Config:
@@ -161,6 +186,7 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
     return {"family": family, **config}
 
 
+@with_fixed_numerics
 def load_data(env: Env) -> Data:
     """The environment's data, on the device; loaded and placed once for all that share it."""
     host = env.task.load_data(env.settings.data)

@@ -7,11 +7,13 @@ Source of the procedure: Metz, talk on learned optimizers at the Institute for A
 (2019): ℓ̃ is 0 at the best of 14 learning rates of Adam.
 """
 
+import contextlib
 import csv
 import hashlib
 import io
 import json
-from collections.abc import Sequence
+import warnings
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from filelock import FileLock
 
 from opt_gym.adapters import reparameterisation
 from opt_gym.data.corruptions import Corruption, corrupt
@@ -127,17 +130,43 @@ def user_table() -> Path:
 def read_table(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
     """The rows of a table by key; empty where there is no file.
 
+    Damaged rows are left out, with a warning that names them: they are measured again.
+
     Raises:
         ValueError: a file that is not such a table.
     """
-    if not path.exists():
+    try:
+        # Lines, so that a damaged one spoils no other; the last may be cut.
+        lines = path.read_text(errors="replace").replace("\0", "?").split("\n")
+    except FileNotFoundError:
         return {}
-    with path.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    for row in rows:
-        if any(row.get(column) is None for column in COLUMNS):
-            raise ValueError(f"{path} is not a table of normalizers: bad row {row}")
-    return {(row["config"], row["objective"], row["data"]): row for row in rows}
+    except OSError as error:
+        warnings.warn(f"{path} cannot be read: {error}", stacklevel=2)
+        return {}
+    header, *rest = csv.reader(lines[:1]) or [[]]
+    del rest
+    if not set(COLUMNS) <= set(header):
+        raise ValueError(
+            f"{path} is not a table of normalizers: it begins {lines[0]!r}"
+        )
+    table = {}
+    for number, line in enumerate(lines[1:], start=2):
+        cells = next(csv.reader([line]), [])
+        row = dict(zip(header, cells, strict=False))
+        if len(cells) == len(header) and number < len(lines) and _is_sound(row):
+            table[row["config"], row["objective"], row["data"]] = row
+        elif line:
+            warnings.warn(f"{path}, line {number} is damaged: {line!r}", stacklevel=2)
+    return table
+
+
+def _is_sound(row: dict[str, str]) -> bool:
+    try:
+        initial, best = float(row["initial"]), float(row["best"])
+        costs = [float(x) for x in (row.get("adam_mean_cost") or "").split()]
+    except ValueError:
+        return False
+    return bool(np.all(np.isfinite([initial, best, *costs]))) and initial > best
 
 
 def provisional(
@@ -177,6 +206,19 @@ def write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
     Raises:
         ValueError: the file exists and is no such table.
     """
+    with _alone(path):
+        _write_rows(path, rows)
+
+
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[None]:
+    """While one process adds rows to a table, another one waits."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(path.with_name(f".{path.name}.lock"), is_singleton=True):
+        yield
+
+
+def _write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
     table = read_table(path)
     for row in rows:
         table[row["config"], row["objective"], row["data"]] = row

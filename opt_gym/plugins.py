@@ -16,6 +16,7 @@ import importlib
 import importlib.util
 import inspect
 import operator
+import pickle
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -190,11 +191,57 @@ def build(kind: str, name: str, config: dict[str, Any] | None = None) -> Any:
 def build_spec(spec: Spec, config: Mapping[str, Any] | None = None) -> Any:
     """`build` of a SPEC, which nobody needs to have made known.
 
+    Whatever the user's flags of JAX, its functions draw and compute in one way.
+
     Raises:
         ValueError: a key of `config` that the plug-in does not have.
     """
+    from opt_gym import numerics  # which imports JAX: a list of names needs none
+
     whole = with_defaults(spec, config or {})
-    return spec.make(**whole)._replace(name=spec.name, config=_as_json(whole))
+    with numerics.fixed_numerics():
+        record = spec.make(**whole)
+    record = record._replace(name=spec.name, config=_as_json(whole))
+    return numerics.record_with_fixed_numerics(record)
+
+
+def rebuilt(kind: str, name: str, config: dict[str, Any], changes: Any) -> Any:
+    """What `reduced` wrote down."""
+    return build(kind, name, config)._replace(**changes)
+
+
+def reduced(kind: str, record: Any, **changes: Any) -> tuple[Any, tuple]:
+    """How pickle makes a record of functions again: from its name and settings.
+
+    Args:
+        kind: of plug-in.
+        record: that `build` gave.
+        changes: fields that its settings do not determine.
+
+    Raises:
+        pickle.PicklingError: nobody announced it, or its functions are others by now.
+    """
+    if record.name not in names(kind):
+        what = f"{record.name!r}" if record.name else "without a name"
+        raise pickle.PicklingError(
+            f"{kind} {what} cannot be copied to another process: it is no plug-in that is "
+            "known by its name (opt_gym.plugins.add_spec)"
+        )
+    again = build(kind, record.name, record.config)
+    if codes_of(record) != codes_of(again):
+        raise pickle.PicklingError(
+            f"{kind} {record.name!r} cannot be copied to another process: functions of it "
+            "were replaced, and its name and settings would give the original"
+        )
+    return rebuilt, (kind, record.name, record.config, changes)
+
+
+def codes_of(record: tuple) -> list[Any]:
+    """The code of every function of a record: equal for two that one function made."""
+    return [
+        getattr(inspect.unwrap(field), "__code__", None) if callable(field) else None
+        for field in record
+    ]
 
 
 def with_defaults(spec: Spec, config: Mapping[str, Any]) -> dict[str, Any]:

@@ -5,15 +5,19 @@ order: the features' update, observe, step, action map. Written for jax.numpy an
 they are.
 """
 
+import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from opt_gym import plugins
+from opt_gym.maths.accumulators import leaves, like
+from opt_gym.maths.limits import within_limits
 from opt_gym.records import LearnedOptimizer, Memory, Signal
 
 
@@ -134,12 +138,82 @@ def advance(
     memories: Memories,
     signal: Signal,
 ) -> tuple[Memories, PyTree]:
-    """(memories after the step, Δφ)."""
+    """(memories after the step, Δφ).
+
+    Tensors without elements are left out of everything: a mean over nothing would enter what
+    tensors tell each other. Where there are no others nothing is done.
+    """
+    tensors = leaves(signal.params)
+    live = [i for i, tensor in enumerate(tensors) if math.prod(tensor.shape)]
+    if len(live) == len(tensors) > 0:
+        return _advance(learned_optimizer, theta, memories, within_limits(signal))
+    if not live:
+        return memories, signal.params
+    some = signal._replace(
+        params=[tensors[i] for i in live],
+        grad=[leaves(signal.grad)[i] for i in live],
+        ages=tuple(signal.ages[i] for i in live),
+    )
+    known = Memories(*(_picked(memory, live) for memory in memories))
+    stepped, deltas = advance(learned_optimizer, theta, known, some)
+    moved = list(tensors)  # empty: as good as an update of nothing
+    for i, delta in zip(live, deltas, strict=True):
+        moved[i] = delta
+    after = Memories(*map(partial(_put_back, live=live), memories, stepped))
+    return after, like(signal.params, moved)
+
+
+def _advance(
+    learned_optimizer: LearnedOptimizer,
+    theta: PyTree,
+    memories: Memories,
+    signal: Signal,
+) -> tuple[Memories, PyTree]:
     f = learned_optimizer.features.update(memories.features, signal)
     observation = learned_optimizer.features.observe(f, signal)
     carry, action = learned_optimizer.step(theta, memories.carry, signal, observation)
     a, deltas = learned_optimizer.action_map.apply(memories.action, signal, action)
     return Memories(f, carry, a), deltas
+
+
+def _picked(memory: Memory, live: Sequence[int]) -> Memory:
+    if not memory.tensors:
+        return memory
+    return memory._replace(tensors=tuple(memory.tensors[i] for i in live))
+
+
+def _put_back(before: Memory, after: Memory, live: Sequence[int]) -> Memory:
+    if not before.tensors:
+        return after
+    tensors = list(before.tensors)
+    for i, tensor in zip(live, after.tensors, strict=True):
+        tensors[i] = tensor
+    return Memory(tuple(tensors), after.shared)
+
+
+class MemoryStructure(NamedTuple):
+    """How the memories of a learned optimizer are made of arrays.
+
+    Attributes:
+        of_tensor: of what is remembered of one tensor, as `split` gives it; the same for
+            tensors of every rank.
+        shared: of what belongs to all of them.
+    """
+
+    of_tensor: Any
+    shared: Any
+
+
+def memory_structure(learned_optimizer: LearnedOptimizer) -> MemoryStructure:
+    """The structure of its memories, whatever φ is."""
+
+    def of_a_scalar(theta: PyTree) -> tuple[tuple, tuple]:
+        scalar = (jnp.zeros((), jnp.float32),)
+        (tensor,), shared = split(begin(learned_optimizer, theta, scalar, ("bias",)), 1)
+        return tensor, shared
+
+    traced = jax.eval_shape(of_a_scalar, theta_like(learned_optimizer))
+    return MemoryStructure(*map(jax.tree.structure, traced))
 
 
 def split(memories: Memories, count: int) -> tuple[list[tuple], tuple]:
@@ -165,17 +239,60 @@ def join(tensors: Sequence[tuple], shared: tuple) -> Memories:
 
 
 def roles_of(params: PyTree) -> tuple[str, ...]:
-    """What each tensor of a user's φ is: by its name in Flax's words, else by its rank."""
-    leaves, _ = jax.tree_util.tree_flatten_with_path(params)
-    return tuple(_role(path, leaf) for path, leaf in leaves)
+    """What each tensor of a user's φ is: by its name, else by its rank.
+
+    Names are those of Flax (linen and nnx), Haiku and Equinox; where φ is made of objects,
+    as Equinox has it, the class that holds a "weight" says what kind of weight.
+    """
+    paths, _ = jax.tree_util.tree_flatten_with_path(params)
+    return tuple(_role(params, path, leaf) for path, leaf in paths)
 
 
-def _role(path: tuple[Any, ...], leaf: Any) -> str:
-    name = getattr(path[-1], "key", "") if path else ""
-    known = {
-        "kernel": "kernel",
-        "bias": "bias",
-        "embedding": "embedding",
-        "scale": "norm",
-    }
-    return known.get(name, "kernel" if leaf.ndim >= 2 else "bias")
+_ROLES = {
+    "kernel": "kernel",
+    "bias": "bias",
+    "b": "bias",
+    "offset": "bias",
+    "embedding": "embedding",
+    "embeddings": "embedding",
+    "scale": "norm",
+}
+_UNNAMED = ("value", "raw_value")
+"""The last keys of a path that say nothing: what a variable of nnx keeps its array in."""
+
+
+def _role(params: PyTree, path: tuple[Any, ...], leaf: Any) -> str:
+    named = [
+        place
+        for place, key in enumerate(path)
+        if isinstance(_name(key), str) and _name(key) not in _UNNAMED
+    ]
+    if named:
+        name = _name(path[named[-1]])
+        if name in _ROLES:
+            return _ROLES[name]
+        kind = type(_at(params, path[: named[-1]])).__name__
+        if name == "weight" and "Embedding" in kind:
+            return "embedding"
+        if name == "weight" and "Norm" in kind:
+            return "norm"
+    return "kernel" if np.ndim(leaf) >= 2 else "bias"
+
+
+def _name(key: Any) -> Any:
+    """Of a step of a path: a string, or a number where it has none."""
+    for attribute in ("name", "key", "idx"):
+        if hasattr(key, attribute):
+            return getattr(key, attribute)
+    return None
+
+
+def _at(params: PyTree, path: tuple[Any, ...]) -> Any:
+    """What a path leads to; None where it cannot be followed."""
+    for key in path:
+        try:
+            is_attribute = isinstance(key, jax.tree_util.GetAttrKey)
+            params = getattr(params, key.name) if is_attribute else params[_name(key)]
+        except (AttributeError, TypeError, KeyError, IndexError):
+            return None
+    return params

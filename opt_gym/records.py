@@ -10,10 +10,12 @@ Keys come first, new states go out first, data is always an argument and never c
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+
+from opt_gym import plugins
 
 Config = dict[str, Any]
 """Plain JSON values that pick one task (shapes included) or one plug-in's settings."""
@@ -205,6 +207,14 @@ class Features(NamedTuple):
     name: str = ""
     config: Config = {}  # noqa: RUF012 (nobody writes into a record)
 
+    def __reduce__(self) -> tuple[Any, tuple]:
+        """Pickled by name and settings."""
+        return plugins.reduced("features", self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Nothing of it changes."""
+        return self
+
 
 class ActionMap(NamedTuple):
     """How an action becomes a weight update.
@@ -226,6 +236,14 @@ class ActionMap(NamedTuple):
     apply: Callable[[Memory, Signal, tuple], tuple[Memory, PyTree]]
     name: str = ""
     config: Config = {}  # noqa: RUF012
+
+    def __reduce__(self) -> tuple[Any, tuple]:
+        """Pickled by name and settings."""
+        return plugins.reduced("action", self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Nothing of it changes."""
+        return self
 
 
 class LearnedOptimizer(NamedTuple):
@@ -253,6 +271,16 @@ class LearnedOptimizer(NamedTuple):
     trained_horizon: int | None = None
     name: str = ""
     config: Config = {}  # noqa: RUF012
+
+    def __reduce__(self) -> tuple[Any, tuple]:
+        """Pickled by name and settings."""
+        return plugins.reduced(
+            "architecture", self, trained_horizon=self.trained_horizon
+        )
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Nothing of it changes."""
+        return self
 
 
 class Normalizer(NamedTuple):

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS = (
     "opt_gym/entry_points.py",
+    "opt_gym/numerics.py",
     "opt_gym/plugins.py",
     "opt_gym/checks.py",
     "opt_gym/records.py",
@@ -44,6 +45,7 @@ ROOMS = (
     "learned/building/",
     "learned/architectures/",
     "learned/theta_file.py",
+    "learned/optax_state.py",
     "learned/optax_transformation.py",
     "learned/published_list.py",
     "learned/contest.py",
@@ -53,6 +55,7 @@ ROOMS = (
     "agents/task_mixes.py",
     "agents/records.py",
     "agents/checkpoint.py",
+    "agents/run_lock.py",
     "agents/outer_optimizers.py",
     "agents/estimators/",
     "agents/rl/sb3/",

@@ -5,6 +5,7 @@ from typing import Any
 
 from agents.records import GradientParts, OuterTrainer
 from agents.task_mixes import TaskMix
+from opt_gym.numerics import own_buffers, record_with_fixed_numerics
 from opt_gym.records import LearnedOptimizer
 
 _GIVEN_TO_ALL = ("mix", "learned_optimizer", "outer_optimizer")
@@ -33,7 +34,11 @@ def outer_trainer(
     horizon: int | None = None,
 ) -> OuterTrainer:
     """An `OuterTrainer` whose config is its settings, its learned optimizer and its tasks."""
-    return OuterTrainer(
+
+    def begin(*arguments: Any, **named: Any) -> Any:
+        return own_buffers(init(*arguments, **named))
+
+    trainer = OuterTrainer(
         name=name,
         config={
             **settings,
@@ -42,9 +47,10 @@ def outer_trainer(
         },
         envs=mix.envs,
         learned_optimizer=learned_optimizer,
-        init=init,
+        init=begin,
         step=step,
         theta=theta,
-        parts=parts,
+        parts=None if parts is None else record_with_fixed_numerics(parts),
         horizon=horizon,
     )
+    return record_with_fixed_numerics(trainer)

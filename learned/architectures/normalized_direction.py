@@ -53,6 +53,7 @@ from opt_gym.maths.array_namespace import (
     mean_square,
     namespace,
     rsqrt,
+    zeros,
     zeros_over,
 )
 from opt_gym.plugins import Spec
@@ -69,11 +70,23 @@ NEWTON_SCHULZ_STEPS = 5
 _TINY = 1e-30  # for a root has no derivative at 0
 
 
-class AdamMoments(NamedTuple):
-    """What is remembered of a tensor that Adam moves. Shapes as the tensor's."""
+class Moments(NamedTuple):
+    """What is remembered of a tensor: Adam's moments or the network's, the others are [0].
+
+    Shapes: first and second as the tensor's; the four others as `adafactor.AdafactorMoments`.
+    """
 
     first: Any
     second: Any
+    momentum: Any
+    second_moment: Any
+    rows: Any
+    columns: Any
+
+    @property
+    def are_adams(self) -> bool:
+        """Whether Adam moves this tensor."""
+        return self.momentum.shape[0] == 0
 
 
 def make(
@@ -107,10 +120,12 @@ def make(
         return {"net": perceptron_theta(key, len(velo.ROW_NAMES), 0, sizes)}
 
     def init(theta: PyTree, params: PyTree, roles: tuple[str, ...]) -> Memory:
-        def start(leaf: Any, role: str) -> Any:
+        def start(leaf: Any, role: str) -> Moments:
+            nothing = Moments(*(zeros((0,), leaf) for _ in Moments._fields))
             if adamw and (role == "embedding" or leaf.ndim < 2):
-                return AdamMoments(*zeros_over(2, leaf))
-            return adafactor.start(leaf)
+                first, second = zeros_over(2, leaf)
+                return nothing._replace(first=first, second=second)
+            return nothing._replace(**adafactor.start(leaf)._asdict())
 
         return Memory(tuple(each_tensor(start, leaves(params), roles)))
 
@@ -120,7 +135,7 @@ def make(
         net = _first_output(theta["net"])
 
         def move(before: Any, param: Any, grad: Any, age: Any) -> tuple[Any, Any]:
-            if isinstance(before, AdamMoments):
+            if before.are_adams:
                 after, direction = _adam(before, grad, age)
                 return after, -learning_rate * adamw_multiplier * direction
             after, direction = _direction(net, before, param, grad)
@@ -171,11 +186,11 @@ def _first_output(net: PyTree) -> PyTree:
 
 
 def _direction(
-    net: PyTree, before: adafactor.AdafactorMoments, param: Any, grad: Any
-) -> tuple[adafactor.AdafactorMoments, Any]:
+    net: PyTree, before: Moments, param: Any, grad: Any
+) -> tuple[Moments, Any]:
     grad = velo.limited(grad)
     decays = adafactor.constants(grad, (SECOND_MOMENT_DECAY,))
-    after = adafactor.follow(before, grad, decays)
+    after = adafactor.follow(adafactor.AdafactorMoments(*before[2:]), grad, decays)
     seen = velo.look(
         param,
         grad,
@@ -184,17 +199,17 @@ def _direction(
         scale_floor=SCALE_FLOOR,
         factored_vectors=False,
     )
-    return after, perceptron(net, seen, param)[0]
+    return before._replace(**after._asdict()), perceptron(net, seen, param)[0]
 
 
-def _adam(before: AdamMoments, grad: Any, age: Any) -> tuple[AdamMoments, Any]:
+def _adam(before: Moments, grad: Any, age: Any) -> tuple[Moments, Any]:
     b1, b2 = (constant(decay, grad) for decay in ADAM_DECAYS)
     first = b1 * before.first + (1.0 - b1) * grad
     second = b2 * before.second + (1.0 - b2) * grad * grad
     unbiased = second / (1.0 - b2 ** (age + 1))
     root = namespace(grad).sqrt(unbiased + _TINY)
     direction = first / (1.0 - b1 ** (age + 1)) / (root + ADAM_EPSILON)
-    return AdamMoments(first, second), direction
+    return before._replace(first=first, second=second), direction
 
 
 SPEC = Spec(

@@ -9,18 +9,25 @@ import jax
 import numpy as np
 import torch
 from jaxtyping import PyTree
+from torch._compile import _disable_dynamo
 
 from learned import theta_file
 from learned.decay import check_decay, cosine
-from learned.optax_transformation import beyond, planned_horizon
+from learned.optax_transformation import going_beyond, planned_horizon
+from learned.torch import memory, ranks
+from learned.torch.memory import SKIPPED, STEP, T
 from learned.torch.tensors import View, check_gradient, check_group
 from opt_gym import policy
 from opt_gym.records import LearnedOptimizer, Signal
 
-EXTRA = "learned_optimizer"
-"""The key of `state_dict` for what belongs to no single parameter."""
+_OLD_KEY = "learned_optimizer"
+"""In states of version 0.1: what belonged to no single parameter."""
 
-_MEMORIES = policy.Memories._fields
+_KEPT = (
+    *("learned_optimizer", "horizon", "decay", "theta_digest"),
+    *("_theta", "_warn", "_calls", "_alone"),
+)
+"""Attributes that copies and pickles have, beside torch's own."""
 
 
 class LearnedOptim(torch.optim.Optimizer):
@@ -28,11 +35,16 @@ class LearnedOptim(torch.optim.Optimizer):
 
     `step` adds lr · decay(t) · (Δφ − weight_decay · φ). Memory and arithmetic are float32,
     whatever the parameters are. Parameters without a gradient are left out of the step, its
-    messages between tensors included. A gradient (or a needed loss) that is not finite
-    changes nothing but the count `skipped`. Nothing is read back from an accelerator.
+    messages between tensors included, and so are those without elements. A gradient (or a
+    needed loss) that is not finite changes nothing but the count `skipped`. Nothing is read
+    back from an accelerator.
 
     The loss, where the architecture reads it, comes from a closure (`step(closure)`), from
     `step(loss=loss)`, or from `set_loss(loss)` before a plain `step()`.
+
+    All that is remembered lies in `state` (see `memory.py`) from the beginning, that of a
+    frozen parameter from its first gradient: it is copied, reset, saved and restored as that
+    of any optimizer of torch.
     """
 
     def __init__(
@@ -46,6 +58,7 @@ class LearnedOptim(torch.optim.Optimizer):
         decay: str | None = None,
         maximize: bool = False,
         warn: bool = True,
+        process_group: Any = None,
     ) -> None:
         """An optimizer of parameters, groups or named parameters.
 
@@ -61,11 +74,13 @@ class LearnedOptim(torch.optim.Optimizer):
             decay: "cosine": lr falls to 0 over the horizon, as half a cosine.
             maximize: go up instead of down.
             warn: once, at the first step beyond the horizon θ was trained for.
+            process_group: of torch.distributed, over whose processes the loss is averaged; by
+                default all of them, where it runs. False: this process trains alone.
 
         Raises:
             ValueError: a negative lr or weight decay, an unknown role or decay, a horizon
-                that is needed and not known, a θ that does not fit the architecture, complex
-                parameters.
+                that is needed and not known, a θ that does not fit the architecture, a
+                complex parameter or a DTensor.
             FileNotFoundError: neither a file nor a bundled name.
         """
         if isinstance(learned, str | Path):
@@ -76,23 +91,53 @@ class LearnedOptim(torch.optim.Optimizer):
         self.horizon = planned_horizon(self.learned_optimizer, horizon, decay)
         self.decay = decay
         self._warn = warn
+        self._alone = process_group is False
+        self._process_group = process_group
         self.theta_digest = theta_file.digest(self.learned_optimizer, theta)
         self._theta = jax.tree.map(lambda leaf: torch.tensor(np.asarray(leaf)), theta)
-        self._theta_on: dict[torch.device, PyTree] = {}
         self._calls = 0
-        self._loss: Any = None
-        self._valid_loss: Any = None
-        self._shared: dict[str, torch.Tensor] = {}
-        self._trees: dict[torch.Tensor, Any] = {}
-        self._shared_tree: Any = None
+        self._prepare()
         defaults = {
             "lr": lr,
             "weight_decay": weight_decay,
             "maximize": maximize,
             "role": None,
             "axes": None,
+            "theta": self.theta_digest,
         }
         super().__init__(params, defaults)
+
+    def _prepare(self) -> None:
+        """What follows from the rest, and what is not copied."""
+        self._layout = memory.layout_of(self.learned_optimizer)
+        self._theta_on: dict[torch.device, PyTree] = {}
+        self._loss: Any = None
+        self._valid_loss: Any = None
+        self._is_checked = False
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Torch's, and ours; a process group is not copied, but the default one is found."""
+        own = {name: getattr(self, name) for name in _KEPT}
+        return {**super().__getstate__(), **own}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """As torch's."""
+        super().__setstate__(state)
+        if "_layout" not in self.__dict__:  # torch calls this in load_state_dict, too
+            self._process_group = False if self._alone else None
+            self._prepare()
+
+    @property
+    def t(self) -> int:
+        """Steps done."""
+        known = self._any_state()
+        return 0 if known is None else int(known[T])
+
+    @property
+    def skipped(self) -> int:
+        """Gradients that were not finite, so far."""
+        known = self._any_state()
+        return 0 if known is None else int(known[SKIPPED])
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch's; errors as those of the constructor."""
@@ -103,10 +148,19 @@ class LearnedOptim(torch.optim.Optimizer):
         except ValueError:
             self.param_groups.pop()
             raise
+        params = [p for p in group["params"] if p.requires_grad and p.numel()]
+        self._begin([View(param, group) for param in params])
 
     def set_loss(self, loss: Any, valid_loss: Any = None) -> None:
-        """The loss for the next `step()`, for trainers that call it without one."""
+        """The loss for the next `step()`, for trainers that call it without one.
+
+        It counts more than what a closure returns, which trainers divide or scale.
+        """
         self._loss, self._valid_loss = loss, valid_loss
+
+    def add_loss(self, part: Any) -> None:
+        """Adds the loss of one more part of the batch, its share of the mean."""
+        self._loss = part if self._loss is None else self._loss + part
 
     @torch.no_grad()
     def step(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -130,86 +184,99 @@ class LearnedOptim(torch.optim.Optimizer):
         if callable(closure):
             with torch.enable_grad():
                 returned = closure()
-            loss = returned if loss is None else loss
-        elif closure is not None:
-            loss = closure if loss is None else loss
-        loss = self._loss if loss is None else loss
+        known = (loss, self._loss, returned if callable(closure) else closure)
+        loss = next((value for value in known if value is not None), None)
         valid_loss = self._valid_loss if valid_loss is None else valid_loss
         self._loss = self._valid_loss = None
         self._step(loss, valid_loss)
         return returned
 
-    def state_dict(self) -> dict[str, Any]:
-        """As torch's, and under "learned_optimizer" the digest of θ and what all share."""
-        extra = {"theta": self.theta_digest, "calls": self._calls, **self._shared}
-        return {**super().state_dict(), EXTRA: extra}
-
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Exactly what was saved; the dict is not changed, and may be used again.
+
+        States that version 0.1 saved are read, too.
 
         Raises:
             ValueError: it comes from another architecture or another θ, or from another
                 optimizer.
         """
-        extra = state_dict.get(EXTRA)
-        if extra is None:
-            raise ValueError(
-                "this state does not come from a LearnedOptim: it has no "
-                f"{EXTRA!r}, only {sorted(state_dict)}"
-            )
-        if extra["theta"] != self.theta_digest:
-            raise ValueError(
-                f"this state was saved with the θ {extra['theta']}, this optimizer has "
-                f"{self.theta_digest}"
-            )
-        super().load_state_dict({k: v for k, v in state_dict.items() if k != EXTRA})
+        given: list[dict[str, Any]] = []
+        hook = self.register_load_state_dict_pre_hook(
+            lambda _, state_dict: given.append(state_dict)
+        )
+        try:
+            super().load_state_dict(self._checked(state_dict))
+        finally:
+            hook.remove()
         # torch gives floats the parameter's dtype; memory is float32 whatever that is.
-        saved = (i for group in state_dict["param_groups"] for i in group["params"])
+        states, groups = given[0]["state"], given[0]["param_groups"]
+        saved = (index for group in groups for index in group["params"])
         for index, param in zip(saved, self._all(), strict=True):
-            if index in state_dict["state"]:
-                self.state[param] = {
-                    key: value.clone().to(param.device)
-                    for key, value in state_dict["state"][index].items()
-                }
-        device = next(self._all()).device
-        self._calls = extra["calls"]
-        self._shared = {
-            key: value.clone().to(device)
-            for key, value in extra.items()
-            if isinstance(value, torch.Tensor)
-        }
+            if index in states:
+                copied = {key: value.clone() for key, value in states[index].items()}
+                self.state[param] = memory.moved(copied, param.device)
+        self._calls = self.t
+
+    def _checked(self, state_dict: dict[str, Any]) -> dict[str, Any]:
+        """A state of this θ, as it is saved today."""
+        extra = state_dict.get(_OLD_KEY)
+        groups = state_dict["param_groups"]
+        digests = (
+            {g.get("theta") for g in groups} if extra is None else {extra["theta"]}
+        )
+        if digests == {None}:
+            raise ValueError(
+                "this state does not come from a LearnedOptim: it has no digest of a θ, only "
+                f"{sorted(state_dict)}, and groups of {sorted(groups[0])}"
+            )
+        if digests != {self.theta_digest}:
+            raise ValueError(
+                f"this state was saved with the θ {', '.join(map(str, digests))}, this "
+                f"optimizer has {self.theta_digest}"
+            )
+        if extra is None:
+            return state_dict
+        groups = [{**group, "theta": self.theta_digest} for group in groups]
+        states = memory.from_version_01(self._layout, state_dict["state"], extra)
+        return {"state": states, "param_groups": groups}
 
     def _all(self) -> Iterator[torch.Tensor]:
         return (param for group in self.param_groups for param in group["params"])
 
+    def _any_state(self) -> dict[str, Any] | None:
+        states = (self.state.get(param) for param in self._all())
+        return next((state for state in states if state), None)
+
+    @_disable_dynamo  # its graph breaks here
     def _step(self, loss: Any, valid_loss: Any) -> None:
-        chosen = [
-            (param, group)
+        views = [
+            View(param, group)
             for group in self.param_groups
             for param in group["params"]
-            if param.grad is not None
+            if param.grad is not None and param.numel()
         ]
-        if not chosen:
-            return
-        for param, _ in chosen:
-            check_gradient(param)
+        for view in views:
+            check_gradient(view.param)
         self._check_needs(loss, valid_loss)
+        device = next(self._all()).device
+        loss, valid_loss = self._over_processes(loss, valid_loss, device)
+        if not views:
+            return
         self._warn_beyond()
-        device = chosen[0][0].device
-        theta = self._theta_for(device)
-        views = [View(param, group) for param, group in chosen]
-        memories = self._memories(theta, views)
-        signal = self._signal(views, loss, valid_loss, device)
-        stepped, deltas = policy.advance(
-            self.learned_optimizer, theta, memories, signal
+        self._begin([view for view in views if not self.state.get(view.param)])
+        states = [self._state_of(view.param) for view in views]
+        before = policy.join(
+            [memory.tensor_of(self._layout, state) for state in states],
+            memory.shared_of(self._layout, states[0]),
         )
+        signal = self._signal(views, states, loss, valid_loss)
+        theta = self._theta_for(views[0].param.device)
         usable = _usable(signal, "loss" in self.learned_optimizer.needs)
-        self._remember(views, memories, stepped, usable)
-        factor = self._decay_factor()
+        after, deltas = policy.advance(self.learned_optimizer, theta, before, signal)
+        factor = self._decay_factor(states[0])
+        self._remember(states, _where(usable, after, before), usable)
         for view, delta in zip(views, deltas, strict=True):
             view.add(delta, factor, usable)
-        self._shared["t"] = self._shared["t"] + usable
-        self._shared["skipped"] = self._shared["skipped"] + ~usable
         self._calls += 1
 
     def _check_needs(self, loss: Any, valid_loss: Any) -> None:
@@ -222,10 +289,24 @@ class LearnedOptim(torch.optim.Optimizer):
         if "valid_loss" in needs and valid_loss is None:
             raise ValueError(f"{name!r} needs step(valid_loss=loss on held-out data)")
 
+    def _over_processes(
+        self, loss: Any, valid_loss: Any, device: torch.device
+    ) -> tuple[Any, Any]:
+        """The losses, averaged where several processes train; these are compared first."""
+        group = ranks.group_of(self._process_group)
+        if group is None:
+            return loss, valid_loss
+        if not self._is_checked:
+            ranks.check_equal(list(self._all()), group)
+            self._is_checked = True
+        if "loss" not in self.learned_optimizer.needs:
+            return loss, valid_loss
+        return ranks.mean(loss, group, device), ranks.mean(valid_loss, group, device)
+
     def _warn_beyond(self) -> None:
         trained = self.learned_optimizer.trained_horizon
         if self._warn and trained is not None and self._calls == trained:
-            message = beyond(self.learned_optimizer.name, trained)
+            message = going_beyond(self.learned_optimizer.name, trained)
             warnings.warn(message, stacklevel=5)
 
     def _theta_for(self, device: torch.device) -> PyTree:
@@ -235,46 +316,47 @@ class LearnedOptim(torch.optim.Optimizer):
             )
         return self._theta_on[device]
 
-    def _memories(self, theta: PyTree, views: list[View]) -> policy.Memories:
-        """Those of the tensors at hand, and the shared; made anew where there are none."""
-        new = [view for view in views if view.param not in self._trees]
-        if new or self._shared_tree is None:
-            self._start(theta, new or views[:1])
-        tensors = [
-            _unflatten(self._trees[view.param], self.state[view.param])
-            for view in views
-        ]
-        return policy.join(tensors, _unflatten(self._shared_tree, self._shared))
-
-    def _start(self, theta: PyTree, views: list[View]) -> None:
+    def _begin(self, views: list[View]) -> None:
+        """Makes the states of parameters that have none; what all share they share."""
+        if not views:
+            return
+        device, known = views[0].param.device, self._any_state()
         begun = policy.begin(
             self.learned_optimizer,
-            theta,
+            self._theta_for(device),
             [view.value for view in views],
             tuple(view.role for view in views),
         )
         tensors, shared = policy.split(begun, len(views))
-        for view, tree in zip(views, tensors, strict=True):
-            self._trees[view.param], values = _flatten(tree)
-            if not self.state[view.param]:
-                step = torch.zeros((), dtype=torch.int64, device=view.param.device)
-                self.state[view.param] = {"step": step, **values}
-        self._shared_tree, values = _flatten(shared)
-        if not self._shared:
-            zero = torch.zeros((), dtype=torch.int64, device=views[0].param.device)
-            self._shared = {"t": zero, "skipped": zero, **values}
+        if known is None:
+            self._calls = 0
+            known = memory.counts(device)
+            known.update(memory.copied(memory.entries_of_all(self._layout, shared)))
+        of_all = {key: value for key, value in known.items() if memory.is_shared(key)}
+        for view, tensor in zip(views, tensors, strict=True):
+            own = memory.copied(memory.entries_of(self._layout, tensor))
+            step = torch.zeros((), dtype=torch.int64, device=view.param.device)
+            self.state[view.param] = {STEP: step, **own, **of_all}
+
+    def _state_of(self, param: torch.Tensor) -> dict[str, Any]:
+        """Where its parameter is, which may have been moved since."""
+        state = self.state[param]
+        if state[STEP].device != param.device:
+            self.state[param] = state = memory.moved(state, param.device)
+        return state
 
     def _signal(
-        self, views: list[View], loss: Any, valid_loss: Any, device: torch.device
+        self, views: list[View], states: list[Any], loss: Any, valid_loss: Any
     ) -> Signal:
+        device = views[0].param.device
         valid = _scalar(torch.nan if valid_loss is None else valid_loss, device)
         scalars: dict[str, Any] = {  # typed as arrays of JAX
             "loss": _scalar(0.0 if loss is None else loss, device),
             "valid_loss": torch.nan_to_num(valid),
             "has_valid": torch.isfinite(valid),
-            "t": self._shared["t"],
+            "t": states[0][T],
             "horizon": _scalar(self.horizon or 0, device),
-            "ages": tuple(self.state[view.param]["step"] for view in views),
+            "ages": tuple(state[STEP] for state in states),
         }
         return Signal(
             params=[view.value for view in views],
@@ -283,30 +365,28 @@ class LearnedOptim(torch.optim.Optimizer):
         )
 
     def _remember(
-        self,
-        views: list[View],
-        before: policy.Memories,
-        after: policy.Memories,
-        usable: torch.Tensor,
+        self, states: list[dict[str, Any]], after: policy.Memories, usable: torch.Tensor
     ) -> None:
-        after = _where(usable, after, before)
-        tensors, shared = policy.split(after, len(views))
-        for view, tree in zip(views, tensors, strict=True):
-            self.state[view.param].update(_flatten(tree)[1])
-            self.state[view.param]["step"] = self.state[view.param]["step"] + usable
-        self._shared.update(_flatten(shared)[1])
+        tensors, shared = policy.split(after, len(states))
+        of_all = memory.entries_of_all(self._layout, shared)
+        of_all[T] = states[0][T] + usable
+        of_all[SKIPPED] = states[0][SKIPPED] + ~usable
+        for state, tensor in zip(states, tensors, strict=True):
+            state.update(memory.entries_of(self._layout, tensor))
+            state[STEP] = state[STEP] + usable
+        for state in self.state.values():
+            state.update(of_all)
 
-    def _decay_factor(self) -> Any:
-        if self.decay is None:
-            return 1.0
-        return cosine(self._shared["t"], self.horizon)
+    def _decay_factor(self, state: dict[str, Any]) -> Any:
+        return 1.0 if self.decay is None else cosine(state[T], self.horizon)
 
 
 def _usable(signal: Signal, with_loss: bool) -> torch.Tensor:
-    sums = [grad.sum() for grad in signal.grad]
-    sums = [*sums, signal.loss] if with_loss else sums
-    device = sums[0].device
-    return torch.isfinite(torch.stack([total.to(device) for total in sums])).all()
+    # The largest number of each: nothing is added up that could overflow.
+    largest = [torch.linalg.vector_norm(grad, torch.inf) for grad in signal.grad]
+    largest = [*largest, signal.loss] if with_loss else largest
+    device = largest[0].device
+    return torch.isfinite(torch.stack([x.to(device) for x in largest])).all()
 
 
 def _where(usable: torch.Tensor, after: PyTree, before: PyTree) -> PyTree:
@@ -317,21 +397,3 @@ def _where(usable: torch.Tensor, after: PyTree, before: PyTree) -> PyTree:
 
 def _scalar(value: Any, device: torch.device) -> torch.Tensor:
     return torch.as_tensor(value, dtype=torch.float32, device=device).detach()
-
-
-def _flatten(tree: tuple[PyTree, ...]) -> tuple[Any, dict[str, torch.Tensor]]:
-    """(structure, tensors by name); tree has one entry for each of `Memories`."""
-    named, structure = jax.tree_util.tree_flatten_with_path(
-        dict(zip(_MEMORIES, tree, strict=True))
-    )
-    values = {
-        jax.tree_util.keystr(path, simple=True, separator="."): leaf
-        for path, leaf in named
-    }
-    return (structure, tuple(values)), values
-
-
-def _unflatten(tree: Any, values: dict[str, torch.Tensor]) -> tuple[PyTree, ...]:
-    structure, names = tree
-    built = jax.tree.unflatten(structure, [values[name] for name in names])
-    return tuple(built[name] for name in _MEMORIES)

@@ -4,6 +4,7 @@ from typing import Any
 
 import torch
 
+from learned.torch.ranks import refuse_parts
 from opt_gym.plugins import unknown
 
 ROLES = ("kernel", "bias", "embedding", "norm")
@@ -80,6 +81,7 @@ def check_group(group: dict[str, Any]) -> None:
     if group["role"] is not None and group["role"] not in ROLES:
         raise ValueError(unknown("role", str(group["role"]), list(ROLES)))
     for param in group["params"]:
+        refuse_parts(param)
         if param.is_complex():
             raise ValueError(
                 f"a complex parameter of shape {tuple(param.shape)} is not supported"

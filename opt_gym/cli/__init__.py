@@ -3,10 +3,13 @@
 Nothing heavy is imported before a command needs it, so that help and listings are immediate.
 """
 
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Union
+
+from opt_gym.cli import _output
 
 DESCRIPTION = """Learning to optimize: train a learned optimizer, compare it, take it home.
 
@@ -27,13 +30,30 @@ A TASK is a name (mlp_family_seed3), an id (OptTask-mlp-v0), a frozen list
 Results are cached in the user's cache folder; OPT_GYM_CACHE names another one."""
 
 
+def console() -> int:
+    """`main` as a program of its own, which a signal ends at once.
+
+    XLA's threads may still compute what was begun: an interpreter that is taken down around
+    them ends in a segmentation fault now and then. All files are whole at any time.
+    """
+    status = main()
+    if status >= 128:
+        _output.hush()
+        os._exit(status)
+    return status
+
+
 def main(args: Sequence[str] | None = None) -> int:
     """Runs a command; returns 0, or 2 after an error in what it was given.
+
+    A training that a signal ended returns 128 and its number: 130 for Ctrl-C, 143 for
+    SIGTERM.
 
     Args:
         args: instead of the process's own.
     """
     from opt_gym.cli import (
+        _numbers,
         compare_trainers,
         evaluate,
         list,
@@ -55,18 +75,22 @@ def main(args: Sequence[str] | None = None) -> int:
         "normalize": normalize.normalize,
         "stats": stats.stats,
     }
+    _output.prepare()
+    commands = {name: _numbers.checked(run) for name, run in commands.items()}
     try:
         return _run(commands, sys.argv[1:] if args is None else [*args])
-    except (ValueError, FileNotFoundError) as error:
-        print(f"opt-gym: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
-        print("opt-gym: interrupted", file=sys.stderr)
+        _output.say("opt-gym: interrupted", sys.stderr)
         return 130
-    except BrokenPipeError:  # `opt-gym list | head`
-        # The interpreter flushes at its end, once more into the closed pipe.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # `opt-gym list | head`; a training goes on instead
+        _output.hush()
         return 0
+    except ValueError as error:
+        _output.say(f"opt-gym: {error}", sys.stderr)
+        return 2
+    except OSError as error:
+        _output.say(f"opt-gym: {_what_to_do(error)}", sys.stderr)
+        return 2
 
 
 def _run(commands: dict[str, Callable[..., Any]], args: list[str]) -> int:
@@ -89,6 +113,22 @@ def _run(commands: dict[str, Callable[..., Any]], args: list[str]) -> int:
         description=DESCRIPTION,
         args=args or ["--help"],
     )
+
+
+def _what_to_do(error: OSError) -> str:
+    """An error of the file system: what, where, and what helps."""
+    remedies = {
+        errno.ENOSPC: "make room there, or name another folder",
+        errno.EDQUOT: "make room there, or name another folder",
+        errno.EACCES: "name a folder that you may write to",
+        errno.EPERM: "name a folder that you may write to",
+        errno.EROFS: "name a folder that you may write to",
+        errno.ENOTDIR: "a file stands where a folder is needed: name another",
+        errno.EEXIST: "a file stands where a folder is needed: name another",
+        errno.EISDIR: "a folder stands where a file is needed: name another",
+    }
+    remedy = remedies.get(error.errno or 0)
+    return f"{error}; {remedy}" if remedy else str(error)
 
 
 def _first_line(command: Callable[..., Any]) -> str:

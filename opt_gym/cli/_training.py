@@ -1,69 +1,17 @@
-"""What `opt-gym train` writes down, and how a run is made of it."""
+"""How a run is made of a recipe."""
 
 import json
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from opt_gym.runtime.files import write_atomically
+from opt_gym.cli._output import say
+from opt_gym.cli._recipe import Recipe
 
-RECIPE_FILE = "run.json"
 THETA_FILE = "theta.safetensors"
-
-
-class Recipe(NamedTuple):
-    """What `opt-gym train` was told, as `run.json` keeps it; `train` says what each means."""
-
-    tasks: list[str] | None = None
-    trainer: str = "pes"
-    architecture: str = "nominal"
-    outer_steps: int = 2400
-    seed: int = 0
-    seeds: int = 1
-    outer_optimizer: str = "adam"
-    learning_rate: float = 1e-2
-    clip_norm: float = 1.0
-    clip_coordinate: float = 0.0
-    options: dict[str, str] | None = None
-    architecture_options: dict[str, str] | None = None
-    start: str | None = None
-    objective: str = "train"
-    second_derivatives: bool = False
-    tasks_per_step: int = 1
-    task_weights: Sequence[float] = ()
-    max_programs: int = 24
-    refresh_every: int = 50
-    reparameterise: list[str] | None = None
-    evaluate_on: list[str] | None = None
-    evaluate_every: int = 250
-    evaluate_seeds: int = 3
-    tensorboard: bool = False
-    ray_workers: int = 0
-    data: str = "auto"
-
-
-def write_recipe(out: Path, recipe: Recipe) -> None:
-    """Writes `run.json` into the folder of a run."""
-    content = json.dumps(recipe._asdict(), indent=1, default=list) + "\n"
-    write_atomically(out / RECIPE_FILE, content.encode())
-
-
-def read_recipe(out: Path) -> Recipe:
-    """The recipe of a run; what an older version did not write has its default.
-
-    Raises:
-        ValueError: there is none, or it cannot be read, or is of a newer version.
-    """
-    path = out / RECIPE_FILE
-    if not path.exists():
-        raise ValueError(f"{out} holds no run: there is no {path.name} in it")
-    try:
-        return Recipe(**json.loads(path.read_text()))
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is no recipe of this version: {error}") from error
 
 
 def check(recipe: Recipe) -> None:
@@ -90,18 +38,29 @@ class _Seed(NamedTuple):
     header: dict[str, Any] | None
 
 
-def run(out: Path, recipe: Recipe) -> int:
+def run(out: Path, recipe: Recipe, restart: bool = False) -> int:
     """Runs all seeds of a recipe, each from its newest checkpoint, if there is one.
 
     They share one trainer and its evaluators, so that programs compile once.
+
+    Args:
+        out: the folder.
+        recipe: of the run.
+        restart: set checkpoints aside, and begin anew.
+
+    Raises:
+        ValueError: checkpoints of which none can be read.
     """
     import opt_gym
-    from agents.checkpoint import newest_header
+    from agents import checkpoint
 
     seeds = range(recipe.seed, recipe.seed + recipe.seeds)
     folders = [out] if len(seeds) == 1 else [out / f"seed{seed}" for seed in seeds]
+    for folder in folders if restart else ():
+        for path in checkpoint.set_aside(folder):
+            say(f"set aside: {path}")
     runs = [
-        _Seed(seed, folder, newest_header(folder))
+        _Seed(seed, folder, checkpoint.newest_header(folder))
         for seed, folder in zip(seeds, folders, strict=True)
     ]
     header = next((seed_run.header for seed_run in runs if seed_run.header), None)
@@ -110,7 +69,7 @@ def run(out: Path, recipe: Recipe) -> int:
     todo = []
     for seed_run in runs:
         if _is_done(seed_run, recipe):
-            print(f"{seed_run.folder} is done")
+            say(f"{seed_run.folder} is done")
         else:
             todo.append(seed_run)
     return _run_seeds(out, recipe, todo) if todo else 0
@@ -130,9 +89,10 @@ def _run_seeds(out: Path, recipe: Recipe, todo: list[_Seed]) -> int:
     evaluators = _evaluators(recipe, trainer)
     with _spread(recipe, trainer) as trainer:
         for seed_run in todo:
-            if not _one_seed(seed_run, recipe, trainer, theta, evaluators):
-                print(f"interrupted; go on with opt-gym resume {out}", file=sys.stderr)
-                return 130
+            signal = _one_seed(seed_run, recipe, trainer, theta, evaluators)
+            if signal:
+                say(f"interrupted; go on with opt-gym resume {out}", sys.stderr)
+                return 128 + signal
     return 0
 
 
@@ -153,8 +113,8 @@ def _one_seed(
     trainer: Any,
     theta: Any,
     evaluators: dict[str, Any],
-) -> bool:
-    """Runs one seed and writes its θ; whether it came to its end."""
+) -> int:
+    """Runs one seed and writes its θ; the signal that ended it, or 0."""
     import agents
     import learned
     import opt_gym
@@ -175,13 +135,15 @@ def _one_seed(
         return learned.save(path, trainer.trained_optimizer, theta, training=so_far)
 
     name, num_tasks = trainer.learned_optimizer.name, len(trainer.envs)
-    print(
+    say(
         f"outer-training {name!r} on {num_tasks} tasks, seed {seed_run.seed}; "
         "a task's programs compile when it is first taken"
     )
+    if seed_run.header is None and (seed_run.folder / "log.csv").exists():
+        say(f"{seed_run.folder} holds no checkpoint: it begins at outer step 0")
     sources = [env.normalizer.source for env in trainer.envs]
     if note := provisional_note(sources.count("provisional"), len(sources)):
-        print(note)
+        say(note)
     result = agents.train(
         trainer,
         [opt_gym.load_data(env) for env in trainer.envs],
@@ -193,8 +155,8 @@ def _one_seed(
         callbacks=_callbacks(recipe, seed_run.folder, save, evaluators),
     )
     path = save(seed_run.folder / THETA_FILE, result.theta, result.outer_step)
-    print(f"{path} holds θ after {result.outer_step} outer steps")
-    return not result.interrupted
+    say(f"{path} holds θ after {result.outer_step} outer steps")
+    return result.signal
 
 
 @contextmanager
@@ -332,7 +294,8 @@ def _callbacks(
 def _tell(line: str) -> None:
     from tqdm import tqdm
 
-    tqdm.write(line)
+    with tqdm.external_write_mode():
+        say(line)
 
 
 def parsed(options: dict[str, str] | None) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from opt_gym.cli import _training
+from opt_gym.cli import _recipe, _training
 
 
 def train(
@@ -41,8 +41,8 @@ def train(
 ) -> int:
     """Outer-trains a learned optimizer on a set of tasks.
 
-    Ctrl-C leaves a checkpoint and θ so far; `opt-gym resume OUT` goes on, bit for bit. Every
-    distinct task costs seconds of compilation.
+    Ctrl-C, or SIGTERM, leaves a checkpoint and θ so far; `opt-gym resume OUT` goes on, bit
+    for bit. Every distinct task costs seconds of compilation.
 
     Try:
       opt-gym train --out runs/first --tasks small_mlp_family_seed0 small_mlp_family_seed1
@@ -90,18 +90,26 @@ def train(
         data: where data sets come from.
     """
     given = {key: value for key, value in locals().items() if key != "out"}
-    recipe = _training.Recipe(**given)
-    if (out / _training.RECIPE_FILE).exists():
-        raise ValueError(f"{out} holds a run already: resume it, or name another")
+    from agents.run_lock import locked
+
+    recipe = _recipe.with_configs(_recipe.Recipe(**given))
+    _recipe.check_free(out)
     _training.check(recipe)
-    _training.write_recipe(out, recipe)
-    return _training.run(out, recipe)
+    with locked(out):
+        _recipe.check_free(out)  # another process may have been quicker
+        _recipe.write_recipe(out, recipe)
+        return _training.run(out, recipe)
 
 
-def resume(out: Annotated[Path, tyro.conf.Positional]) -> int:
+def resume(out: Annotated[Path, tyro.conf.Positional], restart: bool = False) -> int:
     """Goes on with what `opt-gym train` began, bit for bit.
 
     Args:
         out: the folder that `opt-gym train --out` was given.
+        restart: begin anew; checkpoints that are there are set aside, not deleted.
     """
-    return _training.run(out, _training.read_recipe(out))
+    from agents.run_lock import locked
+
+    recipe = _recipe.read_recipe(out)
+    with locked(out):
+        return _training.run(out, recipe, restart=restart)

@@ -6,6 +6,7 @@ the two that there is.
 """
 
 import warnings
+from collections.abc import Callable
 from functools import cache, lru_cache
 
 import jax
@@ -103,11 +104,14 @@ def load_images(
     if ways is not None:
         images.check_ways(entry, ways)
     _check_num_train(num_train)
-    provider = _serving(entry, source)
-    if source == "auto" and entry.builder and provider == "embedded":
-        _warn_once(name)
     chosen = entry.num_valid if num_valid is None else num_valid
-    return _images(name, provider, num_train, chosen, ways)
+
+    def load(provider: str) -> Data:
+        if source == "auto" and entry.builder and provider == "embedded":
+            _warn_once(name)
+        return _images(name, provider, num_train, chosen, ways)
+
+    return _read_by(load, entry, source)
 
 
 def load_texts(
@@ -131,11 +135,14 @@ def load_texts(
     """
     entry = text_set(name)
     _check_num_train(num_train)
-    provider = _serving(entry, source)
-    if source == "auto" and provider == "embedded":
-        _warn_once(name)
     chosen = entry.num_valid if num_valid is None else num_valid
-    data = _texts(name, provider, num_train, chosen)
+
+    def load(provider: str) -> Data:
+        if source == "auto" and provider == "embedded":
+            _warn_once(name)
+        return _texts(name, provider, num_train, chosen)
+
+    data = _read_by(load, entry, source)
     return dict.fromkeys(SPLITS, data["train"]) if just_train else data
 
 
@@ -169,14 +176,50 @@ def _serving(entry: ImageSet | TextSet, source: str) -> str:
         raise ValueError(unknown("data source", source, list(SOURCES)))
     if not entry.builder or source == "embedded":
         return "embedded"
-    if source == "tfds":
+    if source == "auto" and entry.builder in _damaged:
+        return "embedded"
+    try:
         tfds.find(entry.builder)
-        return "tfds"
-    return "tfds" if tfds.is_prepared(entry.builder) else "embedded"
+    except (FileNotFoundError, tfds.UnreadableDataError) as error:
+        if source == "tfds":
+            raise
+        if isinstance(error, tfds.UnreadableDataError):
+            _take_stand_in(entry.builder, error)
+        return "embedded"
+    return "tfds"
+
+
+_damaged: set[str] = set()
+"""Builders whose original could not be read: for "auto" the stand-in serves from then on."""
+
+
+def _take_stand_in(builder: str, error: Exception) -> None:
+    _damaged.add(builder)
+    warnings.warn(
+        f"{error}. The stand-in serves: losses are those of another data set",
+        StandInWarning,
+        stacklevel=5,
+    )
+
+
+def _read_by(
+    load: Callable[[str], Data], entry: ImageSet | TextSet, source: str
+) -> Data:
+    """What a provider gives; the stand-in where the original is damaged, for "auto"."""
+    try:
+        return load(_serving(entry, source))
+    except tfds.UnreadableDataError as error:
+        if source != "auto":
+            raise
+        _take_stand_in(entry.builder, error)
+        return load("embedded")
 
 
 @cache
 def _warn_once(name: str) -> None:
+    entry = IMAGE_SETS.get(name) or TEXT_SETS[name]
+    if entry.builder in _damaged:  # it was said why
+        return
     warnings.warn(
         f"{describe(name, 'embedded')}: the original is not prepared on this machine; "
         "losses are those of the stand-in. "

@@ -20,8 +20,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.random import RandomState
 
-from opt_gym.data import encoders, tfds
+from opt_gym.data import encoders
 from opt_gym.records import Texts
+from opt_gym.runtime.array_files import keep_arrays
 from opt_gym.runtime.files import cache_folder
 
 MOST_EXAMPLES = 10_000
@@ -86,7 +87,7 @@ def documents() -> Texts:
     origin = f"2 {sys.version} {root} {sorted(_LEFT_OUT)}"
     name = hashlib.sha256(origin.encode()).hexdigest()[:24]
     file = cache_folder() / "texts" / f"documentation-{name}.npz"
-    return Texts(**tfds.keep_arrays(file, lambda: _read(root)._asdict()))
+    return Texts(**keep_arrays(file, lambda: _read(root)._asdict()))
 
 
 @cache

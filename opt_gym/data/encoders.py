@@ -18,7 +18,8 @@ import numpy as np
 
 from opt_gym.data.digest import digest_data
 from opt_gym.records import Texts
-from opt_gym.runtime.files import cache_folder, write_atomically
+from opt_gym.runtime.array_files import keep_arrays
+from opt_gym.runtime.files import cache_folder
 
 BYTES = 257
 """Rows of an embedding of bytes, padding included."""
@@ -111,10 +112,14 @@ def subword_model(texts: Texts) -> bytes:
     content.update(f"{sentencepiece.__version__} {_MOST_CHARACTERS}".encode())
     for part in parts:
         content.update(f" {len(part)} ".encode() + part)
-    file = cache_folder() / "vocabularies" / f"{content.hexdigest()[:24]}.model"
-    if not file.exists():
-        write_atomically(file, learn_subwords(parts))
-    return file.read_bytes()
+    file = cache_folder() / "vocabularies" / f"{content.hexdigest()[:24]}.npz"
+    old = file.with_suffix(".model")  # as version 0.1 kept it
+
+    def model() -> dict[str, np.ndarray]:
+        learned = old.read_bytes() if old.exists() else learn_subwords(parts)
+        return {"model": np.frombuffer(learned, np.uint8)}
+
+    return keep_arrays(file, model)["model"].tobytes()
 
 
 def to_subwords(texts: Texts, model: bytes) -> Texts:

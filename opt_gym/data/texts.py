@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from opt_gym.data import embedded_texts, encoders, splits, tfds, tfds_texts
 from opt_gym.records import SPLITS, Data, Texts
+from opt_gym.runtime.array_files import keep_arrays
 from opt_gym.runtime.files import cache_folder
 
 
@@ -161,7 +162,5 @@ def _kept_subwords(texts: Texts, model: bytes) -> Texts:
     """Subwords of an original, kept on disk: a million examples take half a minute."""
     name = encoders.encoding_key(texts, model)
     file = cache_folder() / "texts" / f"{name}.npz"
-    arrays = tfds.keep_arrays(
-        file, lambda: encoders.to_subwords(texts, model)._asdict()
-    )
+    arrays = keep_arrays(file, lambda: encoders.to_subwords(texts, model)._asdict())
     return Texts(**arrays)

@@ -7,15 +7,22 @@ kept, decoded, in a cache folder: $OPT_GYM_CACHE, else the user's own.
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from opt_gym.runtime.array_files import keep_arrays
 from opt_gym.runtime.files import cache_folder
 
 FORMAT = "array_record"
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+
+
+class UnreadableDataError(ValueError):
+    """A prepared data set that is damaged; the message names it, its path and why."""
 
 
 class Prepared(NamedTuple):
@@ -32,29 +39,35 @@ def find(builder: str) -> Prepared:
 
     Raises:
         FileNotFoundError: none is prepared in the array_record format; says how to do it.
+        UnreadableDataError: what is there says nothing of its format.
     """
     folder = _data_dir() / builder
-    versions = sorted(
-        (tuple(map(int, path.name.split("."))), path)
-        for path in folder.glob("[0-9]*.[0-9]*.[0-9]*")
-        if _file_format(path) == FORMAT
-    )
+    versions, damaged = [], []
+    for path in sorted(folder.glob("*")):
+        if not _VERSION.fullmatch(path.name):
+            continue
+        try:
+            if _file_format(path) == FORMAT:
+                versions.append((tuple(map(int, path.name.split("."))), path))
+        except (OSError, ValueError, AttributeError) as error:
+            damaged.append(f"{path} ({type(error).__name__}: {error})")
+    if damaged and not versions:
+        raise UnreadableDataError(_unreadable(builder, "; ".join(damaged)))
     if not versions:
         raise FileNotFoundError(
             f"no {builder!r} in {FORMAT} format under {_data_dir()}; prepare it with: "
             "pip install 'opt-gym[tfds]'; "
             f"tfds build {builder} --file_format={FORMAT} --data_dir={_data_dir()}"
         )
-    return Prepared(versions[-1][1], versions[-1][1].name)
+    newest = max(versions)[1]
+    return Prepared(newest, newest.name)
 
 
-def is_prepared(builder: str) -> bool:
-    """Whether `find` finds it."""
-    try:
-        find(builder)
-    except FileNotFoundError:
-        return False
-    return True
+def _unreadable(builder: str, reason: str) -> str:
+    return (
+        f"the data set {builder!r} cannot be read: {reason}; prepare it again, or take "
+        "the stand-in with data='embedded'"
+    )
 
 
 def read_images(
@@ -78,37 +91,39 @@ def read_images(
             for field, array in zip(("images", "labels"), pair, strict=True)
         }
 
-    arrays = cached(prepared, "images", f"{label_key} {resize_to}", decode)
+    settings = f"{label_key} {resize_to}"
+    arrays = cached(builder, prepared, "images", settings, decode)
     names = {key.split("/")[0] for key in arrays}
     return {s: (arrays[f"{s}/images"], arrays[f"{s}/labels"]) for s in names}
 
 
 def cached(
+    builder: str,
     prepared: Prepared,
     folder: str,
     settings: str,
     decode: Callable[[], dict[str, np.ndarray]],
 ) -> dict[str, np.ndarray]:
-    """What `decode` gives for a prepared data set, from the cache where it is there."""
+    """What `decode` gives for a prepared data set, from the cache where it is there.
+
+    Raises:
+        UnreadableDataError: `decode` failed.
+        ImportError: tensorflow-datasets is not installed.
+    """
+
+    def decoded() -> dict[str, np.ndarray]:
+        try:
+            return decode()
+        except ImportError:
+            raise
+        except Exception as error:  # whatever a damaged record makes of its reader
+            reason = f"{prepared.path} ({type(error).__name__}: {error})"
+            raise UnreadableDataError(_unreadable(builder, reason)) from error
+
     stamp = (prepared.path / "dataset_info.json").stat().st_mtime_ns
     origin = f"{prepared.path.resolve()} {stamp} {settings}"
     name = hashlib.sha256(origin.encode()).hexdigest()[:24]
-    return keep_arrays(cache_folder() / folder / f"{name}.npz", decode)
-
-
-def keep_arrays(
-    file: Path, make: Callable[[], dict[str, np.ndarray]]
-) -> dict[str, np.ndarray]:
-    """The arrays of an .npz file, which is made first where it does not exist."""
-    if not file.exists():
-        arrays: dict[str, Any] = make()
-        file.parent.mkdir(parents=True, exist_ok=True)
-        # Whole or not at all: another process may be reading or writing the same file.
-        part = file.with_name(f"{file.stem}.{os.getpid()}.part.npz")
-        np.savez(part, **arrays)
-        part.replace(file)
-    with np.load(file, allow_pickle=False) as stored:
-        return {key: stored[key] for key in stored.files}
+    return keep_arrays(cache_folder() / folder / f"{name}.npz", decoded)
 
 
 def open_builder(path: Path) -> Any:
@@ -132,11 +147,9 @@ def _data_dir() -> Path:
 
 
 def _file_format(path: Path) -> str | None:
-    try:
-        info = json.loads((path / "dataset_info.json").read_text())
-    except (OSError, ValueError):
-        return None
-    return info.get("fileFormat")
+    """What it says it is in; None where it is no data set at all."""
+    info = path / "dataset_info.json"
+    return json.loads(info.read_text()).get("fileFormat") if info.exists() else None
 
 
 def _decode(

@@ -39,6 +39,7 @@ def read(builder: str, form: str) -> dict[str, Texts]:
         raise ValueError(unknown("form of a text set", form, list(FORMS)))
     prepared = tfds.find(builder)
     arrays = tfds.cached(
+        builder,
         prepared,
         "texts",
         f"{form} {MOST_EXAMPLES} {MOST_BYTES}",

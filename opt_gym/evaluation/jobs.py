@@ -25,6 +25,7 @@ from opt_gym.evaluation.program import (
 from opt_gym.evaluation.runs import ARRAYS, EvaluationSettings, Runs, TaskLike
 from opt_gym.records import Data, Env, LearnedOptimizer
 from opt_gym.runtime import strategy
+from opt_gym.runtime.array_files import read_arrays, write_arrays
 
 TellProgress = Callable[[str, int, int], None]
 """Called as (task's name, tasks done, tasks) after each task; a search calls it as (its
@@ -148,7 +149,7 @@ def _prepare(
                     settings._replace(horizon=horizon, normalizer=None)._asdict(),
                 )
                 digests[horizon, variant] = digest
-                record = run_cache.read(cache, digest)
+                record = read_arrays(cache / f"{digest}.npz")
                 if record is not None:
                     cached[horizon, variant] = _from_cache(record, env, job, variant)
     program = None
@@ -181,7 +182,7 @@ def _run(
             runs[place] = _runs(job, env, steps, seconds, own, job.labels[place[1]])
             if cache is not None and place in digests:
                 record = _to_cache(runs[place])
-                run_cache.write(cache, digests[place], record)
+                write_arrays(cache / f"{digests[place]}.npz", record)
     return [
         runs[horizon, variant]
         for horizon in settings.horizons

@@ -20,6 +20,7 @@ from opt_gym.data.corruptions import corrupt
 from opt_gym.env import split_loss
 from opt_gym.episode import start, unroll
 from opt_gym.evaluation.runs import EvaluationSettings
+from opt_gym.numerics import with_fixed_numerics
 from opt_gym.plugins import unknown
 from opt_gym.records import Data, Env, LearnedOptimizer
 from opt_gym.runtime import strategy
@@ -101,6 +102,7 @@ def evaluation_steps(horizon: int, num_points: int, spacing: str) -> np.ndarray:
     return np.concatenate([[0], kept])
 
 
+@with_fixed_numerics
 def schedule(
     steps: Sequence[int] | np.ndarray, num_points: int, measure: bool = True
 ) -> Schedule:
@@ -115,6 +117,7 @@ def schedule(
     )
 
 
+@with_fixed_numerics
 def build_program(
     env: Env,
     learned_optimizer: LearnedOptimizer,
@@ -191,14 +194,16 @@ def build_program(
             losses=curves.losses[:, :active], accuracy=curves.accuracy[:, :active]
         )
 
-    return Program(run, num_runs, num_points)
+    return Program(with_fixed_numerics(run), num_runs, num_points)
 
 
+@with_fixed_numerics
 def compile_now(program: Program, thetas: PyTree, data: Data) -> None:
     """Compiles the program by a call that makes no inner step. Threads may do this."""
     program.run(thetas, data, _empty(program))
 
 
+@with_fixed_numerics
 def seconds_per_step(
     program: Program, thetas: PyTree, data: Data, horizon: int
 ) -> float:

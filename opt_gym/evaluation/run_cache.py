@@ -6,10 +6,8 @@ older code is never taken for one of this. No pickle.
 """
 
 import hashlib
-import io
 import json
 import sys
-import zipfile
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,6 @@ from jaxtyping import PyTree
 from opt_gym import plugins
 from opt_gym.data.digest import digest_data
 from opt_gym.records import Env, LearnedOptimizer
-from opt_gym.runtime.files import write_atomically
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 WITHOUT_INFLUENCE = (
@@ -80,24 +77,6 @@ def digest(
     }
     text = json.dumps(content, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def read(folder: Path, name: str) -> dict[str, np.ndarray] | None:
-    """The arrays of a result; None where there is none, or none that can be read."""
-    path = folder / f"{name}.npz"
-    try:
-        # From memory: numpy leaves a damaged file open.
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None  # missing or damaged: it is computed again
-
-
-def write(folder: Path, name: str, arrays: dict[str, np.ndarray]) -> None:
-    """Writes a result atomically."""
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
-    write_atomically(folder / f"{name}.npz", content.getvalue())
 
 
 def _folders(env: Env, learned_optimizer: LearnedOptimizer) -> tuple[Path, ...]:

@@ -34,6 +34,7 @@ from opt_gym.evaluation.program import (
 )
 from opt_gym.evaluation.runs import EvaluationSettings
 from opt_gym.records import Data
+from opt_gym.runtime.array_files import read_arrays, write_arrays
 
 MAX_TRIALS_A_ROUND = 25
 """An interrupt loses one round: 25 trials x 5 seeds x 1,000 steps are about 10 s of a small
@@ -157,7 +158,7 @@ def _rows(job: EvaluationJob) -> Float[np.ndarray, "trials theta"]:
 
 
 def _read(file: Path) -> TrialCosts:
-    record = run_cache.read(file.parent, file.stem) or {}
+    record = read_arrays(file) or {}
     rows, costs = record.get("theta", ()), record.get("mean_cost", ())
     return {row.tobytes(): cost for row, cost in zip(rows, costs, strict=True)}
 
@@ -165,4 +166,4 @@ def _read(file: Path) -> TrialCosts:
 def _write(file: Path, known: TrialCosts) -> None:
     rows = np.stack([np.frombuffer(row, np.float32) for row in known])
     costs = np.stack([*known.values()])
-    run_cache.write(file.parent, file.stem, {"theta": rows, "mean_cost": costs})
+    write_arrays(file, {"theta": rows, "mean_cost": costs})

@@ -44,7 +44,7 @@ class AdafactorMoments(NamedTuple):
 
     Shapes: momentum [3, *shape]; second_moment [1, *shape]; rows and columns [3, ...] with 1
     for the axis that was averaged. Of a tensor with fewer than two axes, rows is the full
-    average [3, *shape] and columns is ().
+    average [3, *shape] and columns is empty, [0].
     """
 
     momentum: Any
@@ -114,7 +114,7 @@ def start(param: Any) -> AdafactorMoments:
     num = len(FACTORED_DECAYS)
     axes = factored_axes(tuple(param.shape))
     if axes is None:
-        rows, columns = zeros_over(num, param), ()
+        rows, columns = zeros_over(num, param), zeros((0,), param)
     else:
         row_axis, column_axis = axes
         rows = zeros((num, *_without(param.shape, column_axis)), param)
@@ -139,7 +139,7 @@ def follow(moments: AdafactorMoments, grad: Any, decays: Decays) -> AdafactorMom
     factored = xp.clip(decays.factored, 0.0, 1.0)
     square = square + _TINY
     if axes is None:
-        rows, columns = acc.follow(moments.rows, square, factored), ()
+        rows, columns = acc.follow(moments.rows, square, factored), moments.columns
     else:
         row_axis, column_axis = axes
         by_row = xp.mean(square, axis=column_axis, keepdims=True)
@@ -151,7 +151,7 @@ def follow(moments: AdafactorMoments, grad: Any, decays: Decays) -> AdafactorMom
 
 def look(param: Any, grad: Any, moments: AdafactorMoments) -> TensorObservation:
     """What is seen of one tensor."""
-    if isinstance(moments.columns, tuple):
+    if factored_axes(tuple(param.shape)) is None:
         rows = _diagonal_rows
         sources = (param, grad, *moments[:3])
     else:

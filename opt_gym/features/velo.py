@@ -162,7 +162,7 @@ def look(
     """
     floor = constant(moment_floor, grad)
     sources = (param, grad, *moments[:2])
-    if not isinstance(moments.columns, tuple):
+    if adafactor.factored_axes(tuple(param.shape)) is not None:
         factors = adafactor.factors(moments, tuple(param.shape))
         rows, sources = _factored_rows, (*sources, *moments[2:], *factors, floor)
     else:

@@ -37,18 +37,21 @@ def as_actions(action: Any, shape: tuple[int, ...]) -> Any:
 def single(core: EnvCore, rows: Rows, output: str) -> tuple[Any, dict[str, Any]]:
     """The observation and the columns of the only row.
 
-    Numpy: a fresh array, Python floats, bools and ints. JAX: arrays without axes. A numpy
-    observation above half a GB is JAX's own memory and therefore read-only: to
-    copy the 4 GB of 30 million weights takes seconds and as much memory again.
+    Numpy: a fresh array, the reward a float, flags bools, the rest numpy scalars. JAX:
+    arrays without axes. A numpy observation above half a GB is JAX's own memory and
+    therefore read-only: to copy the 4 GB of 30 million weights takes seconds and as much
+    memory again.
     """
     if output == "jax":
         return rows.observation[0], core.unpack_first(rows.numbers)
-    values = np.asarray(rows.numbers)[0].tolist()
-    numbers: dict[str, Any] = dict(zip(core.columns, values, strict=True))
-    for name in _FLAGS:
+    values = np.asarray(rows.numbers)[0]
+    numbers: dict[str, Any] = {
+        name: _numpy_type(name)(value)
+        for name, value in zip(core.columns, values, strict=True)
+    }
+    for name in _FLAGS:  # Gymnasium asks for these types
         numbers[name] = bool(numbers[name])
-    for name in _COUNTS:
-        numbers[name] = int(numbers[name])
+    numbers["reward"] = float(numbers["reward"])
     shown = np.asarray(rows.observation)[0]
     return shown if core.is_huge else shown.copy(), numbers
 

@@ -18,20 +18,21 @@ import json
 import math
 from collections import OrderedDict
 from collections.abc import Callable
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PyTree, UInt32
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from opt_gym import factory, normalize, plugins
 from opt_gym.data import catalog
 from opt_gym.env import COST_LIMIT
 from opt_gym.gym import _fork
-from opt_gym.gym._layout import make_layout, to_action, to_array
 from opt_gym.gym._settings import OptEnvSettings
+from opt_gym.gym.flat import acted, layout_of, shown
+from opt_gym.numerics import KEY_IMPLEMENTATION, with_fixed_numerics
 from opt_gym.records import Data, Env, EnvSettings, EnvState, StepOut
 from opt_gym.runtime import strategy
 
@@ -41,7 +42,6 @@ OUTCOME = ("reward", "terminated", "truncated")
 RESET_INFO = ("train_loss", "inner_step", "diverged")
 STEP_INFO = (*RESET_INFO, "loss", "cost")
 
-_IMPL = "threefry2x32"
 _MAX_KEPT = 16
 _HUGE = 2**29
 _kept: "OrderedDict[Any, EnvCore]" = OrderedDict()
@@ -73,20 +73,26 @@ class EnvCore:
         unpack_first: the same of row 0, without an axis.
     """
 
+    @with_fixed_numerics
     def __init__(self, settings: OptEnvSettings) -> None:
         self.env = _functional(settings)
         self.data = factory.load_data(self.env)
         self.dataset = _dataset(self.env, settings.data)
         self.title = _title(self.env, settings)
         self._final = settings.reward == "final"
-        params, aux = jax.eval_shape(self._first_loss, jax.random.key(0), self.data)
-        self.layout = make_layout(self.env, params)
+        self.layout, aux = layout_of(self.env, self.data)
         self.columns = (*OUTCOME, *STEP_INFO, *sorted(aux))
-        self.unpack = jax.jit(self._unpack)
-        self.unpack_first = jax.jit(
-            lambda numbers: jax.tree.map(lambda x: x[0], self._unpack(numbers))
+        self.unpack = with_fixed_numerics(jax.jit(self._unpack))
+        self.unpack_first = with_fixed_numerics(
+            jax.jit(lambda numbers: jax.tree.map(lambda x: x[0], self._unpack(numbers)))
         )
-        compiled = partial(jax.jit, compiler_options=strategy.compiler_options())
+
+        def compiled(function: Callable[..., Any], **donated: Any) -> Any:
+            options = strategy.compiler_options()
+            return with_fixed_numerics(
+                jax.jit(function, compiler_options=options, **donated)
+            )
+
         self._begin = compiled(self._begin_row)
         self._reset = compiled(self._reset_batch, donate_argnums=0)
         self._step = {
@@ -99,6 +105,7 @@ class EnvCore:
         """The shapes of an observation and of an action."""
         return self.layout.observation_shape, self.layout.action_shape
 
+    @with_fixed_numerics
     def empty(self, num: int) -> Rows:
         """Rows of zeros, for the first reset to fill."""
         # From the host: jnp.zeros compiles a program for every shape, 1 s for 16 tensors.
@@ -107,6 +114,7 @@ class EnvCore:
         )
 
     @cached_property
+    @with_fixed_numerics
     def _one(self) -> Rows:
         """The shapes of one row."""
         key = jax.ShapeDtypeStruct((2,), jnp.uint32)
@@ -159,15 +167,12 @@ class EnvCore:
             for i, name in enumerate(self.columns)
         }
 
-    def _first_loss(self, key: Any, data: Data) -> tuple[PyTree, dict[str, Any]]:
-        params, instance = self.env.task.init(key, data)
-        batch = self.env.task.sample_batch(key, data, instance, "train")
-        return params, self.env.task.loss(key, params, instance, batch)[1]
-
     def _reset_row(
         self, key: UInt32[Array, "2"], data: Data, horizon: Int[Array, ""]
     ) -> Rows:
-        state = self.env.reset(jax.random.wrap_key_data(key, impl=_IMPL), data, horizon)
+        state = self.env.reset(
+            jax.random.wrap_key_data(key, impl=KEY_IMPLEMENTATION), data, horizon
+        )
         return self._row(state, {})
 
     def _step_row(
@@ -177,15 +182,9 @@ class EnvCore:
         data: Data,
         scale: Float[Array, ""],
     ) -> Rows:
-        # An action may be infinite and its update finite: the sigmoid of a momentum.
-        usable = jnp.all(jnp.isfinite(action))
-        state = state._replace(
-            key=jax.random.wrap_key_data(state.key, impl=_IMPL),
-            dead=state.dead | ~usable,
-        )
-        state, out = self.env.step(
-            data, state, to_action(self.layout, scale * action.astype(jnp.float32))
-        )
+        key = jax.random.wrap_key_data(state.key, impl=KEY_IMPLEMENTATION)
+        state = state._replace(key=key)
+        state, out = acted(self.env, self.layout, data, state, action, scale)
         outcome = {
             "reward": self._reward(state, out),
             "terminated": out.terminated,
@@ -204,8 +203,7 @@ class EnvCore:
         return out.reward - jnp.where(out.terminated, COST_LIMIT * left, 0.0)
 
     def _row(self, state: EnvState, outcome: dict[str, Any]) -> Rows:
-        _, observation = self.env.observe(state)
-        array = to_array(self.layout, observation, state.dead)
+        array = shown(self.env, self.layout, state)
         known = {
             "train_loss": state.loss,
             "inner_step": state.t,

@@ -2,13 +2,18 @@
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Self
 
+import jax
 import numpy as np
 
-from opt_gym.gym._core import EnvCore
+from opt_gym.gym import OWN_TASK
+from opt_gym.gym._core import EnvCore, Rows, core
 from opt_gym.gym._layout import Segment
 from opt_gym.gym._settings import OptEnvSettings
 from opt_gym.gym.render import Picture, frame
+from opt_gym.numerics import own_buffers
 from opt_gym.records import Config, Env, Normalizer
 
 
@@ -17,6 +22,45 @@ class Described:
 
     _settings: OptEnvSettings
     _core: EnvCore
+    _rows: Rows | None
+    _spec: Any = None
+
+    @property
+    def spec(self) -> Any:
+        """Gymnasium's; `max_episode_steps` is the horizon, one's own task has no name."""
+        if self._spec is None:
+            return None
+        named = isinstance(self._settings.task, str)
+        own = {} if named else {"id": OWN_TASK}
+        return replace(self._spec, max_episode_steps=self.horizon, **own)
+
+    @spec.setter
+    def spec(self, spec: Any) -> None:
+        self._spec = spec
+
+    def __copy__(self) -> Self:
+        """Another environment in the same state: a step reuses the memory of its own."""
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self), _rows=own_buffers(self._rows))
+        return copied
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """As `copy`, with generators of its own; programs and data are shared."""
+        copied = memo[id(self)] = copy.copy(self)
+        shared = ("_core", "_settings", "_rows")
+        own = {key: value for key, value in vars(self).items() if key not in shared}
+        vars(copied).update(copy.deepcopy(own, memo))
+        return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        """For pickle: arrays of numpy, and no program; that is compiled again, if need be."""
+        state = {key: value for key, value in vars(self).items() if key != "_core"}
+        return {**state, "_rows": jax.device_get(self._rows)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """The same state, on the device."""
+        vars(self).update(state, _core=core(state["_settings"]))
+        self._rows = jax.device_put(state["_rows"])
 
     @property
     def horizon(self) -> int:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+import gymnasium as gym
 import jax
 import numpy as np
 from jaxtyping import Bool
@@ -34,15 +35,29 @@ def seeds(seed: int | Sequence[int | None] | None, num: int) -> list[int | None]
 
     Raises:
         ValueError: another number of them.
+        gymnasium.error.Error: one that cannot be.
     """
     if seed is None:
         return [None] * num
     if isinstance(seed, int | np.integer):
-        return [int(seed) + i for i in range(num)]
+        return [_whole(seed) + i for i in range(num)]
+    if isinstance(seed, str) or not hasattr(seed, "__iter__"):
+        raise gym.error.Error(f"a seed must be a whole number, got {seed!r}")
     of_rows = list(seed)
     if len(of_rows) != num:
         raise ValueError(f"seed must have one entry a row, {num}, got {len(of_rows)}")
-    return [None if row is None else int(row) for row in of_rows]
+    return [None if row is None else _whole(row) for row in of_rows]
+
+
+def _whole(seed: Any) -> int:
+    """A seed as `OptEnv.reset` takes it.
+
+    Raises:
+        gymnasium.error.Error: no whole number, or one below 0.
+    """
+    if not isinstance(seed, int | np.integer) or isinstance(seed, bool) or seed < 0:
+        raise gym.error.Error(f"a seed must be a whole number >= 0, got {seed!r}")
+    return int(seed)
 
 
 def reset_mask(mask: Any, num: int) -> Bool[np.ndarray, " n"]:

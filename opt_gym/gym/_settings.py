@@ -62,6 +62,22 @@ def checked(settings: OptEnvSettings) -> OptEnvSettings:
     )
 
 
+def one_horizon(horizon: int, max_episode_steps: int | None) -> int:
+    """The horizon, by either name.
+
+    Raises:
+        ValueError: two that differ, or none that can be.
+    """
+    if max_episode_steps is None:
+        return horizon
+    check_whole("max_episode_steps", max_episode_steps, 1, LARGEST_HORIZON)
+    if horizon not in (HORIZON, max_episode_steps):
+        raise ValueError(
+            f"horizon={horizon} and max_episode_steps={max_episode_steps} name one thing"
+        )
+    return max_episode_steps
+
+
 def with_task_seed(settings: OptEnvSettings, value: Any) -> OptEnvSettings:
     """The settings with another task seed.
 

@@ -1,16 +1,18 @@
 """Several tasks of one shape as one vector environment: RL's outer loop over a set of tasks."""
 
+import copy
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Self
 
 import gymnasium as gym
 import jax.numpy as jnp
 import numpy as np
+from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
 
 from opt_gym.checks import check_weights, check_whole
-from opt_gym.gym import _arrays, _options
+from opt_gym.gym import OWN_TASK, _arrays, _options
 from opt_gym.gym.opt_vector_env import OptVectorEnv
 from opt_gym.records import Config, Task
 
@@ -72,6 +74,23 @@ class MixtureVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         self._output = first._output
         self._actions_shape = (self.num_envs, *(first.single_action_space.shape or ()))
         self._shown: list[Any] = [None] * len(self.envs)
+        self.spec = EnvSpec(
+            OWN_TASK,
+            vector_entry_point=f"{__name__}:{type(self).__name__}",
+            max_episode_steps=self.horizon,
+            kwargs={"tasks": tasks, "weights": weights, **keywords},
+        )
+
+    def __copy__(self) -> Self:
+        """Another environment in the same state, see `OptVectorEnv`."""
+        copied = object.__new__(type(self))
+        vars(copied).update(vars(self), envs=[copy.copy(env) for env in self.envs])
+        return copied
+
+    @property
+    def horizon(self) -> int:
+        """Inner steps of an episode, the same for all tasks."""
+        return self.envs[0].horizon
 
     @property
     def np_random(self) -> tuple[np.random.Generator, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]

@@ -6,7 +6,7 @@ import gymnasium as gym
 import numpy as np
 
 from opt_gym.data.corruptions import Corruption
-from opt_gym.gym import _arrays, _core, _fork, _options
+from opt_gym.gym import _arrays, _core, _episode_limit, _fork, _options
 from opt_gym.gym._describe import Described
 from opt_gym.gym._settings import (
     ACTION_SCALE,
@@ -14,6 +14,7 @@ from opt_gym.gym._settings import (
     RENDER_MODES,
     OptEnvSettings,
     checked,
+    one_horizon,
     with_task_seed,
 )
 from opt_gym.gym.spaces import BroadcastBox
@@ -41,7 +42,8 @@ class OptEnv(Described, gym.Env[Any, Any]):
         task: a name or id ("mlp", "OptTask-mlp-v0"), a task config (a dict, such as
             `env.unwrapped.config`, edited by hand), or a `Task`.
         task_seed: which config of a family; by default a feasible one.
-        horizon: inner steps of an episode, 1000 by default.
+        horizon: inner steps of an episode, 1000 by default. `gym.make`'s
+            `max_episode_steps`, and a registered spec's, is another name of it.
         features: what is observed: the name of a feature set or a `Features`. At level
             "global" the name "mlp" means "summary", whose numbers are all shared.
         action: "update" (Δφ = action_scale · action, [n]); "direction_magnitude" ([n, 2]);
@@ -98,7 +100,7 @@ class OptEnv(Described, gym.Env[Any, Any]):
             OptEnvSettings(
                 task=task,
                 task_seed=task_seed,
-                horizon=horizon,
+                horizon=one_horizon(horizon, _episode_limit.asked_of_gym_make(self)),
                 features=features,
                 action=action,
                 action_scale=action_scale,
@@ -117,6 +119,7 @@ class OptEnv(Described, gym.Env[Any, Any]):
         self._losses: list[float] = []
         self._ended = True
         self._diverged = False
+        self._warned = False
         self._use(settings)
 
     def reset(
@@ -134,6 +137,8 @@ class OptEnv(Described, gym.Env[Any, Any]):
         """
         _fork.check_usable()
         options = _options.checked(options, ("task_seed",))
+        if not self._warned:
+            self._warned = _episode_limit.warn_of_time_limit(self, self.horizon)
         super().reset(seed=seed)
         if "task_seed" in options:
             self._use(with_task_seed(self._settings, options["task_seed"]))

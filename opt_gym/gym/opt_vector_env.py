@@ -20,6 +20,7 @@ from opt_gym.gym._settings import (
     RENDER_MODES,
     OptEnvSettings,
     checked,
+    one_horizon,
     with_task_seed,
 )
 from opt_gym.gym.spaces import BroadcastBox
@@ -83,7 +84,7 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
             OptEnvSettings(
                 task=task,
                 task_seed=task_seed,
-                horizon=_one_horizon(horizon, max_episode_steps),
+                horizon=one_horizon(horizon, max_episode_steps),
                 features=features,
                 action=action,
                 action_scale=action_scale,
@@ -113,6 +114,11 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
         self._losses: list[list[float]] = [[] for _ in range(self.num_envs)]
         self._diverged = np.zeros(self.num_envs, bool)
         self._use(settings)
+
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """What happens to a row whose episode ended."""
+        return self._mode
 
     @property
     def np_random(self) -> tuple[np.random.Generator, ...]:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -271,16 +277,6 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
             generator, self._seeds[i] = seeding.np_random()
             self._generators[i] = generator
         return generator
-
-
-def _one_horizon(horizon: int, max_episode_steps: int | None) -> int:
-    if max_episode_steps is None:
-        return horizon
-    if horizon not in (HORIZON, max_episode_steps):
-        raise ValueError(
-            f"horizon={horizon} and max_episode_steps={max_episode_steps} name one thing"
-        )
-    return max_episode_steps
 
 
 def _autoreset_mode(mode: AutoresetMode | str) -> AutoresetMode:

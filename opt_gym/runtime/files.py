@@ -12,9 +12,20 @@ import platformdirs
 
 
 def cache_folder() -> Path:
-    """The user's cache folder of this project; `OPT_GYM_CACHE` overrides it."""
-    default = platformdirs.user_cache_dir("opt-gym", appauthor=False)
-    return Path(os.environ.get("OPT_GYM_CACHE", default))
+    """The user's cache folder of this project; `OPT_GYM_CACHE` overrides it.
+
+    A user without a home has one in the system's folder for temporary files.
+    """
+    chosen = os.environ.get("OPT_GYM_CACHE")
+    if chosen:
+        return Path(chosen)
+    try:
+        folder = Path(platformdirs.user_cache_dir("opt-gym", appauthor=False))
+    except (KeyError, RuntimeError, OSError):
+        folder = Path("~")
+    if folder.parts[:1] == ("~",):  # nobody could say what that is
+        return Path(tempfile.gettempdir()) / f"opt-gym-{os.getuid()}"
+    return folder
 
 
 def write_atomically(path: Path, content: bytes) -> Path:
@@ -32,10 +43,18 @@ def write_atomically(path: Path, content: bytes) -> Path:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0o600 is for secrets
         os.replace(temporary, path)
-    except BaseException:
+    except BaseException as error:
         Path(temporary).unlink(missing_ok=True)
+        if isinstance(error, OSError):  # a full disk names no file
+            error.filename, error.filename2 = str(path), None
         raise
     return path
+
+
+def remove_temporaries(folder: Path, pattern: str) -> None:
+    """Removes what `write_atomically` left of files of this pattern where it was killed."""
+    for path in folder.glob(f".{pattern}.*"):
+        path.unlink(missing_ok=True)
 
 
 def write_table(

@@ -46,5 +46,6 @@ def test_a_learned_outer_optimizer_sees_the_loss():
 def test_gradients_that_are_not_finite_are_counted():
     theta = jax.jit(mlp().init_theta)(jax.random.key(0))
     poisoned = jax.tree.map(lambda leaf: np.nan * leaf, theta)
-    result = agents.train(two_epochs(), [{}], outer_steps=1, theta=poisoned)
-    assert result.reports[0].skipped == 2 * SMALL["num_minibatches"]
+    trainer, key = two_epochs(), jax.random.key(0)
+    _, report = trainer.step(key, ({},), trainer.init(key, ({},), poisoned))
+    assert report.skipped == 2 * SMALL["num_minibatches"]

@@ -296,7 +296,7 @@ def test_errors_are_one_line(capsys, tmp_path):
     assert "takes one task" in failed(capsys, "show", "small_mlp/train")
     assert "unknown frozen list" in failed(capsys, *adam, "small_mlp/tran")
     assert "no tasks given" in failed(capsys, "normalize")
-    assert "horizon must be >= 1, got 0" in failed(
+    assert "--horizon must be a number >= 1 and <= 16777216, got 0" in failed(
         capsys, *adam, "quadratic", "--horizon", "0", "--no-baselines"
     )
     line = failed(capsys, "evaluate", "adma", "--tasks", "mlp")
@@ -313,7 +313,7 @@ def test_errors_are_one_line(capsys, tmp_path):
     line = failed(capsys, *out, "--tasks", "small_mpl/train")
     assert "unknown frozen list" in line
     assert "num_pairs must be" in failed(capsys, *out, "--options", "num_pairs", "0")
-    assert "--outer-steps must be an integer >= 1" in failed(
+    assert "--outer-steps must be a number >= 1 and <= 2147483647" in failed(
         capsys, *out, "--outer-steps", "0"
     )
     assert "unknown frozen list" in failed(capsys, *out, "--evaluate-on", "a/b")

@@ -8,7 +8,8 @@ import pytest
 import agents
 from agents.records import traits_of
 from opt_gym import plugins
-from opt_gym.cli._training import Recipe, read_recipe, trainer_settings, write_recipe
+from opt_gym.cli._recipe import Recipe, read_recipe, write_recipe
+from opt_gym.cli._training import trainer_settings
 from opt_gym.cli.train import train
 
 FAMILY_OF_PES = ("es", "es_single", "pes", "truncated_es")

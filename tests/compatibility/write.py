@@ -111,9 +111,9 @@ def half_run(folder: Path) -> None:
     """The first half of a recipe's run, as a Ctrl-C would have left it."""
     import agents
     import opt_gym
-    from opt_gym.cli import _training
+    from opt_gym.cli import _recipe, _training
 
-    recipe = _training.read_recipe(folder)
+    recipe = _recipe.read_recipe(folder)
     optimizer, _ = _training._optimizer(recipe)
     trainer = _training._trainer(recipe, optimizer)
     data = [opt_gym.load_data(env) for env in trainer.envs]
@@ -182,11 +182,12 @@ TEXTS = (b"a text of a few words", b"and another one", b"the third of them")
 
 def data_cache(folder: Path) -> None:
     """What `opt_gym.data` keeps: arrays of a text set, and a vocabulary."""
-    from opt_gym.data import encoders, tfds
+    from opt_gym.data import encoders
+    from opt_gym.runtime import array_files
     from opt_gym.runtime.files import cache_folder
 
     texts = encoders.from_bytes(TEXTS, [0, 1, 1])
-    tfds.keep_arrays(folder / "texts" / "kept.npz", texts._asdict)
+    array_files.keep_arrays(folder / "texts" / "kept.npz", texts._asdict)
     encoders.subword_model(texts)
     shutil.copytree(cache_folder() / "vocabularies", folder / "vocabularies")
 

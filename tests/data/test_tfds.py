@@ -1,6 +1,7 @@
 """Originals prepared by the user: a tiny one is built here and read back."""
 
 import io
+import shutil
 import warnings
 
 import numpy as np
@@ -98,7 +99,7 @@ def test_the_second_start_reads_the_cache(catalog_finds_it, tmp_path, monkeypatc
     monkeypatch.setattr(tfds, "_decode", fail)
     assert digest_data(catalog.load_images(name, "tfds")) == digest_data(first)
     with np.load(file, allow_pickle=False) as arrays:
-        assert set(arrays.files) == {"train/images", "train/labels"}
+        assert set(arrays.files) == {"sha256", "train/images", "train/labels"}
 
 
 def test_other_formats_are_not_taken(tmp_path, monkeypatch):
@@ -106,14 +107,47 @@ def test_other_formats_are_not_taken(tmp_path, monkeypatch):
     folder = tmp_path / "mnist" / "3.0.1"
     folder.mkdir(parents=True)
     (folder / "dataset_info.json").write_text('{"fileFormat": "tfrecord"}')
-    assert not tfds.is_prepared("mnist")
-    (folder / "dataset_info.json").write_text("not json")
-    assert not tfds.is_prepared("mnist")
+    with pytest.raises(FileNotFoundError, match="mnist"):
+        tfds.find("mnist")
     newer = tmp_path / "mnist" / "3.10.0"
     for path in (folder, newer):
         path.mkdir(exist_ok=True)
         (path / "dataset_info.json").write_text('{"fileFormat": "array_record"}')
     assert tfds.find("mnist").version == "3.10.0"
+
+
+@pytest.mark.parametrize("content", ['{"fileFormat": "arr', "[1]", "\x00"])
+def test_half_a_description_is_named_or_replaced(tmp_path, monkeypatch, content):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    monkeypatch.setattr(catalog, "_damaged", set())
+    folder = tmp_path / "mnist" / "3.0.1"
+    folder.mkdir(parents=True)
+    (tmp_path / "mnist" / "3.0.1-strange").mkdir()
+    (folder / "dataset_info.json").write_text(content)
+    with pytest.raises(ValueError, match=rf"'mnist' cannot be read: {folder} \("):
+        catalog.load_images("mnist", "tfds")
+    with pytest.warns(catalog.StandInWarning, match=rf"{folder} .*stand-in serves"):
+        data = catalog.load_images("mnist", "auto")
+    assert digest_data(data) == digest_data(catalog.load_images("mnist", "embedded"))
+    assert "stand-in" in catalog.describe("mnist", "auto")
+
+
+def test_a_cut_record_file_is_named_or_replaced(
+    catalog_finds_it, prepared, tmp_path, monkeypatch
+):
+    name = catalog_finds_it
+    builder = catalog.IMAGE_SETS[name].builder
+    assert builder is not None
+    monkeypatch.setattr(catalog, "_damaged", set())
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "cut"))
+    folder = shutil.copytree(prepared / builder, tmp_path / "cut" / builder)
+    for path in folder.rglob("*.array_record*"):
+        path.write_bytes(path.read_bytes()[:100])
+    with pytest.raises(ValueError, match=rf"'{builder}' cannot be read: {folder}"):
+        catalog.load_images(name, "tfds")
+    with pytest.warns(catalog.StandInWarning, match="cannot be read"):
+        data = catalog.load_images(name, "auto")
+    assert digest_data(data) == digest_data(catalog.load_images(name, "embedded"))
 
 
 def test_num_valid_and_ways_of_an_original(catalog_finds_it):

@@ -287,7 +287,7 @@ def test_other_wrappers_work() -> None:
         ({"num_envs": 0}, ValueError, "num_envs must be an integer >= 1, got 0"),
         ({"batching": "loop"}, ValueError, "unknown batching: 'loop'"),
         ({"autoreset_mode": "NextStp"}, ValueError, "did you mean 'NextStep'"),
-        ({"max_episode_steps": 0}, ValueError, "horizon must be an integer >= 1"),
+        ({"max_episode_steps": 0}, ValueError, "must be an integer >= 1"),
         ({"horizon": 3, "max_episode_steps": 4}, ValueError, "name one thing"),
         ({"horizn": 3}, TypeError, "horizn"),
     ],

@@ -1,5 +1,6 @@
 """LearnedOptim as its real clients use it: Lightning, Hugging Face, a gradient scaler."""
 
+import copy
 import warnings
 from typing import Any
 
@@ -18,7 +19,8 @@ def batches(count=8):
         yield x, (x[:, 0] > 0).long()
 
 
-def test_a_lightning_trainer(tmp_path):
+def classifier() -> Any:
+    """As the page on torch has it."""
     import pytorch_lightning as lightning
 
     class Classifier(lightning.LightningModule):
@@ -32,6 +34,10 @@ def test_a_lightning_trainer(tmp_path):
             x, y = batch
             loss = torch.nn.functional.cross_entropy(self.net(x), y)
             self.losses.append(loss.item())
+            optimizer: Any = self.optimizers().optimizer  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+            parts = self.trainer.accumulate_grad_batches
+            tell = optimizer.add_loss if index % parts else optimizer.set_loss
+            tell(loss.detach() / parts)
             return loss
 
         def configure_optimizers(self):
@@ -39,28 +45,67 @@ def test_a_lightning_trainer(tmp_path):
             schedule = torch.optim.lr_scheduler.StepLR(optimizer, 10)
             return {"optimizer": optimizer, "lr_scheduler": schedule}
 
-    def fit(model, steps, path=None):
-        trainer = lightning.Trainer(
-            accelerator="cpu",
-            max_steps=steps,
-            default_root_dir=tmp_path,
-            logger=False,
-            enable_checkpointing=False,
-            enable_progress_bar=False,
-            enable_model_summary=False,
-        )
-        data = torch.utils.data.DataLoader(list(batches()), batch_size=None)  # pyright: ignore[reportArgumentType]
-        trainer.fit(model, data, ckpt_path=path)
-        return trainer
+    return Classifier()
 
-    model = Classifier()
-    trainer = fit(model, 20)
+
+def fit(model, folder, steps, path=None, **settings) -> Any:
+    import pytorch_lightning as lightning
+
+    trainer = lightning.Trainer(
+        accelerator="cpu",
+        max_steps=steps,
+        default_root_dir=folder,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        **settings,
+    )
+    data: Any = torch.utils.data.DataLoader(list(batches()), batch_size=None)  # pyright: ignore[reportAttributeAccessIssue, reportArgumentType]
+    trainer.fit(model, data, ckpt_path=path)
+    return trainer
+
+
+def test_a_lightning_trainer(tmp_path):
+    model = classifier()
+    trainer = fit(model, tmp_path, 20)
     assert model.losses[-1] < model.losses[0]
     trainer.save_checkpoint(tmp_path / "saved.ckpt")
-    again = Classifier()
-    resumed = fit(again, 24, tmp_path / "saved.ckpt")
+    resumed = fit(classifier(), tmp_path, 24, tmp_path / "saved.ckpt")
     (optimizer,) = resumed.optimizers
-    assert int(optimizer.state_dict()["learned_optimizer"]["t"]) == 24  # pyright: ignore[reportCallIssue]
+    assert optimizer.t == 24
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("parts", [1, 2])
+def test_lightning_s_loss_is_that_of_the_whole_batch(tmp_path, scaled, parts):
+    from pytorch_lightning.plugins import MixedPrecision
+
+    settings: dict[str, Any] = {"accumulate_grad_batches": parts}
+    if scaled:
+        scaler = torch.amp.GradScaler("cpu", init_scale=16.0)
+        settings["plugins"] = MixedPrecision("16-mixed", "cpu", scaler)
+    model = classifier()
+    seen = losses_read(lambda: fit(model, tmp_path, 4, **settings))
+    whole = [
+        sum(model.losses[i : i + parts]) / parts for i in range(0, 4 * parts, parts)
+    ]
+    assert seen == pytest.approx(whole)
+
+
+def losses_read(train) -> list[float]:
+    """What the optimizer took for the loss of each of its steps."""
+    seen = []
+    step = LearnedOptim._step
+
+    def noting(self, loss, valid_loss):
+        seen.append(float(loss))
+        return step(self, loss, valid_loss)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(LearnedOptim, "_step", noting)
+        train()
+    return seen
 
 
 def test_a_hugging_face_trainer(tmp_path):
@@ -75,6 +120,8 @@ def test_a_hugging_face_trainer(tmp_path):
         intermediate_size=16,
         max_position_embeddings=8,
         num_labels=2,
+        hidden_dropout_prob=0.0,
+        attention_probs_dropout_prob=0.0,
     )
     torch.manual_seed(0)
     model = transformers.BertForSequenceClassification(config)
@@ -85,37 +132,56 @@ def test_a_hugging_face_trainer(tmp_path):
     ]
 
     class Trainer(transformers.Trainer):
+        goes_on = False
+
         def create_optimizer(self, *args, **kwargs):
             self.optimizer = LearnedOptim(param_groups(self.model), "nominal_small")
             return self.optimizer
 
-        def compute_loss(self, *args, **kwargs):
-            found = super().compute_loss(*args, **kwargs)
-            loss = found[0] if isinstance(found, tuple) else found
-            wrapped: Any = self.optimizer  # by Accelerate
-            wrapped.optimizer.set_loss(loss)
-            return found
+        def training_step(self, *args, **kwargs):
+            loss = super().training_step(*args, **kwargs)
+            optimizer: Any = self.optimizer.optimizer  # pyright: ignore[reportOptionalMemberAccess, reportAttributeAccessIssue]
+            (optimizer.add_loss if self.goes_on else optimizer.set_loss)(loss)
+            self.goes_on = not self.accelerator.sync_gradients
+            return loss
 
-    trainer = Trainer(
-        model=model,
-        args=transformers.TrainingArguments(
-            output_dir=str(tmp_path),
-            max_steps=12,
-            per_device_train_batch_size=16,
-            use_cpu=True,
-            report_to=[],
-            save_steps=6,
-            disable_tqdm=True,
-            dataloader_pin_memory=False,
-        ),
-        train_dataset=data,
+    def mean_over_the_batch(outputs, labels, num_items_in_batch=None):
+        losses = torch.nn.functional.cross_entropy(
+            outputs.logits, labels, reduction="none"
+        )
+        return losses.sum() / (num_items_in_batch or len(labels))
+
+    def trainer_of(parts: int = 1, steps: int = 12) -> Any:
+        return Trainer(
+            model=copy.deepcopy(model),
+            args=transformers.TrainingArguments(
+                output_dir=str(tmp_path),
+                max_steps=steps,
+                per_device_train_batch_size=16 // parts,
+                gradient_accumulation_steps=parts,
+                use_cpu=True,
+                report_to=[],
+                save_steps=6,
+                disable_tqdm=True,
+                dataloader_pin_memory=False,
+            ),
+            train_dataset=data,
+            eval_dataset=data,
+            # Else sums of means are what some models' gradients are of.
+            compute_loss_func=mean_over_the_batch,
+        )
+
+    trainer = trainer_of()
+    assert trainer.evaluate()["eval_loss"] > 0  # before it has an optimizer
+    assert trainer.train().global_step == 12
+    optimizer = trainer.optimizer.optimizer
+    assert optimizer.t == 12
+    whole, in_parts = (
+        losses_read(trainer_of(parts, steps=3).train) for parts in (1, 2)
     )
-    found = trainer.train()
-    assert found.global_step == 12
-    optimizer = trainer.optimizer.optimizer  # pyright: ignore[reportAttributeAccessIssue]
-    assert int(optimizer.state_dict()["learned_optimizer"]["t"]) == 12
+    assert in_parts == pytest.approx(whole, rel=1e-3)
     saved = torch.load(tmp_path / "checkpoint-6" / "optimizer.pt", weights_only=True)
-    assert int(saved["learned_optimizer"]["t"]) == 6
+    assert int(saved["state"][0]["shared.t"]) == 6
     optimizer.load_state_dict(saved)
 
 
@@ -135,5 +201,5 @@ def test_a_gradient_scaler_and_accumulation():
             scaler.step(optimizer, loss)
             scaler.update()
             optimizer.zero_grad()
-    assert int(optimizer.state_dict()["learned_optimizer"]["t"]) == 10
+    assert optimizer.t == 10
     assert losses[-1] < losses[0]

@@ -39,6 +39,7 @@ class Sb3VecEnv(VecEnv):
             value it expects beyond: another objective than the outer-loss.
         bounded: actions are in [-1, 1], into which PPO clips what it draws. Without, the
             bounds are float32's, which is how stable-baselines3 has none.
+        step_infos: every step's infos hold its numbers; else only an episode's last do.
 
     Raises:
         ValueError: another autoreset mode, or output "jax".
@@ -50,6 +51,7 @@ class Sb3VecEnv(VecEnv):
         *,
         bootstrap: bool = False,
         bounded: bool = True,
+        step_infos: bool = False,
     ) -> None:
         mode = envs.metadata.get("autoreset_mode")
         if mode is not AutoresetMode.SAME_STEP:
@@ -61,6 +63,7 @@ class Sb3VecEnv(VecEnv):
             raise ValueError("stable-baselines3 needs output='numpy', got 'jax'")
         self.envs = envs
         self._bootstrap = bootstrap
+        self._step_infos = step_infos
         self._actions: Any = None
         action_space = envs.single_action_space
         if not bounded:
@@ -72,15 +75,21 @@ class Sb3VecEnv(VecEnv):
         """The first observations [N, ...]; uses the seeds and options set before.
 
         Raises:
-            ValueError: options that differ from row to row.
+            ValueError: options that differ from row to row, or that change the shapes.
         """
         options = self._options[0]
         if any(other != options for other in self._options):
             raise ValueError(f"all rows take the same options, got {self._options}")
         unseeded = self._seeds == [None] * self.num_envs
         seeds: Any = None if unseeded else self._seeds
-        observation, _ = self.envs.reset(seed=seeds, options=options or None)
-        self.reset_infos = [{} for _ in range(self.num_envs)]
+        observation, info = self.envs.reset(seed=seeds, options=options or None)
+        if observation.shape[1:] != self.observation_space.shape:
+            raise ValueError(
+                f"the options {options} change an observation's shape from "
+                f"{self.observation_space.shape} to {observation.shape[1:]}: "
+                "stable-baselines3 keeps its buffers, so make other environments"
+            )
+        self.reset_infos = _by_row(info, self.num_envs)
         self._reset_seeds()
         self._reset_options()
         return observation
@@ -94,6 +103,8 @@ class Sb3VecEnv(VecEnv):
         observation, reward, terminated, truncated, info = self.envs.step(self._actions)
         done = terminated | truncated
         infos: list[dict[str, Any]] = [{} for _ in range(self.num_envs)]
+        if self._step_infos:
+            infos = _by_row(info, self.num_envs)
         if done.any():
             final, last = info["final_obs"], info["final_info"]
             names = [name for name in last if not name.startswith("_")]
@@ -139,6 +150,19 @@ class Sb3VecEnv(VecEnv):
     def get_images(self) -> Sequence[Any]:
         """A frame a row."""
         return self.envs.render() or [None] * self.num_envs
+
+
+def _by_row(info: dict[str, Any], num: int) -> list[dict[str, Any]]:
+    """A vector environment's numbers, a dictionary a row."""
+    known = {
+        name: info[f"_{name}"]
+        for name in info
+        if not name.startswith(("_", "final_")) and f"_{name}" in info
+    }
+    return [
+        {name: info[name][i] for name, mask in known.items() if mask[i]}
+        for i in range(num)
+    ]
 
 
 def check_rollout_size(

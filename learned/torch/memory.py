@@ -1,0 +1,106 @@
+"""What a learned optimizer remembers, as entries of torch's `optimizer.state`.
+
+The state of a parameter holds "step", the numbers remembered of it under the names of their
+places ("carry.momentum"), and under "shared.*" what belongs to all parameters: the same
+tensors in the state of each. Nothing else is remembered, so that whatever copies, resets,
+saves or cuts torch's states does the same with ours.
+"""
+
+from typing import Any, NamedTuple
+
+import jax
+import torch
+from jaxtyping import PyTree
+
+from opt_gym import policy
+from opt_gym.records import LearnedOptimizer
+
+STEP = "step"
+SHARED = "shared."
+T, SKIPPED = "shared.t", "shared.skipped"
+"""Steps done by the optimizer, and gradients that were not finite: int64."""
+
+_PARTS = policy.Memories._fields
+
+
+class Layout(NamedTuple):
+    """Which entries there are: structures of (features', carry's, action map's), and names."""
+
+    of_tensor: Any
+    names: tuple[str, ...]
+    shared: Any
+    shared_names: tuple[str, ...]
+
+
+def layout_of(learned_optimizer: LearnedOptimizer) -> Layout:
+    """That of an architecture, for tensors of every rank."""
+    of_tensor, shared = policy.memory_structure(learned_optimizer)
+    shared_names = tuple(f"{SHARED}{name}" for name in _names(shared))
+    return Layout(of_tensor, _names(of_tensor), shared, shared_names)
+
+
+def entries_of(layout: Layout, tensor: PyTree) -> dict[str, Any]:
+    """What is kept of one parameter, beside "step"."""
+    return dict(zip(layout.names, layout.of_tensor.flatten_up_to(tensor), strict=True))
+
+
+def entries_of_all(layout: Layout, shared: PyTree) -> dict[str, Any]:
+    """What is kept of all, beside the counts."""
+    return dict(
+        zip(layout.shared_names, layout.shared.flatten_up_to(shared), strict=True)
+    )
+
+
+def is_shared(name: str) -> bool:
+    """Whether an entry belongs to all parameters."""
+    return name.startswith(SHARED)
+
+
+def copied(entries: dict[str, Any]) -> dict[str, Any]:
+    """In memory of their own: some begin as a part of θ."""
+    return {name: value.clone() for name, value in entries.items()}
+
+
+def tensor_of(layout: Layout, state: dict[str, Any]) -> PyTree:
+    """What is remembered of a parameter."""
+    return layout.of_tensor.unflatten([state[name] for name in layout.names])
+
+
+def shared_of(layout: Layout, state: dict[str, Any]) -> PyTree:
+    """What belongs to all."""
+    return layout.shared.unflatten([state[name] for name in layout.shared_names])
+
+
+def counts(device: torch.device) -> dict[str, torch.Tensor]:
+    """Those of a new optimizer."""
+    return {
+        name: torch.zeros((), dtype=torch.int64, device=device) for name in (T, SKIPPED)
+    }
+
+
+def from_version_01(
+    layout: Layout, state: dict[Any, dict[str, Any]], extra: dict[str, Any]
+) -> dict[Any, dict[str, Any]]:
+    """States as version 0.1 saved them: what all share lay beside them.
+
+    Args:
+        layout: of the architecture.
+        state: by parameter; what a tensor of that rank did not have was missing.
+        extra: "t", "skipped" and what else belongs to all.
+    """
+    missing = {name: torch.zeros(0) for name in layout.names}
+    of_all = {f"{SHARED}{name}": value for name, value in extra.items()}
+    known = {T, SKIPPED, *layout.shared_names}
+    of_all = {name: value for name, value in of_all.items() if name in known}
+    return {index: {**missing, **own, **of_all} for index, own in state.items()}
+
+
+def _names(structure: Any) -> tuple[str, ...]:
+    tree = structure.unflatten(range(structure.num_leaves))
+    named = policy.named_leaves(dict(zip(_PARTS, tree, strict=True)))
+    return tuple(name for name, _ in sorted(named, key=lambda item: item[1]))
+
+
+def moved(state: dict[str, Any], device: torch.device) -> dict[str, Any]:
+    """A state on the device of its parameter."""
+    return jax.tree.map(lambda value: value.to(device), state)

@@ -1,0 +1,72 @@
+"""Arrays in files of the cache, which is a convenience: the work is done without it, too.
+
+A damaged file is named and made again; one that cannot be written is done without.
+"""
+
+import hashlib
+import io
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from opt_gym.runtime.files import write_atomically
+
+_CHECKSUM = "sha256"
+"""Of all other entries, an entry of its own. Version 0.1 wrote none: zip's own count then."""
+
+
+def read_arrays(file: Path) -> dict[str, np.ndarray] | None:
+    """The arrays of a file; None where there is none, or, with a warning, a damaged one."""
+    try:
+        # From memory: numpy leaves a damaged file open.
+        content = io.BytesIO(file.read_bytes())
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        warnings.warn(f"{file} cannot be read ({error}): made again", stacklevel=2)
+        return None
+    try:
+        with np.load(content, allow_pickle=False) as stored:
+            arrays = {key: stored[key] for key in stored.files}
+        known = arrays.pop(_CHECKSUM, None)
+        if known is not None and known.tobytes() != _checksum(arrays):
+            raise ValueError("it is not what was written")
+    except Exception as error:  # whatever the damage
+        warnings.warn(f"{file} is damaged ({error}): made again", stacklevel=2)
+        return None
+    return arrays
+
+
+def write_arrays(file: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes a file atomically; a warning where that cannot be."""
+    arrays = {key: np.asarray(array) for key, array in arrays.items()}
+    known = np.frombuffer(_checksum(arrays), np.uint8)
+    content = io.BytesIO()
+    np.savez(content, allow_pickle=False, **{**arrays, _CHECKSUM: known})
+    try:
+        write_atomically(file, content.getvalue())
+    except OSError as error:
+        warnings.warn(f"nothing is kept in the cache: {error}", stacklevel=2)
+
+
+def keep_arrays(
+    file: Path, make: Callable[[], dict[str, Any]]
+) -> dict[str, np.ndarray]:
+    """The arrays of a file, which are made where it does not exist or is damaged."""
+    arrays = read_arrays(file)
+    if arrays is None:
+        arrays = {key: np.asarray(array) for key, array in make().items()}
+        write_arrays(file, arrays)
+    return arrays
+
+
+def _checksum(arrays: dict[str, np.ndarray]) -> bytes:
+    hasher = hashlib.sha256()
+    for key in sorted(arrays):
+        array = np.ascontiguousarray(arrays[key])
+        hasher.update(f"{key} {array.dtype} {array.shape} ".encode())
+        hasher.update(array.tobytes())
+    return hasher.digest()

@@ -1,0 +1,124 @@
+"""Two processes that train one model are one optimizer; what cannot be is refused."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+import learned
+from tests.citizenship.subjects import HARDEST
+from tests.citizenship.test_optax_state import environment
+
+PROGRAM = """
+import json, os, sys
+import torch
+import torch.distributed as dist
+from torch.nn.parallel import DistributedDataParallel
+from learned.torch import LearnedOptim
+from tests.learned.problems import moving_theta
+
+rank, port, *names = sys.argv[1:]
+rank, several = int(rank), port != "0"
+torch.set_num_threads(1)
+if several:
+    dist.init_process_group(
+        "gloo", init_method=f"tcp://127.0.0.1:{port}", rank=rank, world_size=2
+    )
+
+def net():
+    torch.manual_seed(0)
+    return torch.nn.Sequential(
+        torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)
+    )
+
+told = {}
+for name in names:
+    model = net()
+    inner = DistributedDataParallel(model) if several else model
+    optimizer = LearnedOptim(model.parameters(), moving_theta(name), horizon=20)
+    torch.manual_seed(1)
+    for _ in range(20):
+        x = torch.randn(8, 4)
+        x = x[4 * rank :][:4] if several else x
+        optimizer.zero_grad()
+        loss = (inner(x) - x.sum(1, keepdim=True)).square().mean()
+        loss.backward()
+        optimizer.step(loss=loss)
+    told[name] = [x for p in model.parameters() for x in p.detach().ravel().tolist()]
+
+def refusal(params, **settings):
+    optimizer = LearnedOptim(params, moving_theta("nn_adam"), **settings)
+    for p in params:
+        p.grad = torch.ones_like(p)
+    try:
+        optimizer.step(loss=1.0)
+    except ValueError as error:
+        return str(error)
+    return "accepted"
+
+if several:
+    part = list(net().parameters())[2 * rank :][:2]  # as ZeRO shares them out
+    told["parts"] = refusal(part)
+    torch.manual_seed(rank)
+    other = list(torch.nn.Linear(4, 3).parameters())
+    told["unrelated"] = refusal(other)
+    told["alone"] = refusal(other, process_group=False)
+    told["same"] = refusal(list(net().parameters()))
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import distribute_tensor
+    mesh = init_device_mesh("cpu", (2,))
+    cut = torch.nn.Parameter(distribute_tensor(torch.ones(4, 3), mesh))
+    try:
+        LearnedOptim([cut], moving_theta("nn_adam"))
+    except ValueError as error:
+        told["dtensor"] = str(error)
+    dist.destroy_process_group()
+print(json.dumps(told))
+"""
+
+
+def start(script, rank, port, names):
+    return subprocess.Popen(
+        [sys.executable, script, str(rank), str(port), *names],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+
+
+def told_by(process):
+    out, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-3000:]
+    return json.loads(out.splitlines()[-1])
+
+
+def free_port():
+    import socket
+
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+@pytest.mark.parametrize(
+    "names", [HARDEST, pytest.param(learned.names(), marks=pytest.mark.slow)]
+)
+def test_ranks_stay_equal_and_equal_to_one_process(names, tmp_path):
+    script = tmp_path / "rank.py"
+    script.write_text(PROGRAM)
+    port = free_port()
+    ranks = [start(script, rank, port, names) for rank in (0, 1)]
+    first, second = map(told_by, ranks)
+    assert first == second  # bit for bit, refusals included
+    alone = told_by(start(script, 0, 0, names))
+    for name in names:
+        largest = max(map(abs, alone[name]))
+        for a, b in zip(first[name], alone[name], strict=True):
+            assert abs(a - b) <= 1e-5 * largest, name
+    for refused in ("parts", "unrelated"):
+        assert "the parameters of the processes differ" in first[refused]
+        assert "DistributedDataParallel" in first[refused]
+    assert "a DTensor (shape (4, 3))" in first["dtensor"]
+    assert (first["alone"], first["same"]) == ("accepted", "accepted")

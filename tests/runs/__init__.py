@@ -1,0 +1,1 @@
+"""What runs, files and commands stand: damage, locks, signals, closed pipes, odd arguments."""
