@@ -320,7 +320,8 @@ class EnvState(NamedTuple):
     """All that one episode remembers.
 
     Shapes: key [] (the episode's stream), t, horizon, loss, valid_loss, has_valid, dead
-    scalars; params φ; instance ψ; features f; action a; grad shaped like φ.
+    scalars; params φ; instance ψ; features f; action a; grad shaped like φ, and held where
+    a square of it is finite (`maths.limits`).
     """
 
     key: PRNGKeyArray

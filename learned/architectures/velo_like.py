@@ -55,6 +55,7 @@ from learned.building.networks import (
 from opt_gym import plugins
 from opt_gym.maths.accumulators import leaves
 from opt_gym.maths.array_namespace import mean_square, namespace, relu, zeros
+from opt_gym.maths.limits import hold
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
@@ -235,7 +236,7 @@ def _network(nets: PyTree, index: int, factor: Any) -> PyTree:
 
 
 def _rms(param: Any) -> Any:
-    return namespace(param).sqrt(mean_square(param) + 1e-9)
+    return namespace(param).sqrt(mean_square(hold(param)) + 1e-9)
 
 
 SPEC = Spec(

@@ -18,6 +18,7 @@ from learned.torch import memory, ranks
 from learned.torch.memory import SKIPPED, STEP, T
 from learned.torch.tensors import View, check_gradient, check_group
 from opt_gym import policy
+from opt_gym.maths import limits
 from opt_gym.records import LearnedOptimizer, Signal
 
 _OLD_KEY = "learned_optimizer"
@@ -382,11 +383,11 @@ class LearnedOptim(torch.optim.Optimizer):
 
 
 def _usable(signal: Signal, with_loss: bool) -> torch.Tensor:
-    # The largest number of each: nothing is added up that could overflow.
-    largest = [torch.linalg.vector_norm(grad, torch.inf) for grad in signal.grad]
-    largest = [*largest, signal.loss] if with_loss else largest
-    device = largest[0].device
-    return torch.isfinite(torch.stack([x.to(device) for x in largest])).all()
+    # Their least and greatest numbers: a sum could overflow.
+    known = [end for grad in signal.grad for end in limits.ends(grad)]
+    known = [*known, signal.loss] if with_loss else known
+    device = known[0].device
+    return torch.isfinite(torch.stack([end.to(device) for end in known])).all()
 
 
 def _where(usable: torch.Tensor, after: PyTree, before: PyTree) -> PyTree:

@@ -42,6 +42,7 @@ from jaxtyping import PyTree
 from opt_gym.features.mlp import DECAYS, MlpMoments, follow, start
 from opt_gym.maths import accumulators as acc
 from opt_gym.maths.array_namespace import constant, mean_square, namespace, rsqrt, zeros
+from opt_gym.maths.limits import LIMIT, hold
 from opt_gym.maths.pieces import mean_squares
 from opt_gym.plugins import Spec
 from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
@@ -237,8 +238,9 @@ def _look(param: Any, grad: Any, moments: MlpMoments, bound: Any) -> TensorObser
     squares = mean_squares(_rows, sources, param)
     size = math.prod(param.shape)
     # A root of 0 has no derivative, and a bias begins as 0.
-    grad_norm, param_norm = (xp.sqrt(size * squares[i] + 1e-24) for i in (0, 1))
-    means, variances = statistics((*moments, param))
+    within = xp.clip(squares[:2], max=LIMIT * LIMIT)
+    grad_norm, param_norm = (xp.sqrt(size * within[i] + 1e-24) for i in (0, 1))
+    means, variances = statistics((*moments, hold(param)))
     logs = log_magnitude(
         xp.concat([xp.stack([grad_norm, param_norm]), means, variances])
     )

@@ -45,6 +45,7 @@ from jaxtyping import PyTree
 from opt_gym.features import adafactor
 from opt_gym.maths import accumulators as acc
 from opt_gym.maths.array_namespace import constant, mean_square, namespace, rsqrt, zeros
+from opt_gym.maths.limits import hold
 from opt_gym.maths.pieces import mean_squares
 from opt_gym.plugins import Spec
 from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
@@ -249,7 +250,7 @@ def _numbers(param: Any, moments: adafactor.AdafactorMoments) -> Any:
     axes = tuple(range(1, m.ndim))
     mean_m = xp.mean(m, axis=axes, keepdims=True)
     spread = mean_squares(_centred, (m, v, mean_m), param)
-    n = _floored_rsqrt(mean_square(param))
+    n = _floored_rsqrt(mean_square(hold(param)))
     num_long = sum(size > 1 for size in param.shape)
     rank = constant([float(num_long == rank) for rank in range(NUM_RANKS)], param)
     mean_v = xp.mean(v, axis=axes)

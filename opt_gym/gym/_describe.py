@@ -68,6 +68,11 @@ class Described:
         return self._settings.horizon
 
     @property
+    def task_seed(self) -> int | None:
+        """Which config of a family; None where nobody picked one, which is 0."""
+        return self._settings.task_seed
+
+    @property
     def config(self) -> Config:
         """A copy of the task config: edit it by hand and pass it as `task`."""
         return copy.deepcopy(self._core.env.task.config)

@@ -10,7 +10,7 @@ from stable_baselines3 import PPO
 
 from agents.rl.sb3.sb3_vec_env import Sb3VecEnv, check_rollout_size
 from tests.agents.sb3_problems import adapted, mlp, one_thread, ppo, td3  # noqa: F401
-from tests.gym.problems import vector
+from tests.gym.problems import ID, quadratic, vector
 
 
 def test_the_adapter_shows_what_the_environments_do():
@@ -122,3 +122,29 @@ def test_stock_ppo_learns_on_hyperparameters():
     assert model.num_timesteps == 30
     assert len(model.ep_info_buffer) == 6
     assert not torch.equal(model.policy.action_net.weight, before)
+
+
+def test_infos_hold_each_step_s_numbers_on_request():
+    given = {"task": quadratic(), "horizon": 3, "autoreset_mode": "SameStep"}
+    envs = Sb3VecEnv(gym.make_vec(ID, num_envs=2, **given), step_infos=True)
+    envs.reset()
+    assert [{*info} for info in envs.reset_infos] == [
+        {"train_loss", "inner_step", "diverged"}
+    ] * 2
+    for step in range(3):
+        _, _, _, infos = envs.step(np.zeros((2, 3), np.float32))
+        assert all({"loss", "cost"} <= {*info} for info in infos)
+        assert all("terminal_observation" in info for info in infos) == (step == 2)
+    quiet = Sb3VecEnv(gym.make_vec(ID, num_envs=2, **given))
+    quiet.reset()
+    assert quiet.step(np.zeros((2, 3), np.float32))[3] == [{}, {}]
+
+
+def test_options_that_change_shapes_are_refused():
+    given = {"horizon": 3, "autoreset_mode": "SameStep", "data": "embedded"}
+    envs = Sb3VecEnv(gym.make_vec("OptTask-quadratic-v0", num_envs=2, **given))
+    shape: Any = envs.observation_space.shape
+    envs.set_options({"task_seed": 94})
+    with pytest.raises(ValueError, match=rf"from \({shape[0]}, \d+\) to \(10, \d+\)"):
+        envs.reset()
+    assert envs.reset().shape == (2, *shape)

@@ -85,6 +85,18 @@ def test_max_episode_steps_is_the_horizon(reward):
         assert total[0] == pytest.approx(expected[0], rel=1e-5)
 
 
+def test_stable_baselines_makes_the_same_environments():
+    from stable_baselines3.common.env_util import make_vec_env
+
+    given = {"max_episode_steps": 5, **GIVEN}
+    envs = make_vec_env(ID, n_envs=2, env_kwargs=given)
+    envs.reset()
+    for step in range(5):
+        _, _, done, infos = envs.step(np.zeros((2, 3), np.float32))
+        assert done.all() == (step == 4)
+    assert [info["episode"]["l"] for info in infos] == [5, 5]
+
+
 def test_two_horizons_that_differ_are_refused():
     for make in (
         lambda: gym.make(ID, max_episode_steps=5, horizon=7, **GIVEN),

@@ -82,8 +82,11 @@ class Sb3VecEnv(VecEnv):
             raise ValueError(f"all rows take the same options, got {self._options}")
         unseeded = self._seeds == [None] * self.num_envs
         seeds: Any = None if unseeded else self._seeds
+        before = getattr(self.envs.unwrapped, "task_seed", None)
         observation, info = self.envs.reset(seed=seeds, options=options or None)
         if observation.shape[1:] != self.observation_space.shape:
+            self._reset_options()
+            self.envs.reset(options={"task_seed": before or 0})
             raise ValueError(
                 f"the options {options} change an observation's shape from "
                 f"{self.observation_space.shape} to {observation.shape[1:]}: "
