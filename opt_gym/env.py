@@ -238,7 +238,8 @@ def check_objective(task: Task, objective: str) -> None:
 
 def _all_finite(tree: PyTree) -> Bool[Array, ""]:
     # 0 · x is 0, or NaN where x is not finite: one sum a tensor, which cannot overflow.
-    return sum(jnp.sum(0.0 * leaf) for leaf in jax.tree.leaves(tree)) == 0.0
+    zeros = [jnp.sum(0.0 * leaf) for leaf in jax.tree.leaves(tree)]
+    return sum(zeros[1:], zeros[0]) == 0.0
 
 
 def _objective_loss(
