@@ -1,8 +1,10 @@
 """States: buffers of their own, trees shaped like φ, shardings."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -143,7 +145,7 @@ def test_a_state_is_cut_as_its_parameters_are(names, tmp_path):
         [sys.executable, script, *names],
         capture_output=True,
         text=True,
-        env=environment(XLA_FLAGS="--xla_force_host_platform_device_count=8"),
+        env=environment(XLA_FLAGS=f"{os.environ.get('XLA_FLAGS', '')} {EIGHT_DEVICES}"),
         check=False,
     )
     assert run.returncode == 0, run.stderr[-2000:]
@@ -160,10 +162,10 @@ def test_a_state_is_cut_as_its_parameters_are(names, tmp_path):
                 assert cut == "None" or size in (8, 16), (name, shape)
 
 
+EIGHT_DEVICES = "--xla_force_host_platform_device_count=8"
+
+
 def environment(**changes):
     """That of this process, in the root of the checkout."""
-    import os
-    from pathlib import Path
-
     root = str(Path(__file__).resolve().parents[2])
     return {**os.environ, "PYTHONPATH": root, "JAX_PLATFORMS": "cpu", **changes}
