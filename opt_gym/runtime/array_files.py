@@ -17,22 +17,29 @@ from opt_gym.runtime.files import write_atomically
 _CHECKSUM = "sha256"
 """Of all other entries, an entry of its own. Version 0.1 wrote none: zip's own count then."""
 
+_ENTRY = b"PK\x03\x04"
+"""What an entry of a zip file begins with."""
+
 
 def read_arrays(file: Path) -> dict[str, np.ndarray] | None:
     """The arrays of a file; None where there is none, or, with a warning, a damaged one."""
     try:
-        # From memory: numpy leaves a damaged file open.
-        content = io.BytesIO(file.read_bytes())
+        content = file.read_bytes()
     except FileNotFoundError:
         return None
     except OSError as error:
         warnings.warn(f"{file} cannot be read ({error}): made again", stacklevel=2)
         return None
     try:
-        with np.load(content, allow_pickle=False) as stored:
+        # From memory: numpy leaves a damaged file open.
+        with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         known = arrays.pop(_CHECKSUM, None)
-        if known is not None and known.tobytes() != _checksum(arrays):
+        if known is None:  # and nothing that is there may be missing from the list
+            is_whole = content.count(_ENTRY) == len(arrays) > 0
+        else:
+            is_whole = known.tobytes() == _checksum(arrays)
+        if not is_whole:
             raise ValueError("it is not what was written")
     except Exception as error:  # whatever the damage
         warnings.warn(f"{file} is damaged ({error}): made again", stacklevel=2)
