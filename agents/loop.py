@@ -74,6 +74,7 @@ def train(
     folder = None if out is None else Path(out)
     with _alone_in(folder):
         _check(trainer, data, outer_steps, folder, resume)
+        check_whole("seed", seed, 0)
         _, k_init, run_key = _split(seed)
         if theta is None:
             theta = initial_theta(trainer, seed)

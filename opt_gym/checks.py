@@ -7,12 +7,16 @@ import numpy as np
 
 from opt_gym.plugins import unknown
 
+MOST = 2**31 - 1
+"""Whole numbers travel as int32."""
 
-def check_whole(name: str, value: Any, low: int, high: int | None = None) -> None:
+
+def check_whole(name: str, value: Any, low: int, high: int = MOST) -> None:
     """Raises ValueError unless `value` is an integer in [low, high]."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-    if not whole or value < low or (high is not None and value > high):
-        most = "" if high is None else f" and <= {high}"
+    if not whole or not low <= value <= high:
+        is_told = high != MOST or (whole and value > high)
+        most = f" and <= {high}" if is_told else ""
         raise ValueError(f"{name} must be an integer >= {low}{most}, got {value!r}")
 
 

@@ -6,8 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-MOST = 2**31 - 1
-"""Counts travel as int32."""
+from opt_gym.checks import MOST
 
 
 class Range(NamedTuple):

@@ -17,6 +17,12 @@ def test_what_is_no_whole_number_in_the_range(value):
         check_whole("n", value, 1, 3)
 
 
+def test_whole_numbers_are_those_of_int32():
+    check_whole("n", 2**31 - 1, 1)
+    with pytest.raises(ValueError, match="n must be an integer >= 1 and <= 2147483647"):
+        check_whole("n", 2**31, 1)
+
+
 @pytest.mark.parametrize("value", [1, 0.5, np.float32(2.0)])
 def test_positive_numbers(value):
     check_positive("x", value)
