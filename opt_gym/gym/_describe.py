@@ -41,7 +41,9 @@ class Described:
     def __copy__(self) -> Self:
         """Another environment in the same state: a step reuses the memory of its own."""
         copied = object.__new__(type(self))
-        vars(copied).update(vars(self), _rows=own_buffers(self._rows))
+        vars(copied).update(vars(self))
+        if self._rows is not None:
+            copied._rows = self._rows._replace(state=own_buffers(self._rows.state))
         return copied
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Self:
