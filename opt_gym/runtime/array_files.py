@@ -1,11 +1,13 @@
 """Arrays in files of the cache, which is a convenience: the work is done without it, too.
 
-A damaged file is named and made again; one that cannot be written is done without.
+A file is an .npz whose comment is the checksum of its arrays (version 0.1 wrote none, and reads
+them). A damaged file is named and made again; one that cannot be written is done without.
 """
 
 import hashlib
 import io
 import warnings
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,6 @@ from typing import Any
 import numpy as np
 
 from opt_gym.runtime.files import write_atomically
-
-_CHECKSUM = "sha256"
-"""Of all other entries, an entry of its own. Version 0.1 wrote none: zip's own count then."""
 
 _ENTRY = b"PK\x03\x04"
 """What an entry of a zip file begins with."""
@@ -34,11 +33,12 @@ def read_arrays(file: Path) -> dict[str, np.ndarray] | None:
         # From memory: numpy leaves a damaged file open.
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
-        known = arrays.pop(_CHECKSUM, None)
-        if known is None:  # and nothing that is there may be missing from the list
+        with zipfile.ZipFile(io.BytesIO(content)) as file_itself:
+            known = file_itself.comment
+        if known:
+            is_whole = known == _checksum(arrays)
+        else:  # nothing that is there may be missing from the list
             is_whole = content.count(_ENTRY) == len(arrays) > 0
-        else:
-            is_whole = known.tobytes() == _checksum(arrays)
         if not is_whole:
             raise ValueError("it is not what was written")
     except Exception as error:  # whatever the damage
@@ -50,9 +50,10 @@ def read_arrays(file: Path) -> dict[str, np.ndarray] | None:
 def write_arrays(file: Path, arrays: dict[str, np.ndarray]) -> None:
     """Writes a file atomically; a warning where that cannot be."""
     arrays = {key: np.asarray(array) for key, array in arrays.items()}
-    known = np.frombuffer(_checksum(arrays), np.uint8)
     content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **{**arrays, _CHECKSUM: known})
+    np.savez(content, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(content, "a") as file_itself:
+        file_itself.comment = _checksum(arrays)
     try:
         write_atomically(file, content.getvalue())
     except OSError as error:
@@ -76,4 +77,4 @@ def _checksum(arrays: dict[str, np.ndarray]) -> bytes:
         array = np.ascontiguousarray(arrays[key])
         hasher.update(f"{key} {array.dtype} {array.shape} ".encode())
         hasher.update(array.tobytes())
-    return hasher.digest()
+    return hasher.hexdigest().encode()

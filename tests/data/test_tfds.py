@@ -99,7 +99,7 @@ def test_the_second_start_reads_the_cache(catalog_finds_it, tmp_path, monkeypatc
     monkeypatch.setattr(tfds, "_decode", fail)
     assert digest_data(catalog.load_images(name, "tfds")) == digest_data(first)
     with np.load(file, allow_pickle=False) as arrays:
-        assert set(arrays.files) == {"sha256", "train/images", "train/labels"}
+        assert set(arrays.files) == {"train/images", "train/labels"}
 
 
 def test_other_formats_are_not_taken(tmp_path, monkeypatch):

@@ -34,8 +34,9 @@ SLOW_SEEDS = range(20)
 OVERFLOWING = {
     *(("nvp", seed) for seed in (0, 2, 6, 8, 10, 11, 13, 15, 16, 17)),
     *(("mlp_vae", seed) for seed in (11, 13, 17)),
+    ("word_rnn_language_model", 12),
 }
-"""TaskSet draws weights here whose loss, or a term of it, no float32 holds."""
+"""TaskSet draws weights here whose loss, a term of it, or its gradient no float32 holds."""
 
 CHAOTIC = {
     ("char_rnn_language_model", 18),
@@ -102,7 +103,10 @@ def test_a_task(case, check):
     identity = (case.traced.spec.name, case.traced.seed)
     if check is task_checks.losses_are_finite_and_above_the_floor:
         if identity in OVERFLOWING:
-            pytest.skip("its loss is not finite")
+            pytest.skip("its loss or gradient is not finite")
+    elif check is task_checks.vmap_is_a_loop:
+        check(case, rtol=5e-3 if identity in CHAOTIC else 1e-5)
+        return
     elif check is task_checks.jit_is_eager:
         compiled_piece_by_piece(case, identity)
         return
