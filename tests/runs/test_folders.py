@@ -122,7 +122,7 @@ def test_a_signal_leaves_a_checkpoint_and_a_status(tmp_path, how):
 
 @pytest.mark.parametrize("num", [1, pytest.param(20, marks=pytest.mark.slow)])
 def test_ctrl_c_ends_a_measurement_with_a_status(tmp_path, num):
-    args = ["normalize", "quadratic_family_seed7", "--again", "--num-seeds", "200"]
+    args = ["normalize", "quadratic_family_seed7", "--again", "--num-seeds", "5000"]
     instants = np.random.default_rng(0)
     for _ in range(num):
         with subprocess.Popen(
