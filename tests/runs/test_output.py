@@ -1,8 +1,13 @@
 """Whoever reads what a command says may go away, or know no Greek letters."""
 
+import errno
+import io
+import os
 import subprocess
 import sys
 
+from opt_gym import cli
+from opt_gym.cli import _output
 from tests.citizenship.test_optax_state import environment
 from tests.runs.test_checkpoints import RUN
 from tests.runs.test_folders import CLI
@@ -40,3 +45,44 @@ def test_a_terminal_of_plain_ascii_is_no_fault(tmp_path):
     done = shell(f"{train} --out {tmp_path / 'run'}", PYTHONIOENCODING="ascii")
     assert done.returncode == 0, done.stderr
     assert "\\u03b8" in done.stdout
+
+
+def test_a_signal_ends_the_program_at_once(monkeypatch):
+    ended = []
+    monkeypatch.setattr(cli, "main", lambda: 3)
+    assert cli.console() == 3
+    monkeypatch.setattr(cli, "main", lambda: 143)
+    monkeypatch.setattr(cli.os, "_exit", ended.append)
+    cli.console()
+    assert ended == [143]
+
+
+def test_streams_that_are_closed_or_gone_are_hushed(monkeypatch, tmp_path):
+    class Gone(io.StringIO):
+        number = -1
+
+        def write(self, text):
+            raise BrokenPipeError
+
+        def flush(self):
+            raise BrokenPipeError
+
+        def fileno(self):
+            return self.number
+
+    with (tmp_path / "file").open("w") as file:
+        gone = Gone()
+        gone.number = os.dup(file.fileno())
+        closed = io.StringIO()
+        closed.close()
+        monkeypatch.setattr("sys.stdout", gone)
+        monkeypatch.setattr("sys.stderr", closed)
+        _output.say("nobody hears this")
+        _output.prepare()
+        os.close(gone.number)
+
+
+def test_an_error_of_the_file_system_says_what_helps():
+    full = cli._what_to_do(OSError(errno.ENOSPC, "full", "a/file"))
+    assert full.endswith("'a/file'; make room there, or name another folder")
+    assert cli._what_to_do(OSError(errno.EIO, "broken")) == "[Errno 5] broken"
