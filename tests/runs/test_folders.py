@@ -135,5 +135,6 @@ def test_ctrl_c_ends_a_measurement_with_a_status(tmp_path, num):
             assert child.poll() is None
             child.send_signal(signal.SIGINT)
             _, told = child.communicate(timeout=60)
-        assert child.returncode == 130, told
+        # The latter where it was still importing.
+        assert child.returncode in (130, -signal.SIGINT), told
         assert "Segmentation" not in told
