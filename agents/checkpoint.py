@@ -27,6 +27,7 @@ from safetensors.numpy import save as to_bytes
 
 from opt_gym.runtime.files import remove_temporaries, write_atomically
 from opt_gym.runtime.key_arrays import is_key
+from opt_gym.runtime.rounding import rounded
 
 FORMAT = 3
 READ = (2, 3)
@@ -125,7 +126,7 @@ def tidy(folder: Path) -> None:
 
 def digest(config: dict[str, Any]) -> str:
     """The first 16 hex digits of the SHA-256 of a config's JSON, floats at `DIGITS`."""
-    return _sha_of_json(_rounded(config))
+    return _sha_of_json(rounded(config, DIGITS))
 
 
 def _digest_of(form: int, config: dict[str, Any]) -> str:
@@ -135,16 +136,6 @@ def _digest_of(form: int, config: dict[str, Any]) -> str:
 def _sha_of_json(config: Any) -> str:
     text = json.dumps(config, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.{DIGITS}g}")
-    if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(inner) for inner in value]
-    return value
 
 
 def environment() -> dict[str, Any]:

@@ -17,6 +17,7 @@ from jaxtyping import Array, Int, PyTree
 from learned.decay import check_decay, cosine
 from learned.optax_state import LearnedState, pack, unpack
 from opt_gym import policy
+from opt_gym.maths.limits import all_finite
 from opt_gym.numerics import fixed_numerics, own_buffers
 from opt_gym.records import LearnedOptimizer, Signal
 
@@ -196,7 +197,7 @@ def _direction(
     def advance(
         theta: PyTree, signal: Signal, state: LearnedState
     ) -> tuple[PyTree, LearnedState]:
-        usable = _all_finite((signal.grad, signal.loss if "loss" in needs else 0.0))
+        usable = all_finite((signal.grad, signal.loss if "loss" in needs else 0.0))
 
         def step() -> tuple[PyTree, LearnedState]:
             memories = unpack(signal.params, state, of_tensor)
@@ -277,8 +278,3 @@ def _as(param: Any, delta: Any) -> Any:
 
 def _float32(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), tree)
-
-
-def _all_finite(tree: PyTree) -> Any:
-    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]
-    return jnp.stack(finite).all()

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from opt_gym.data.corruptions import corrupt
-from opt_gym.maths.limits import held, hold
+from opt_gym.maths.limits import all_finite, held, hold
 from opt_gym.numerics import own_buffers, with_fixed_numerics
 from opt_gym.plugins import unknown
 from opt_gym.records import (
@@ -133,7 +133,7 @@ def build(
             grad=held(grad),
             valid_loss=valid,
             has_valid=has_valid,
-            dead=~_all_finite((loss, grad)),
+            dead=~all_finite((loss, grad)),
         )
         return own_buffers(with_features(state))
 
@@ -149,7 +149,7 @@ def build(
         batch, loss, aux, grad = train_gradient(keys, data, params, state.instance)
         counted = objective_loss(keys, data, params, state.instance, batch, loss)
         valid, has_valid = valid_loss(keys.valid, data, params, state.instance, t)
-        dead = state.dead | ~_all_finite((loss, counted, grad))
+        dead = state.dead | ~all_finite((loss, counted, grad))
         cost = jnp.where(dead, COST_LIMIT, normalized(normalizer, counted))
         out = StepOut(
             loss=counted,
@@ -234,12 +234,6 @@ def check_objective(task: Task, objective: str) -> None:
         raise ValueError(
             f"objective 'noisy' needs image inputs, this task has {task.input_kind!r}"
         )
-
-
-def _all_finite(tree: PyTree) -> Bool[Array, ""]:
-    # 0 · x is 0, or NaN where x is not finite: one sum a tensor, which cannot overflow.
-    zeros = [jnp.sum(0.0 * leaf) for leaf in jax.tree.leaves(tree)]
-    return sum(zeros[1:], zeros[0]) == 0.0
 
 
 def _objective_loss(

@@ -29,6 +29,7 @@ from opt_gym.data.digest import digest_data
 from opt_gym.records import Config, Data, Normalizer, Task
 from opt_gym.runtime import strategy
 from opt_gym.runtime.files import cache_folder, write_atomically
+from opt_gym.runtime.rounding import rounded
 
 NORMALIZER_TABLE = Path(__file__).resolve().parents[1] / "envs_registry/normalizers.csv"
 """The shipped table of loss normalizers."""
@@ -121,7 +122,7 @@ def row_key(
 
 def digest_config(config: Config) -> str:
     """The first 16 hex digits of the SHA-256 of a config's JSON, floats at 10 digits."""
-    text = json.dumps(_rounded(config), sort_keys=True)
+    text = json.dumps(rounded(config, 10), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -146,8 +147,7 @@ def read_table(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
     except OSError as error:
         warnings.warn(f"{path} cannot be read: {error}", stacklevel=2)
         return {}
-    header, *rest = csv.reader(lines[:1]) or [[]]
-    del rest
+    header = next(csv.reader(lines[:1]), [])
     if not set(COLUMNS) <= set(header):
         raise ValueError(
             f"{path} is not a table of normalizers: it begins {lines[0]!r}"
@@ -244,13 +244,3 @@ def _write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
     writer.writeheader()
     writer.writerows({**row, CHECKSUM: _checksum(row)} for row in table.values())
     write_atomically(path, text.getvalue().encode())
-
-
-def _rounded(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(f"{value:.10g}")
-    if isinstance(value, dict):
-        return {key: _rounded(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_rounded(item) for item in value]
-    return value

@@ -214,7 +214,7 @@ class LearnedOptim(torch.optim.Optimizer):
         saved = (index for group in groups for index in group["params"])
         for index, param in zip(saved, self._all(), strict=True):
             if index in states:
-                copied = {key: value.clone() for key, value in states[index].items()}
+                copied = memory.copied(states[index])
                 self.state[param] = memory.moved(copied, param.device)
         self._calls = self.t
 

@@ -28,7 +28,8 @@ def group_of(process_group: Any) -> Any:
         return None
     if process_group is not None:
         return process_group
-    return torch.distributed.group.WORLD if _runs() else None
+    runs = torch.distributed.is_initialized()
+    return torch.distributed.group.WORLD if runs else None
 
 
 def mean(value: Any, group: Any, device: torch.device) -> Any:
@@ -59,10 +60,6 @@ def refuse_parts(param: Any) -> None:
         raise ValueError(
             f"a DTensor (shape {tuple(param.shape)}) is a parameter in parts: {REMEDY}"
         )
-
-
-def _runs() -> bool:
-    return torch.distributed.is_initialized()
 
 
 def _halves(sums: list[torch.Tensor]) -> tuple[float, float]:

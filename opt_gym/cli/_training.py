@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from opt_gym.cli import _numbers
 from opt_gym.cli._output import say
 from opt_gym.cli._recipe import Recipe
 
@@ -17,14 +18,12 @@ THETA_FILE = "theta.safetensors"
 def check(recipe: Recipe) -> None:
     """Raises ValueError for what can be seen to be wrong before anything is written."""
     import opt_gym
-    from opt_gym.checks import check_whole
     from opt_gym.cli._tasks import expand
 
     opt_gym.use_all_cores()  # before JAX starts
     if recipe.start is not None and recipe.architecture_options:
         raise ValueError("--start brings its own architecture: no options for it")
-    for name in ("seeds", "outer_steps", "evaluate_every"):
-        check_whole(f"--{name.replace('_', '-')}", getattr(recipe, name), 1)
+    _numbers.check(recipe._asdict())
     _trainer(recipe, _optimizer(recipe)[0])
     for name in recipe.evaluate_on or ():
         expand([name])

@@ -3,7 +3,8 @@
 from typing import Any
 
 import jax
-from jaxtyping import PyTree
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, PyTree
 
 from opt_gym.maths.array_namespace import is_torch, namespace
 from opt_gym.records import Signal
@@ -24,6 +25,13 @@ def hold(x: Any) -> Any:
         if least >= -LIMIT and greatest <= LIMIT:
             return x
     return namespace(x).clip(x, -LIMIT, LIMIT)
+
+
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether every number is; arrays of JAX, at least one."""
+    # 0 · x is 0, or NaN where x is not finite: one sum a tensor, which cannot overflow.
+    zeros = [jnp.sum(0.0 * leaf) for leaf in jax.tree.leaves(tree)]
+    return sum(zeros[1:], zeros[0]) == 0.0
 
 
 def ends(x: Any) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from opt_gym.data import encoders
 from opt_gym.runtime import array_files, files
 from tests.agents.test_loop import same
 from tests.citizenship.test_optax_state import environment
+from tests.runs.mutations import mutated
 
 ARRAYS = {"a": np.arange(7.0), "b": np.array([[1, 2]], np.int32)}
 
@@ -25,20 +26,6 @@ def test_a_kept_file_is_read(tmp_path):
 
 def never():
     raise AssertionError("made again")
-
-
-def mutated(content: bytes, random: np.random.Generator) -> bytes:
-    damaged = bytearray(content)
-    place, how = int(random.integers(len(damaged))), int(random.integers(4))
-    if how == 0:
-        damaged[place] ^= 1 << int(random.integers(8))
-    elif how == 1:
-        del damaged[place : place + int(random.integers(1, 9))]
-    elif how == 2:
-        damaged[place:place] = bytes(int(random.integers(1, 9)))
-    else:
-        del damaged[place:]
-    return bytes(damaged)
 
 
 @pytest.mark.filterwarnings("ignore:.*made again")

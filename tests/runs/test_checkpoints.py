@@ -14,6 +14,7 @@ import agents
 from agents import checkpoint
 from opt_gym.cli import main as opt_gym_cli
 from tests.agents.test_loop import make_trainer, run, same
+from tests.runs.mutations import mutated
 
 STATE = {"a": jnp.arange(6.0), "b": jnp.zeros(0), "c": jnp.int32(3)}
 CONFIG = {"sigma": 0.1, "nested": [1.5, "x"]}
@@ -51,19 +52,9 @@ def test_ten_thousand_mutations_never_give_other_numbers(tmp_path):
     content = path.read_bytes()
     random = np.random.default_rng(1)
     for _ in range(10_000):
-        damaged = bytearray(content)
+        damaged = content
         for _ in range(int(random.integers(1, 4))):
-            place, how = int(random.integers(len(damaged))), int(random.integers(4))
-            if how == 0:
-                damaged[place] = int(random.integers(256))
-            elif how == 1:
-                del damaged[place : place + int(random.integers(1, 9))]
-            elif how == 2:
-                damaged[place:place] = bytes(int(random.integers(1, 9)))
-            else:
-                del damaged[place:]
-            if not damaged:
-                break
+            damaged = mutated(damaged, random)
         path.write_bytes(damaged)
         try:
             found = load(tmp_path)
