@@ -11,6 +11,7 @@ from agents.records import OuterTrainer, TrainResult, traits_of
 from agents.task_mixes import TaskMix, task_mix
 from opt_gym import plugins
 from opt_gym.episode import check_compatible
+from opt_gym.numerics import fixed_numerics
 from opt_gym.records import Env, LearnedOptimizer
 
 __all__ = [
@@ -87,4 +88,7 @@ def make(
     mix = envs if isinstance(envs, TaskMix) else task_mix(envs)
     for env in mix.envs:
         check_compatible(env, learned_optimizer)
-    return spec.make(mix=mix, learned_optimizer=learned_optimizer, **optional, **config)
+    with fixed_numerics():
+        return spec.make(
+            mix=mix, learned_optimizer=learned_optimizer, **optional, **config
+        )

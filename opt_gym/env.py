@@ -76,7 +76,8 @@ def build(
 
     Raises:
         ValueError: unknown objective, "noisy" for a task without images, a normalizer
-            whose initial loss does not exceed its best.
+            whose initial loss does not exceed its best; at the first reset, a tensor of φ
+            that is no float or has no elements.
     """
     _check(task, normalizer, settings)
     objective_loss = _objective_loss(task, settings)
@@ -117,6 +118,7 @@ def build(
     def reset(key: PRNGKeyArray, data: Data, horizon: Int[Array, ""]) -> EnvState:
         k_init, k_stream = split_reset_key(key)
         params, instance = task.init(k_init, data)
+        _check_params(params)
         t = jnp.zeros((), jnp.int32)
         keys = stream_keys(k_stream, t)
         _, loss, _, grad = train_gradient(keys, data, params, instance)
@@ -224,6 +226,17 @@ def _check(task: Task, normalizer: Normalizer, settings: EnvSettings) -> None:
         raise ValueError(f"a normalizer needs initial > best, got {normalizer}")
     if settings.valid_every < 0:
         raise ValueError(f"valid_every must be >= 0, got {settings.valid_every}")
+
+
+def _check_params(params: PyTree) -> None:
+    # A mean over no elements is NaN, and would reach every tensor by what they tell each
+    # other; whoever writes a task can leave such a tensor out.
+    for path, leaf in jax.tree_util.tree_flatten_with_path(params)[0]:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating) or leaf.size == 0:
+            raise ValueError(
+                f"the task's tensor {jax.tree_util.keystr(path)} is {leaf.dtype} of shape "
+                f"{list(leaf.shape)}: what is trained are floats, at least one a tensor"
+            )
 
 
 def check_objective(task: Task, objective: str) -> None:

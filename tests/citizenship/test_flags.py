@@ -6,16 +6,19 @@ import sys
 
 import pytest
 
+import agents
 import learned
 from tests.citizenship.subjects import HARDEST
 from tests.citizenship.test_optax_state import environment
 
 PROGRAM = """
-import json, sys
+import inspect, json, sys
 import gymnasium as gym
 import jax, jax.numpy as jnp, numpy as np, optax
 import agents, learned, opt_gym
+from opt_gym import plugins
 from opt_gym.evaluation import evaluate
+from opt_gym.testing.trainer_checks import SMALL
 
 numbers = {}
 
@@ -49,7 +52,8 @@ params = {
     "w": jnp.linspace(-1.0, 1.0, 12, dtype="float32").reshape(3, 4),
     "b": jnp.linspace(-1.0, 1.0, 4, dtype="float32"),
 }
-for name in sys.argv[1:]:
+architectures, trainers = map(json.loads, sys.argv[1:])
+for name in architectures:
     optimizer = learned.make(name)
     theta = optimizer.init_theta(jax.random.key(1, impl="threefry2x32"))
     keep(f"{name} theta", theta)
@@ -59,17 +63,24 @@ for name in sys.argv[1:]:
         updates, state = jax.jit(tx.update)(params, state, params, value=1.0)
     keep(name, [updates, state])
 
-optimizer = learned.make("mlp", hidden=4)
-env = opt_gym.make(task, learned_optimizer=optimizer, data="embedded")
-small = {"num_pairs": 2, "trunc_length": 2, "horizon": 4}
-trainer = agents.make(
-    "pes", envs=[env], learned_optimizer=optimizer,
-    outer_optimizer=optax.adam(0.01), **small,
-)
-result = agents.train(trainer, [opt_gym.load_data(env)], outer_steps=2)
-keep("pes", result.theta)
+trained = {
+    "hyperparameter_search": learned.make("sgd"),
+    "sb3_td3": learned.make("mlp", hidden=4, squashing="tanh"),
+}
+for name in trainers:
+    spec = plugins.spec("trainer", name)
+    small = {**SMALL, "space": "sgd_lr"}
+    given = {key: value for key, value in small.items() if key in spec.settings}
+    optimizer = trained.get(name, learned.make("mlp", hidden=4))
+    env = opt_gym.make(task, learned_optimizer=optimizer, data="embedded")
+    if "outer_optimizer" in inspect.signature(spec.make).parameters:
+        given["outer_optimizer"] = optax.adam(0.01)
+    trainer = agents.make(name, envs=[env], learned_optimizer=optimizer, **given)
+    result = agents.train(trainer, [opt_gym.load_data(env)], outer_steps=2)
+    keep(name, result.theta)
+theta = optimizer.init_theta(jax.random.key(2, impl="threefry2x32"))
 runs = evaluate(
-    optimizer, [task], result.theta, horizon=4, num_seeds=2, num_points=2, data="embedded",
+    optimizer, [task], theta, horizon=4, num_seeds=2, num_points=2, data="embedded",
     cache=None,
 )
 numbers["evaluate"] = [np.asarray(runs[0].costs, float).ravel().tolist()]
@@ -77,9 +88,9 @@ print(json.dumps(numbers))
 """
 
 
-def numbers(script, names, **flags):
+def numbers(script, architectures, trainers, **flags):
     run = subprocess.run(
-        [sys.executable, script, *names],
+        [sys.executable, script, json.dumps(architectures), json.dumps(trainers)],
         capture_output=True,
         text=True,
         env=environment(**flags),
@@ -90,15 +101,20 @@ def numbers(script, names, **flags):
 
 
 @pytest.mark.parametrize(
-    "names", [HARDEST, pytest.param(learned.names(), marks=pytest.mark.slow)]
+    ("architectures", "trainers"),
+    [
+        (HARDEST, ["pes"]),
+        pytest.param(learned.names(), agents.names(), marks=pytest.mark.slow),
+    ],
 )
-def test_flags_of_jax_change_no_number(names, tmp_path):
+def test_flags_of_jax_change_no_number(architectures, trainers, tmp_path):
     script = tmp_path / "flagged.py"
     script.write_text(PROGRAM)
-    plain = numbers(script, names)
+    plain = numbers(script, architectures, trainers)
     flagged = numbers(
         script,
-        names,
+        architectures,
+        trainers,
         JAX_ENABLE_X64="1",
         JAX_DEFAULT_PRNG_IMPL="rbg",
         JAX_THREEFRY_PARTITIONABLE="0",

@@ -8,7 +8,7 @@ import pytest
 import learned
 import opt_gym
 from opt_gym import plugins
-from opt_gym.env import normalized, with_action_map
+from opt_gym.env import build, normalized, with_action_map
 from opt_gym.episode import check_compatible
 from opt_gym.records import Memory, Normalizer
 from tests import toy
@@ -184,6 +184,18 @@ def test_an_environment_of_other_features_is_refused():
 def test_mistakes_are_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("tensor", "shown"),
+    [(jnp.zeros((0, 4)), r"float32 of shape \[0, 4\]"), (jnp.zeros(3, int), "int32")],
+)
+def test_what_a_task_trains_has_elements_that_are_floats(tensor, shown):
+    made = small_env()[0]
+    task = made.task._replace(init=lambda key, data: ({"w": tensor}, ()))
+    env = build(task, made.features, made.action_map, made.normalizer)
+    with pytest.raises(ValueError, match=rf"\['w'\] is {shown}"):
+        env.reset(jax.random.key(0), {}, jnp.int32(3))
 
 
 def test_records_that_nobody_named_are_told_apart():
