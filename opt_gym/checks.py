@@ -22,7 +22,7 @@ def check_whole(name: str, value: Any, low: int, high: int = MOST) -> None:
 
 def check_positive(name: str, value: Any, *, infinite: bool = False) -> None:
     """Raises ValueError unless `value` is a number above 0; `infinite`: may be infinity."""
-    if not _is_number(value) or not (0.0 < value < np.inf or (infinite and value > 0)):
+    if not is_number(value) or not (0.0 < value < np.inf or (infinite and value > 0)):
         raise ValueError(f"{name} must be a number > 0, got {value!r}")
 
 
@@ -33,16 +33,17 @@ def check_choice(name: str, value: Any, known: Sequence[Any]) -> None:
         raise ValueError(unknown(name, value, names))
 
 
-def check_weights(weights: Sequence[float], count: int) -> None:
+def check_weights(weights: Any, count: int) -> None:
     """Raises ValueError unless there are none, or `count` numbers that are all above 0."""
-    shares = list(weights)
+    shares = list(weights) if hasattr(weights, "__iter__") else [weights]
     fits = len(shares) in (0, count)
     if not fits or not all(
-        _is_number(share) and 0.0 < share < np.inf for share in shares
+        is_number(share) and 0.0 < share < np.inf for share in shares
     ):
         raise ValueError(f"weights must be {count} numbers > 0, got {shares}")
 
 
-def _is_number(value: Any) -> bool:
+def is_number(value: Any) -> bool:
+    """Whether it is one number; True and False are none."""
     numbers = int | float | np.integer | np.floating
     return isinstance(value, numbers) and not isinstance(value, bool)

@@ -12,9 +12,11 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from opt_gym.data.corruptions import corrupt
+from opt_gym.checks import is_number
+from opt_gym.data.corruptions import check_corruption, corrupt
 from opt_gym.maths.limits import all_finite, held, hold
 from opt_gym.numerics import own_buffers, with_fixed_numerics
 from opt_gym.plugins import unknown
@@ -222,8 +224,15 @@ def _config(
 
 def _check(task: Task, normalizer: Normalizer, settings: EnvSettings) -> None:
     check_objective(task, settings.objective)
-    if not normalizer.initial > normalizer.best:
+    if not isinstance(normalizer, Normalizer):
+        raise ValueError(f"normalizer must be a Normalizer, got {normalizer!r}")
+    bounds = normalizer.initial, normalizer.best
+    if (
+        not all(is_number(x) and np.isfinite(x) for x in bounds)
+        or bounds[0] <= bounds[1]
+    ):
         raise ValueError(f"a normalizer needs initial > best, got {normalizer}")
+    check_corruption(settings.corruption)
     if settings.valid_every < 0:
         raise ValueError(f"valid_every must be >= 0, got {settings.valid_every}")
 

@@ -83,8 +83,8 @@ def make_env(
     """`make`, behind its door: names become records, and a normalizer is looked up."""
     strategy.use_compilation_cache()
     task = as_task(task, task_seed)
-    seen: Features = _built("features", features)
-    action_map: ActionMap = _built("action", action)
+    seen: Features = _built("features", features, Features)
+    action_map: ActionMap = _built("action", action, ActionMap)
     check_objective(task, settings.objective)
     if normalizer is None:
         normalizer = normalize.lookup(
@@ -93,8 +93,14 @@ def make_env(
     return build(task, seen, action_map, normalizer, settings)
 
 
-def _built(kind: str, plugin: Any) -> Any:
-    return plugins.build(kind, plugin) if isinstance(plugin, str) else plugin
+def _built(kind: str, plugin: Any, record: type) -> Any:
+    if isinstance(plugin, str):
+        return plugins.build(kind, plugin)
+    if not isinstance(plugin, record):
+        raise ValueError(
+            f"{kind} must be a name or {record.__name__} record, got {plugin!r}"
+        )
+    return plugin
 
 
 def as_task(task: str | Config | Task, task_seed: int | None = None) -> Task:
@@ -117,6 +123,7 @@ def make_task(config: Config) -> Task:
         ValueError: no or an unknown family; a key that is missing, unknown or has a value
             that cannot be (the message names it).
     """
+    config = copy.deepcopy(config)  # the task's own
     if "family" not in config:
         raise ValueError(
             f"a task config needs the key 'family', one of {plugins.names('task')}; "
@@ -162,6 +169,8 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
         if task_seed is not None:
             raise ValueError(f"task_seed={task_seed} picks a config, but one was given")
         return task
+    if not isinstance(task, str):
+        raise ValueError(f"a task is a name, a config (a dict) or a Task, got {task!r}")
     parsed = _ID.match(task)
     name = parsed["name"] if parsed else task
     if name in named.TASKS:

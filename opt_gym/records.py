@@ -10,7 +10,7 @@ Keys come first, new states go out first, data is always an argument and never c
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
@@ -27,6 +27,11 @@ SPLITS = ("train", "valid_inner", "valid_outer", "test")
 """inner: an optimizer may see it; outer: the outer-loss may; test: nobody but a report."""
 
 OBJECTIVES = ("train", "valid", "noisy")
+
+
+def _itself(record: Any, memo: Any = None) -> Any:
+    """The copy of a record of functions: nothing of it changes."""
+    return record
 
 
 class Images(NamedTuple):
@@ -98,6 +103,8 @@ class Task(NamedTuple):
         [PRNGKeyArray, PyTree, PyTree, Any], tuple[Float[Array, ""], dict[str, Any]]
     ]
     constrain: Callable[[PyTree], PyTree]
+
+    __copy__ = __deepcopy__ = _itself
 
 
 class Signal(NamedTuple):
@@ -211,9 +218,7 @@ class Features(NamedTuple):
         """Pickled by name and settings."""
         return plugins.reduced("features", self)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Nothing of it changes."""
-        return self
+    __copy__ = __deepcopy__ = _itself
 
 
 class ActionMap(NamedTuple):
@@ -241,9 +246,7 @@ class ActionMap(NamedTuple):
         """Pickled by name and settings."""
         return plugins.reduced("action", self)
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Nothing of it changes."""
-        return self
+    __copy__ = __deepcopy__ = _itself
 
 
 class LearnedOptimizer(NamedTuple):
@@ -278,9 +281,7 @@ class LearnedOptimizer(NamedTuple):
             "architecture", self, trained_horizon=self.trained_horizon
         )
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """Nothing of it changes."""
-        return self
+    __copy__ = __deepcopy__ = _itself
 
 
 class Normalizer(NamedTuple):
@@ -375,6 +376,8 @@ class Env(NamedTuple):
     reset: Callable[[PRNGKeyArray, Data, Int[Array, ""]], EnvState]
     observe: Callable[[EnvState], tuple[Signal, Observation]]
     step: Callable[[Data, EnvState, tuple], tuple[EnvState, StepOut]]
+
+    __copy__ = __deepcopy__ = _itself
 
     @property
     def objective(self) -> str:

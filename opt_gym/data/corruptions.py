@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from opt_gym.checks import is_number
 from opt_gym.plugins import unknown
 
 
@@ -74,7 +75,7 @@ def occlusion(
     return jnp.where(inside, 0.5, images)
 
 
-FUNCTIONS: dict[str, Callable[[PRNGKeyArray, Array, float], Array]] = {
+FUNCTIONS: dict[str, Callable[..., Array]] = {
     "gaussian": gaussian,
     "salt_and_pepper": salt_and_pepper,
     "blur": blur,
@@ -123,22 +124,34 @@ def corrupt(
     Raises:
         ValueError: an unknown set or corruption.
     """
-    if isinstance(chosen, str):
-        if chosen not in SETS:
-            raise ValueError(unknown("set of corruptions", chosen, list(SETS)))
-        chosen = SETS[chosen]
-    branches = [partial(_function(c.name), strength=c.strength) for c in chosen]
-    if not branches:
-        raise ValueError("no corruption to draw from")
+    chosen = check_corruption(chosen)
+    branches = [partial(FUNCTIONS[c.name], strength=c.strength) for c in chosen]
     k_which, k_noise = jax.random.split(key)
     which = jax.random.randint(k_which, (), 0, len(branches))
     return jax.lax.switch(which, branches, k_noise, images)
 
 
-def _function(name: str) -> Callable[..., Array]:
-    if name not in FUNCTIONS:
-        raise ValueError(unknown("corruption", name, list(FUNCTIONS)))
-    return FUNCTIONS[name]
+def check_corruption(chosen: str | tuple[Corruption, ...]) -> tuple[Corruption, ...]:
+    """The corruptions of a set's name, or those given.
+
+    Raises:
+        ValueError: an unknown set or corruption, or none at all.
+    """
+    if isinstance(chosen, str):
+        if chosen not in SETS:
+            raise ValueError(unknown("set of corruptions", chosen, list(SETS)))
+        return SETS[chosen]
+    is_several = isinstance(chosen, tuple | list) and len(chosen)
+    if not is_several or not all(isinstance(c, Corruption) for c in chosen):
+        raise ValueError(
+            f"corruption must be a name or Corruption records, at least one, got {chosen!r}"
+        )
+    for corruption in chosen:
+        if corruption.name not in FUNCTIONS:
+            raise ValueError(unknown("corruption", corruption.name, list(FUNCTIONS)))
+        if not is_number(corruption.strength) or not np.isfinite(corruption.strength):
+            raise ValueError(f"a corruption's strength must be a number: {corruption}")
+    return tuple(chosen)
 
 
 def _blur_matrix(size: int, deviation: float) -> np.ndarray:

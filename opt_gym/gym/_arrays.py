@@ -1,4 +1,4 @@
-"""What crosses the border: actions inwards, numbers of an episode outwards."""
+"""What crosses the border outwards: the numbers of an episode."""
 
 from functools import lru_cache
 from typing import Any
@@ -11,27 +11,6 @@ from opt_gym.gym._core import OUTCOME, RESET_INFO, EnvCore, Rows
 
 _FLAGS = ("terminated", "truncated")
 _COUNTS = ("inner_step",)
-
-
-def as_actions(action: Any, shape: tuple[int, ...]) -> Any:
-    """An action as float32: a JAX array stays one, all else becomes numpy.
-
-    Raises:
-        ValueError: another shape, or a type that is not floating point.
-    """
-    if not isinstance(action, jax.Array):
-        try:
-            action = np.asarray(action)
-        except ValueError as error:
-            raise ValueError(f"an action must have shape {shape}: {error}") from error
-    if action.shape != shape:
-        raise ValueError(f"an action must have shape {shape}, got {action.shape}")
-    if not jax.numpy.issubdtype(action.dtype, np.floating):
-        raise ValueError(f"an action must be floating point, got {action.dtype}")
-    if action.dtype == np.float32:
-        return action
-    with np.errstate(over="ignore"):  # what float32 cannot hold ends the episode
-        return action.astype(np.float32)
 
 
 def single(core: EnvCore, rows: Rows, output: str) -> tuple[Any, dict[str, Any]]:

@@ -28,10 +28,9 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from opt_gym import factory, normalize, plugins
 from opt_gym.data import catalog
-from opt_gym.env import COST_LIMIT
 from opt_gym.gym import _fork
 from opt_gym.gym._settings import OptEnvSettings
-from opt_gym.gym.flat import acted, layout_of, shown
+from opt_gym.gym.flat import acted, layout_of, paid, shown
 from opt_gym.numerics import KEY_IMPLEMENTATION, with_fixed_numerics
 from opt_gym.records import Data, Env, EnvSettings, EnvState, StepOut
 from opt_gym.runtime import strategy
@@ -42,7 +41,7 @@ OUTCOME = ("reward", "terminated", "truncated")
 RESET_INFO = ("train_loss", "inner_step", "diverged")
 STEP_INFO = (*RESET_INFO, "loss", "cost")
 
-_MAX_KEPT = 16
+_MAX_KEPT = 32  # two entries a core
 _HUGE = 2**29
 _kept: "OrderedDict[Any, EnvCore]" = OrderedDict()
 
@@ -198,9 +197,7 @@ class EnvCore:
     def _reward(self, state: EnvState, out: StepOut) -> Float[Array, ""]:
         if self._final:
             return jnp.where(out.terminated | out.truncated, -out.cost, 0.0)
-        # What the functional environment would pay at each step that is left.
-        left = jnp.maximum(state.horizon - state.t, 0) / state.horizon
-        return out.reward - jnp.where(out.terminated, COST_LIMIT * left, 0.0)
+        return paid(state, out)
 
     def _row(self, state: EnvState, outcome: dict[str, Any]) -> Rows:
         array = shown(self.env, self.layout, state)
@@ -281,6 +278,8 @@ def core(settings: OptEnvSettings) -> EnvCore:
     _fork.check_usable()
     made = EnvCore(settings)
     _kept[key] = made
+    # Also by the normalizer that was looked up, with which it is unpickled.
+    _kept[_cache_key(settings._replace(normalizer=made.env.normalizer))] = made
     while len(_kept) > _MAX_KEPT:
         _kept.popitem(last=False)
     return made
@@ -351,11 +350,13 @@ def _title(env: Env, settings: OptEnvSettings) -> str:
 
 
 def _cache_key(settings: OptEnvSettings) -> Any:
-    table = normalize.user_table()
     compiled = settings._replace(
         horizon=1, action_scale=1.0, output="numpy", render_mode=None
     )
     # Records of functions are told apart by identity: the cache holds what they made.
     words = json.dumps(compiled, sort_keys=True, default=lambda record: id(record))
+    if settings.normalizer is not None:
+        return words
     # Losses are normalized by what the user measured, which may change meanwhile.
+    table = normalize.user_table()
     return words, str(table), table.stat().st_mtime_ns if table.exists() else 0

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Self
 
+import gymnasium as gym
 import jax
 import numpy as np
 
@@ -27,41 +28,57 @@ class Described:
 
     @property
     def spec(self) -> Any:
-        """Gymnasium's; `max_episode_steps` is the horizon, one's own task has no name."""
-        if self._spec is None:
-            return None
-        named = isinstance(self._settings.task, str)
-        own = {} if named else {"id": OWN_TASK}
-        return replace(self._spec, max_episode_steps=self.horizon, **own)
+        """Gymnasium's; it says the horizon by both names, and its id names no other task."""
+        return self._spec
 
     @spec.setter
     def spec(self, spec: Any) -> None:
+        if spec is not None:
+            horizon = self.horizon
+            spec = replace(
+                spec,
+                id=OWN_TASK if self._is_misnamed(spec) else spec.id,
+                max_episode_steps=horizon,
+                kwargs={**spec.kwargs, "horizon": horizon},
+            )
         self._spec = spec
 
+    def _is_misnamed(self, spec: Any) -> bool:
+        registered = gym.registry.get(spec.id)
+        named = registered is not None and isinstance(
+            registered.kwargs.get("task"), str
+        )
+        return named and not isinstance(self._settings.task, str)
+
     def __copy__(self) -> Self:
-        """Another environment in the same state: a step reuses the memory of its own."""
-        copied = object.__new__(type(self))
-        vars(copied).update(vars(self))
-        if self._rows is not None:
+        """As `deepcopy`: nothing that changes is shared."""
+        return copy.deepcopy(self)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
+        """Another environment in the same state; programs and data are shared."""
+        copied = memo[id(self)] = object.__new__(type(self))
+        shared = ("_core", "_settings", "_rows")
+        own = {key: value for key, value in vars(self).items() if key not in shared}
+        vars(copied).update(vars(self), **copy.deepcopy(own, memo))
+        if self._rows is not None:  # a step reuses the memory of its own
             copied._rows = self._rows._replace(state=own_buffers(self._rows.state))
         return copied
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Self:
-        """As `copy`, with generators of its own; programs and data are shared."""
-        copied = memo[id(self)] = copy.copy(self)
-        shared = ("_core", "_settings", "_rows")
-        own = {key: value for key, value in vars(self).items() if key not in shared}
-        vars(copied).update(copy.deepcopy(own, memo))
-        return copied
-
     def __getstate__(self) -> dict[str, Any]:
-        """For pickle: arrays of numpy, and no program; that is compiled again, if need be."""
+        """For pickle: arrays of numpy, and no program; that is compiled again, if need be.
+
+        The normalizer goes along: what is looked up may be another one there.
+        """
         state = {key: value for key, value in vars(self).items() if key != "_core"}
-        return {**state, "_rows": jax.device_get(self._rows)}
+        rows = jax.device_get(self._rows)
+        return {**state, "_rows": rows, "_normalizer": self.normalizer}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """The same state, on the device."""
-        vars(self).update(state, _core=core(state["_settings"]))
+        state = dict(state)
+        normalizer = state.pop("_normalizer", state["_settings"].normalizer)
+        settings = state["_settings"]._replace(normalizer=normalizer)
+        vars(self).update(state, _core=core(settings))
         self._rows = jax.device_put(state["_rows"])
 
     @property

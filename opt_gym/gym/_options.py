@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jaxtyping import Bool
 
+from opt_gym.checks import check_whole
 from opt_gym.gym import _core
 from opt_gym.gym._settings import OptEnvSettings
 from opt_gym.plugins import unknown
@@ -41,12 +42,28 @@ def seeds(seed: int | Sequence[int | None] | None, num: int) -> list[int | None]
         return [None] * num
     if isinstance(seed, int | np.integer):
         return [_whole(seed) + i for i in range(num)]
-    if isinstance(seed, str) or not hasattr(seed, "__iter__"):
-        raise gym.error.Error(f"a seed must be a whole number, got {seed!r}")
-    of_rows = list(seed)
-    if len(of_rows) != num:
-        raise ValueError(f"seed must have one entry a row, {num}, got {len(of_rows)}")
+    of_rows = _one_a_row("seed", seed, num)
     return [None if row is None else _whole(row) for row in of_rows]
+
+
+def _one_a_row(name: str, values: Any, num: int) -> list[Any]:
+    """The entries of a sequence or an array of one axis.
+
+    Raises:
+        gymnasium.error.Error: neither.
+        ValueError: another number of entries.
+    """
+    if np.ndim(values) == 1 and hasattr(values, "tolist"):
+        of_rows = values.tolist()
+    elif isinstance(values, Sequence) and not isinstance(values, str | bytes):
+        of_rows = list(values)
+    else:
+        raise gym.error.Error(
+            f"{name} must be a whole number or a sequence of one a row, got {values!r}"
+        )
+    if len(of_rows) != num:
+        raise ValueError(f"{name} must be one, or one a row ({num}), got {values!r}")
+    return of_rows
 
 
 def _whole(seed: Any) -> int:
@@ -87,14 +104,15 @@ def task_seeds(value: Any, num: int) -> list[Any]:
     """One task seed a row, from one for all or one a row.
 
     Raises:
-        ValueError: another number of them.
+        gymnasium.error.Error, ValueError: no whole numbers, or another number of them.
     """
-    if np.ndim(value) == 0:
-        return [value] * num
-    of_rows = np.asarray(value).tolist()
-    if len(of_rows) != num:
-        raise ValueError(f"task_seed must be one, or one a row ({num}), got {value!r}")
-    return of_rows
+    if getattr(value, "shape", None) == ():
+        value = value.item()
+    is_one = isinstance(value, int | float | np.number)
+    of_rows = [value] * num if is_one else _one_a_row("task_seed", value, num)
+    for seed in of_rows:
+        check_whole("task_seed", seed, 0)
+    return [int(seed) for seed in of_rows]
 
 
 def mixed(configs: Sequence[OptEnvSettings]) -> str:

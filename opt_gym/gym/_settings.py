@@ -1,6 +1,9 @@
 """The keywords of the environments, checked."""
 
+import copy
 from typing import Any, NamedTuple
+
+import numpy as np
 
 from opt_gym.checks import check_choice, check_positive, check_whole
 from opt_gym.data.catalog import SOURCES
@@ -48,7 +51,7 @@ def checked(settings: OptEnvSettings) -> OptEnvSettings:
     check_whole("horizon", settings.horizon, 1, LARGEST_HORIZON)
     if settings.task_seed is not None:
         check_whole("task_seed", settings.task_seed, 0)
-    check_positive("action_scale", settings.action_scale)
+    check_action_scale(settings.action_scale)
     for name, value, known in (
         ("reward", settings.reward, REWARDS),
         ("output", settings.output, OUTPUTS),
@@ -58,22 +61,40 @@ def checked(settings: OptEnvSettings) -> OptEnvSettings:
         check_choice(name, value, known)
     _check_action_keywords(settings)
     return settings._replace(
-        horizon=int(settings.horizon), action_scale=float(settings.action_scale)
+        task=copy.deepcopy(settings.task),  # a config that the user goes on editing
+        horizon=int(settings.horizon),
+        action_scale=float(settings.action_scale),
     )
 
 
-def one_horizon(horizon: int, max_episode_steps: int | None) -> int:
-    """The horizon, by either name.
+def check_action_scale(value: Any) -> None:
+    """Raises ValueError unless it is a number > 0 that float32 holds."""
+    check_positive("action_scale", value)
+    held = np.finfo(np.float32)
+    low, high = float(held.tiny), float(held.max)
+    if not low <= value <= high:
+        raise ValueError(
+            f"action_scale must be in [{low:.3g}, {high:.3g}], which float32 holds, "
+            f"got {value!r}"
+        )
+
+
+def one_horizon(horizon: int | None, max_episode_steps: int | None) -> int:
+    """The horizon, by either name; None, and -1 of the second, say nothing.
 
     Raises:
         ValueError: two that differ, or none that can be.
     """
-    if max_episode_steps is None:
-        return horizon
+    if max_episode_steps in (None, -1):
+        return HORIZON if horizon is None else horizon
     check_whole("max_episode_steps", max_episode_steps, 1, LARGEST_HORIZON)
-    if horizon not in (HORIZON, max_episode_steps):
+    if horizon is None:
+        return max_episode_steps
+    check_whole("horizon", horizon, 1, LARGEST_HORIZON)
+    if horizon != max_episode_steps:
         raise ValueError(
-            f"horizon={horizon} and max_episode_steps={max_episode_steps} name one thing"
+            f"horizon={horizon} and max_episode_steps={max_episode_steps} name one thing: "
+            f"give max_episode_steps={horizon}, which replaces a spec's"
         )
     return max_episode_steps
 

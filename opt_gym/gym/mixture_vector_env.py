@@ -10,9 +10,11 @@ import numpy as np
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.vector import AutoresetMode
 from gymnasium.vector.utils import batch_space
+from jaxtyping import Bool
 
 from opt_gym.checks import check_weights, check_whole
-from opt_gym.gym import OWN_TASK, _arrays, _options
+from opt_gym.gym import OWN_TASK, _options
+from opt_gym.gym._actions import as_actions
 from opt_gym.gym.opt_vector_env import OptVectorEnv
 from opt_gym.records import Config, Task
 
@@ -49,8 +51,10 @@ class MixtureVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
         weights: Sequence[float] = (),
         **keywords: Any,
     ) -> None:
-        if not tasks:
-            raise ValueError("a mixture needs at least one task, got none")
+        if not isinstance(tasks, list | tuple) or not tasks:
+            raise ValueError(
+                f"a mixture needs a list of at least one task, got {tasks!r}"
+            )
         check_whole("num_envs", num_envs, len(tasks))
         check_weights(weights, len(tasks))
         counts = _shares(num_envs, list(weights) or [1.0] * len(tasks))
@@ -78,14 +82,28 @@ class MixtureVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             OWN_TASK,
             vector_entry_point=f"{__name__}:{type(self).__name__}",
             max_episode_steps=self.horizon,
-            kwargs={"tasks": tasks, "weights": weights, **keywords},
+            kwargs={
+                "num_envs": self.num_envs,
+                "tasks": tasks,
+                "weights": weights,
+                **keywords,
+                "horizon": self.horizon,
+            },
         )
 
     def __copy__(self) -> Self:
-        """Another environment in the same state, see `OptVectorEnv`."""
-        copied = object.__new__(type(self))
-        vars(copied).update(vars(self), envs=[copy.copy(env) for env in self.envs])
-        return copied
+        """As `deepcopy`: nothing that changes is shared."""
+        return copy.deepcopy(self)
+
+    @property
+    def autoreset_mode(self) -> AutoresetMode:
+        """What happens to a row whose episode ended."""
+        return self.envs[0].autoreset_mode
+
+    @property
+    def ended(self) -> Bool[np.ndarray, " n"]:
+        """The rows whose episode ended and has not been reset yet."""
+        return np.concatenate([env.ended for env in self.envs])
 
     @property
     def horizon(self) -> int:
@@ -133,9 +151,9 @@ class MixtureVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
             ValueError: actions of another shape or type than the space's.
             ResetNeeded: as for `OptVectorEnv`; no row has stepped then.
         """
-        actions = _arrays.as_actions(actions, self._actions_shape)
-        ended = np.concatenate([env.ended for env in self.envs])
-        if self.metadata["autoreset_mode"] is AutoresetMode.DISABLED and ended.any():
+        actions = as_actions(actions, self._actions_shape)
+        ended = self.ended
+        if self.autoreset_mode is AutoresetMode.DISABLED and ended.any():
             raise gym.error.ResetNeeded(
                 f"the episodes of rows {np.flatnonzero(ended).tolist()} have ended: "
                 "reset(options={'reset_mask': ...}) first"
@@ -155,6 +173,7 @@ class MixtureVectorEnv(gym.vector.VectorEnv[Any, Any, Any]):
 
     def close_extras(self, **kwargs: Any) -> None:
         """Lets go of the episodes of every task."""
+        self._shown = [None] * len(self.envs)
         for env in self.envs:
             env.close()
 

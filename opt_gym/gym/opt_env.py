@@ -7,10 +7,10 @@ import numpy as np
 
 from opt_gym.data.corruptions import Corruption
 from opt_gym.gym import _arrays, _core, _episode_limit, _fork, _options
+from opt_gym.gym._actions import as_actions
 from opt_gym.gym._describe import Described
 from opt_gym.gym._settings import (
     ACTION_SCALE,
-    HORIZON,
     RENDER_MODES,
     OptEnvSettings,
     checked,
@@ -42,8 +42,8 @@ class OptEnv(Described, gym.Env[Any, Any]):
         task: a name or id ("mlp", "OptTask-mlp-v0"), a task config (a dict, such as
             `env.unwrapped.config`, edited by hand), or a `Task`.
         task_seed: which config of a family; by default a feasible one.
-        horizon: inner steps of an episode, 1000 by default. `gym.make`'s
-            `max_episode_steps`, and a registered spec's, is another name of it.
+        horizon: inner steps of an episode, 1000 by default.
+        max_episode_steps: another name of it; so are `gym.make`'s and a registered spec's.
         features: what is observed: the name of a feature set or a `Features`. At level
             "global" the name "mlp" means "summary", whose numbers are all shared.
         action: "update" (Δφ = action_scale · action, [n]); "direction_magnitude" ([n, 2]);
@@ -82,7 +82,8 @@ class OptEnv(Described, gym.Env[Any, Any]):
         task: str | Config | Task,
         *,
         task_seed: int | None = None,
-        horizon: int = HORIZON,
+        horizon: int | None = None,
+        max_episode_steps: int | None = None,
         features: str | Features = "mlp",
         action: str = "update",
         action_scale: float = ACTION_SCALE,
@@ -96,11 +97,12 @@ class OptEnv(Described, gym.Env[Any, Any]):
         controls: str = "sgd",
         render_mode: str | None = None,
     ) -> None:
+        asked = _episode_limit.asked(self, horizon, max_episode_steps)
         settings = checked(
             OptEnvSettings(
                 task=task,
                 task_seed=task_seed,
-                horizon=one_horizon(horizon, _episode_limit.asked_of_gym_make(self)),
+                horizon=one_horizon(*asked),
                 features=features,
                 action=action,
                 action_scale=action_scale,
@@ -164,7 +166,7 @@ class OptEnv(Described, gym.Env[Any, Any]):
             raise gym.error.ResetNeeded(
                 "call reset() first: there is no episode, or it has ended"
             )
-        actions = _arrays.as_actions(action, self._core.layout.action_shape)[None]
+        actions = as_actions(action, self._core.layout.action_shape)[None]
         state = self._rows.state
         self._rows = self._core.step(state, actions, _ALL, self._scale, "map")
         observation, info = _arrays.single(self._core, self._rows, self._output)

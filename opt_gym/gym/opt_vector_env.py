@@ -11,12 +11,12 @@ from jaxtyping import Bool
 
 from opt_gym.checks import check_choice, check_whole
 from opt_gym.data.corruptions import Corruption
-from opt_gym.gym import _arrays, _core, _fork, _options
+from opt_gym.gym import _arrays, _core, _episode_limit, _fork, _options
+from opt_gym.gym._actions import as_actions
 from opt_gym.gym._describe import Described
 from opt_gym.gym._settings import (
     ACTION_SCALE,
     BATCHINGS,
-    HORIZON,
     RENDER_MODES,
     OptEnvSettings,
     checked,
@@ -37,10 +37,9 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
 
     Args:
         num_envs: N.
-        task, task_seed, horizon, features, action, action_scale, reward, objective,
-            corruption, data, normalizer, output, level, controls, render_mode: as for
-            `OptEnv`.
-        max_episode_steps: another name of `horizon`.
+        task, task_seed, horizon, max_episode_steps, features, action, action_scale, reward,
+            objective, corruption, data, normalizer, output, level, controls, render_mode:
+            as for `OptEnv`.
         batching: "vmap", or "map": one row after the other, exactly.
         autoreset_mode: what happens to a row whose episode ended, an `AutoresetMode` or its
             value: the next step resets it (its action is ignored), the same step does
@@ -61,7 +60,7 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
         task: str | Config | Task,
         *,
         task_seed: int | None = None,
-        horizon: int = HORIZON,
+        horizon: int | None = None,
         max_episode_steps: int | None = None,
         features: str | Features = "mlp",
         action: str = "update",
@@ -78,13 +77,14 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
         batching: str = "vmap",
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
     ) -> None:
+        asked = _episode_limit.asked(self, horizon, max_episode_steps)
         check_whole("num_envs", num_envs, 1)
         check_choice("batching", batching, BATCHINGS)
         settings = checked(
             OptEnvSettings(
                 task=task,
                 task_seed=task_seed,
-                horizon=one_horizon(horizon, max_episode_steps),
+                horizon=one_horizon(*asked),
                 features=features,
                 action=action,
                 action_scale=action_scale,
@@ -187,7 +187,7 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
                 f"the episodes of rows {np.flatnonzero(ended).tolist()} have ended: "
                 "reset(options={'reset_mask': ...}) first"
             )
-        actions = _arrays.as_actions(actions, self._actions_shape)
+        actions = as_actions(actions, self._actions_shape)
         stepped = self._core.step(
             self._rows.state, actions, ~ended, self._scale, self._batching
         )

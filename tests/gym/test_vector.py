@@ -155,7 +155,7 @@ def test_seeds_are_those_of_sync() -> None:
 @pytest.mark.parametrize(
     ("reset", "error", "words"),
     [
-        ({"seed": [1]}, ValueError, "one entry a row, 2, got 1"),
+        ({"seed": [1]}, ValueError, r"one a row \(2\), got \[1\]"),
         ({"options": {"mask": 1}}, ValueError, "unknown reset option: 'mask'"),
         ({"options": [1]}, TypeError, "options must be a dict"),
         ({"options": {"reset_mask": [True] * 2}}, TypeError, "numpy bool array"),

@@ -7,6 +7,7 @@ Beside what the environment does, a step costs one cast of the rewards and a lis
 observations are handed on as they are.
 """
 
+import copy
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,20 +83,24 @@ class Sb3VecEnv(VecEnv):
             raise ValueError(f"all rows take the same options, got {self._options}")
         unseeded = self._seeds == [None] * self.num_envs
         seeds: Any = None if unseeded else self._seeds
-        before = getattr(self.envs.unwrapped, "task_seed", None)
+        if options:
+            self._check_shape(options)
         observation, info = self.envs.reset(seed=seeds, options=options or None)
+        self.reset_infos = _by_row(info, self.num_envs)
+        self._reset_seeds()
+        self._reset_options()
+        return observation
+
+    def _check_shape(self, options: dict[str, Any]) -> None:
+        # Tried on a copy: what is refused changes nothing.
+        observation, _ = copy.deepcopy(self.envs).reset(options=options)
         if observation.shape[1:] != self.observation_space.shape:
             self._reset_options()
-            self.envs.reset(options={"task_seed": before or 0})
             raise ValueError(
                 f"the options {options} change an observation's shape from "
                 f"{self.observation_space.shape} to {observation.shape[1:]}: "
                 "stable-baselines3 keeps its buffers, so make other environments"
             )
-        self.reset_infos = _by_row(info, self.num_envs)
-        self._reset_seeds()
-        self._reset_options()
-        return observation
 
     def step_async(self, actions: np.ndarray) -> None:
         """Keeps the actions [N, ...] for `step_wait`."""
@@ -110,10 +115,12 @@ class Sb3VecEnv(VecEnv):
             infos = _by_row(info, self.num_envs)
         if done.any():
             final, last = info["final_obs"], info["final_info"]
-            names = [name for name in last if not name.startswith("_")]
+            # Beside them, what wrappers tell of an end, such as its statistics.
+            told = last | {name: info[name] for name in info if name not in last}
+            ends = _by_row(told, self.num_envs)
             for i in np.flatnonzero(done).tolist():
                 cut = bool(truncated[i] and not terminated[i])
-                infos[i] = {name: last[name][i] for name in names}
+                infos[i] = ends[i]
                 infos[i]["terminal_observation"] = final[i]
                 infos[i]["TimeLimit.truncated"] = self._bootstrap and cut
         # PPO adds the value beyond a truncation to them in place.
@@ -125,8 +132,8 @@ class Sb3VecEnv(VecEnv):
 
     def get_attr(self, attr_name: str, indices: Any = None) -> list[Any]:
         """The attribute of the vector environment, once a row."""
-        value = getattr(self.envs.unwrapped, attr_name)
-        return [value for _ in self._get_indices(indices)]
+        values = [getattr(self.envs.unwrapped, attr_name)] * self.num_envs
+        return [values[i] for i in self._get_indices(indices)]
 
     def set_attr(self, attr_name: str, value: Any, indices: Any = None) -> None:
         """Not there: the rows are one object.
@@ -163,9 +170,15 @@ def _by_row(info: dict[str, Any], num: int) -> list[dict[str, Any]]:
         if not name.startswith(("_", "final_")) and f"_{name}" in info
     }
     return [
-        {name: info[name][i] for name, mask in known.items() if mask[i]}
+        {name: _entry(info[name], i) for name, mask in known.items() if mask[i]}
         for i in range(num)
     ]
+
+
+def _entry(columns: Any, i: int) -> Any:
+    if isinstance(columns, dict):
+        return {name: _entry(column, i) for name, column in columns.items()}
+    return columns[i]
 
 
 def check_rollout_size(
