@@ -14,6 +14,7 @@ import json
 import logging
 import platform
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -98,7 +99,7 @@ def load(
         state = _restore(path, template(header["outer_step"]), tensors)
         if jax.process_index() == 0:
             for bad in damaged:  # so that it is not one of the last two
-                bad.rename(bad.with_suffix(".damaged"))
+                _renamed(bad, ".damaged")
         return Checkpoint(state, header)
     return None
 
@@ -116,7 +117,15 @@ def newest_header(folder: Path) -> dict[str, Any] | None:
 
 def set_aside(folder: Path) -> list[Path]:
     """Renames all checkpoints of a folder, so that a run can begin anew; their new names."""
-    return [path.rename(path.with_suffix(".aside")) for path in _newest_first(folder)]
+    return [_renamed(path, ".aside") for path in _newest_first(folder)]
+
+
+def _renamed(path: Path, suffix: str) -> Path:
+    """With another suffix, and a number where that is taken: nothing is lost."""
+    new, number = path.with_suffix(suffix), 2
+    while new.exists():
+        new, number = path.with_suffix(f"{suffix}{number}"), number + 1
+    return path.rename(new)
 
 
 def tidy(folder: Path) -> None:
@@ -198,7 +207,8 @@ def _prune(folder: Path, outer_step: int) -> None:
         if path.name >= _name(outer_step):
             continue
         if known >= KEPT:
-            path.unlink(missing_ok=True)
+            with suppress(OSError):  # it is gone, or is none of ours, such as a folder
+                path.unlink()
             continue
         try:
             _read(path)

@@ -75,22 +75,19 @@ def main(args: Sequence[str] | None = None) -> int:
         "normalize": normalize.normalize,
         "stats": stats.stats,
     }
-    _output.prepare()
     commands = {name: _numbers.checked(run) for name, run in commands.items()}
-    try:
-        return _run(commands, sys.argv[1:] if args is None else [*args])
-    except KeyboardInterrupt:
-        _output.say("opt-gym: interrupted", sys.stderr)
-        return 130
-    except BrokenPipeError:  # `opt-gym list | head`; a training goes on instead
-        _output.hush()
-        return 0
-    except ValueError as error:
-        _output.say(f"opt-gym: {error}", sys.stderr)
-        return 2
-    except OSError as error:
-        _output.say(f"opt-gym: {_what_to_do(error)}", sys.stderr)
-        return 2
+    with _output.lasting():
+        try:
+            return _run(commands, sys.argv[1:] if args is None else [*args])
+        except KeyboardInterrupt:
+            print("opt-gym: interrupted", file=sys.stderr)
+            return 130
+        except ValueError as error:
+            print(f"opt-gym: {error}", file=sys.stderr)
+            return 2
+        except OSError as error:
+            print(f"opt-gym: {_what_to_do(error)}", file=sys.stderr)
+            return 2
 
 
 def _run(commands: dict[str, Callable[..., Any]], args: list[str]) -> int:

@@ -3,16 +3,13 @@
 import json
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from opt_gym.cli import _numbers
-from opt_gym.cli._output import say
-from opt_gym.cli._recipe import Recipe
-
-THETA_FILE = "theta.safetensors"
+from opt_gym.cli._recipe import THETA_FILE, Recipe, folders
 
 
 def check(recipe: Recipe) -> None:
@@ -53,44 +50,29 @@ def run(out: Path, recipe: Recipe, restart: bool = False) -> int:
     import opt_gym
     from agents import checkpoint
 
-    seeds = range(recipe.seed, recipe.seed + recipe.seeds)
-    folders = [out] if len(seeds) == 1 else [out / f"seed{seed}" for seed in seeds]
-    for folder in folders if restart else ():
+    places = folders(out, recipe)
+    for folder in places.values() if restart else ():
         for path in checkpoint.set_aside(folder):
-            say(f"set aside: {path}")
+            print(f"set aside: {path}")
     runs = [
         _Seed(seed, folder, checkpoint.newest_header(folder))
-        for seed, folder in zip(seeds, folders, strict=True)
+        for seed, folder in places.items()
     ]
     header = next((seed_run.header for seed_run in runs if seed_run.header), None)
     # A run is bit for bit the same only on as many devices as it was begun on.
     opt_gym.use_all_cores(header["environment"]["devices"] if header else None)
-    todo = []
-    for seed_run in runs:
-        if _is_done(seed_run, recipe):
-            say(f"{seed_run.folder} is done")
-        else:
-            todo.append(seed_run)
-    return _run_seeds(out, recipe, todo) if todo else 0
+    return _run_seeds(out, recipe, runs)
 
 
-def _is_done(seed_run: _Seed, recipe: Recipe) -> bool:
-    ended = (
-        seed_run.header is not None
-        and seed_run.header["outer_step"] >= recipe.outer_steps
-    )
-    return ended and (seed_run.folder / THETA_FILE).exists()
-
-
-def _run_seeds(out: Path, recipe: Recipe, todo: list[_Seed]) -> int:
+def _run_seeds(out: Path, recipe: Recipe, runs: list[_Seed]) -> int:
     optimizer, theta = _optimizer(recipe)
     trainer = _trainer(recipe, optimizer)
     evaluators = _evaluators(recipe, trainer)
     with _spread(recipe, trainer) as trainer:
-        for seed_run in todo:
+        for seed_run in runs:
             signal = _one_seed(seed_run, recipe, trainer, theta, evaluators)
             if signal:
-                say(f"interrupted; go on with opt-gym resume {out}", sys.stderr)
+                print(f"interrupted; go on with opt-gym resume {out}", file=sys.stderr)
                 return 128 + signal
     return 0
 
@@ -134,15 +116,21 @@ def _one_seed(
         return learned.save(path, trainer.trained_optimizer, theta, training=so_far)
 
     name, num_tasks = trainer.learned_optimizer.name, len(trainer.envs)
-    say(
-        f"outer-training {name!r} on {num_tasks} tasks, seed {seed_run.seed}; "
+    # Its checkpoint is read and its θ written all the same: it may be another run's.
+    is_done = bool(seed_run.header) and (
+        seed_run.header["outer_step"] >= recipe.outer_steps
+    )
+    print(
+        f"{seed_run.folder} is done"
+        if is_done
+        else f"outer-training {name!r} on {num_tasks} tasks, seed {seed_run.seed}; "
         "a task's programs compile when it is first taken"
     )
     if seed_run.header is None and (seed_run.folder / "log.csv").exists():
-        say(f"{seed_run.folder} holds no checkpoint: it begins at outer step 0")
+        print(f"{seed_run.folder} holds no checkpoint: it begins at outer step 0")
     sources = [env.normalizer.source for env in trainer.envs]
     if note := provisional_note(sources.count("provisional"), len(sources)):
-        say(note)
+        print(note)
     result = agents.train(
         trainer,
         [opt_gym.load_data(env) for env in trainer.envs],
@@ -151,10 +139,12 @@ def _one_seed(
         theta=theta,
         out=seed_run.folder,
         resume=seed_run.header is not None,
-        callbacks=_callbacks(recipe, seed_run.folder, save, evaluators),
+        callbacks=()
+        if is_done
+        else _callbacks(recipe, seed_run.folder, save, evaluators),
     )
     path = save(seed_run.folder / THETA_FILE, result.theta, result.outer_step)
-    say(f"{path} holds θ after {result.outer_step} outer steps")
+    print(f"{path} holds θ after {result.outer_step} outer steps")
     return result.signal
 
 
@@ -271,8 +261,10 @@ def _evaluators(recipe: Recipe, trainer: Any) -> dict[str, Any]:
         data=recipe.data,
     )
     return {
-        name: evaluator(trainer.learned_optimizer, expand([name]), settings)
-        for name in recipe.evaluate_on or ()
+        task if isinstance(task, str) else task["name"]: evaluator(
+            trainer.learned_optimizer, expand([task]), settings
+        )
+        for task in recipe.evaluate_on or ()
     }
 
 
@@ -294,16 +286,20 @@ def _tell(line: str) -> None:
     from tqdm import tqdm
 
     with tqdm.external_write_mode():
-        say(line)
+        print(line)
 
 
 def parsed(options: dict[str, str] | None) -> dict[str, Any]:
-    """Values in JSON; what is not JSON is a text."""
+    """Values in JSON, or as Python writes numbers, True, False and None; the rest is text.
+
+    Whether a setting takes such a value is checked where the plug-in is known.
+    """
+    words = {"True": True, "False": False, "None": None}
 
     def value(text: str) -> Any:
-        try:
-            return json.loads(text)
-        except ValueError:
-            return text
+        for read in (json.loads, words.__getitem__, int, float):
+            with suppress(ValueError, KeyError, RecursionError):
+                return read(text)
+        return text
 
     return {key: value(text) for key, text in (options or {}).items()}

@@ -93,23 +93,34 @@ def train(
     from agents.run_lock import locked
 
     recipe = _recipe.with_configs(_recipe.Recipe(**given))
-    _recipe.check_free(out)
+    _recipe.check_free(out, recipe)
     _training.check(recipe)
     with locked(out):
-        _recipe.check_free(out)  # another process may have been quicker
+        _recipe.check_free(out, recipe)  # another process may have been quicker
+        recipe = _recipe.with_thetas(out, recipe)
         _recipe.write_recipe(out, recipe)
-        return _training.run(out, recipe)
+        return _training.run(out, _recipe.located(out, recipe))
 
 
-def resume(out: Annotated[Path, tyro.conf.Positional], restart: bool = False) -> int:
+def resume(
+    out: Annotated[Path, tyro.conf.Positional],
+    restart: bool = False,
+    outer_steps: int | None = None,
+) -> int:
     """Goes on with what `opt-gym train` began, bit for bit.
 
     Args:
         out: the folder that `opt-gym train --out` was given.
         restart: begin anew; checkpoints that are there are set aside, not deleted.
+        outer_steps: in all, instead of as many as the run was begun with; a schedule of the
+            learning rate is that of the new number.
     """
     from agents.run_lock import locked
 
     recipe = _recipe.read_recipe(out)
+    if outer_steps is not None:
+        recipe = recipe._replace(outer_steps=outer_steps)
+    _training.check(_recipe.located(out, recipe))
     with locked(out):
-        return _training.run(out, recipe, restart=restart)
+        _recipe.write_recipe(out, recipe)
+        return _training.run(out, _recipe.located(out, recipe), restart=restart)

@@ -6,6 +6,8 @@ import os
 import subprocess
 import sys
 
+import pytest
+
 from opt_gym import cli
 from opt_gym.cli import _output
 from tests.citizenship.test_optax_state import environment
@@ -77,9 +79,45 @@ def test_streams_that_are_closed_or_gone_are_hushed(monkeypatch, tmp_path):
         closed.close()
         monkeypatch.setattr("sys.stdout", gone)
         monkeypatch.setattr("sys.stderr", closed)
-        _output.say("nobody hears this")
-        _output.prepare()
+        with _output.lasting():
+            sys.stdout.write("nobody hears this\n")
+            sys.stderr.write("nor this\n")
+        assert sys.stdout is gone
         os.close(gone.number)
+
+
+def test_streams_that_were_never_there_are_opened(monkeypatch):
+    monkeypatch.setattr("sys.stdout", None)
+    monkeypatch.setattr("sys.stderr", None)
+    with _output.lasting():
+        sys.stdout.write("nobody hears this\n")
+        sys.stderr.write("nor this\n")
+    sys.stdout.close()
+    sys.stderr.close()
+
+
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_a_training_needs_no_streams(tmp_path, closed):
+    out = tmp_path / "run"
+    assert shell(f"{' '.join([OPT_GYM, *RUN])} --out {out} {closed}").returncode == 0
+    assert (out / "theta.safetensors").exists()
+    assert list(out.glob("checkpoint-*.safetensors"))
+
+
+def test_commands_that_work_do_it_where_nobody_listens(tmp_path):
+    table = tmp_path / "table.csv"
+    names = "quadratic_family_seed0 quadratic_family_seed5"
+    few = "--num-seeds 1 --learning-rates 1e-3 3e-3 1e-2 3e-2 0.1 0.3 1"
+    measure = f"{OPT_GYM} normalize {names} {few} --table {table}"
+    done = shell(f"{measure} 2>&1 | true")
+    assert done.returncode == 0, done.stderr
+    assert len(table.read_text().splitlines()) == 3
+
+
+def test_help_fits_any_terminal():
+    done = shell(f"timeout 60 {OPT_GYM} train --help", COLUMNS="1")
+    assert done.returncode == 0
+    assert "--outer-steps" in done.stdout
 
 
 def test_an_error_of_the_file_system_says_what_helps():
