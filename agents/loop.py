@@ -67,7 +67,8 @@ def train(
     Raises:
         ValueError: outer_steps < 1, data that does not match, a checkpoint of another run, a
             folder that holds a run already (without `resume`) or that another process
-            trains in; a θ that is not finite any more.
+            trains in; a `theta` that does not fit the architecture or is not of finite real
+            numbers; a θ that is not finite any more.
         OSError: a checkpoint or log that cannot be written (a full disk); the checkpoint
             before stays whole, and the run can be resumed from it.
     """
@@ -78,6 +79,8 @@ def train(
         _, k_init, run_key = _split(seed)
         if theta is None:
             theta = initial_theta(trainer, seed)
+        else:
+            theta = policy.as_theta(trainer.learned_optimizer, theta)
         # Arrays that were not yet put anywhere would make every program compile twice.
         placed, theta = strategy.gather((tuple(data), theta))
         if resume and folder:

@@ -18,6 +18,9 @@ from opt_gym.records import Config, Data, Env, LearnedOptimizer
 
 Horizon = int | tuple[int, int]
 
+_LONGEST = 2**30
+"""Of a horizon: rounded up to windows it still is an int32."""
+
 
 class Lengths(NamedTuple):
     """How long episodes last: log-uniform in [low, high], rounded up to multiples of K.
@@ -88,9 +91,9 @@ def lengths_of(horizon: Horizon, trunc_length: int, curriculum: int = 0) -> Leng
     check_whole("curriculum", curriculum, 0)
     bounds = tuple(horizon) if isinstance(horizon, Sequence) else (horizon, horizon)
     whole = len(bounds) == 2 and all(isinstance(bound, int) for bound in bounds)
-    if not (whole and 1 <= bounds[0] <= bounds[1]):
+    if not (whole and 1 <= bounds[0] <= bounds[1] <= _LONGEST):
         raise ValueError(
-            "horizon must be an integer >= 1, or two with 1 <= low <= high, got "
+            "horizon must be an integer >= 1, or two with 1 <= low <= high <= 2^30, got "
             f"{horizon!r}"
         )
     low, high = bounds[0], bounds[-1]

@@ -54,9 +54,11 @@ def save(
         training: JSON about how θ came to be (outer steps, inner steps, seconds, tasks).
 
     Raises:
-        ValueError: θ does not fit the architecture (`opt_gym.policy.check_theta`).
+        ValueError: θ does not fit the architecture or is not of finite real numbers
+            (`opt_gym.policy.as_theta`), or `training` is not JSON.
     """
-    policy.check_theta(learned_optimizer, theta)
+    theta = policy.as_theta(learned_optimizer, theta)
+    _check_json(training)
     header = {
         "format": FORMAT,
         "architecture": [learned_optimizer.name, learned_optimizer.config],
@@ -179,6 +181,10 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         raise ValueError(
             f"{path} is damaged or not a safetensors file: {error}"
         ) from error
+    except (AttributeError, TypeError, KeyError) as error:
+        raise ValueError(
+            f"{path} has tensors of numbers that numpy does not know: {error}"
+        ) from error
     try:
         header = json.loads(metadata["opt_gym"])
         version = header["format"]
@@ -209,7 +215,7 @@ def _build(path: Path, header: dict[str, Any]) -> LearnedOptimizer:
             _whole("features", *header["features"]),
             _whole("action", *header["action_map"]),
         )
-    except (TypeError, AttributeError, OverflowError) as error:
+    except (TypeError, AttributeError, OverflowError, ValueError) as error:
         raise ValueError(f"{path}: the header makes no sense: {error}") from error
     ours = (
         [learned_optimizer.features.name, learned_optimizer.features.config],
@@ -233,6 +239,13 @@ def _digest_file(header: dict[str, Any], tensors: dict[str, np.ndarray]) -> str:
     hasher = hashlib.sha256(json.dumps(said, sort_keys=True).encode())
     _hash_tensors(hasher, tensors)
     return hasher.hexdigest()
+
+
+def _check_json(training: Any) -> None:
+    try:
+        json.dumps(training)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ValueError(f"training must be JSON: {error}") from error
 
 
 def _hash_tensors(hasher: Any, tensors: dict[str, np.ndarray]) -> None:

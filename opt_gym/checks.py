@@ -1,6 +1,6 @@
 """What settings of many rooms are checked for, with one wording."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,53 @@ def check_positive(name: str, value: Any, *, infinite: bool = False) -> None:
     """Raises ValueError unless `value` is a number above 0; `infinite`: may be infinity."""
     if not is_number(value) or not (0.0 < value < np.inf or (infinite and value > 0)):
         raise ValueError(f"{name} must be a number > 0, got {value!r}")
+
+
+def check_counts(**counts: Any) -> None:
+    """Raises ValueError unless each is an integer >= 1."""
+    for name, value in counts.items():
+        check_whole(name, value, 1)
+
+
+def check_not_negative(**numbers: Any) -> None:
+    """Raises ValueError unless each is a finite number >= 0."""
+    for name, value in numbers.items():
+        if not is_number(value) or not 0.0 <= value < np.inf:
+            raise ValueError(f"{name} must be a number >= 0, got {value!r}")
+
+
+def check_between(
+    name: str, value: Any, low: float, high: float, *, closed: str = "both"
+) -> None:
+    """Raises ValueError unless `value` is a number in [low, high].
+
+    Args:
+        name, value: of the setting.
+        low, high: the bounds.
+        closed: which of them it may be itself: "both", "left" or "right".
+    """
+    inside = is_number(value) and low <= value <= high
+    outside = {"both": (), "left": (high,), "right": (low,)}[closed]
+    if not inside or value in outside:
+        left, right = (
+            "(" if closed == "right" else "[",
+            ")" if closed == "left" else "]",
+        )
+        interval = f"{left}{low:g}, {high:g}{right}"
+        raise ValueError(f"{name} must be in {interval}, got {value!r}")
+
+
+def check_time_clamp(time_clamp: Any) -> None:
+    """Raises ValueError unless it is None, for no limit, or an integer >= 1."""
+    if time_clamp is not None:
+        check_whole("time_clamp", time_clamp, 1)
+
+
+def check_adam(theta: Mapping[str, Any]) -> None:
+    """Raises ValueError for one of Adam's four numbers that cannot be."""
+    check_not_negative(**{key: theta[key] for key in ("learning_rate", "epsilon")})
+    for key in ("one_minus_b1", "one_minus_b2"):
+        check_between(key, theta[key], 0.0, 1.0, closed="right")
 
 
 def check_choice(name: str, value: Any, known: Sequence[Any]) -> None:

@@ -10,6 +10,8 @@ import jax
 
 from opt_gym import normalize, plugins
 from opt_gym.adapters import reparameterisation
+from opt_gym.checks import check_choice, check_whole
+from opt_gym.data.catalog import SOURCES
 from opt_gym.data.corruptions import Corruption
 from opt_gym.env import build, check_objective
 from opt_gym.numerics import record_with_fixed_numerics, with_fixed_numerics
@@ -82,6 +84,8 @@ def make_env(
 ) -> Env:
     """`make`, behind its door: names become records, and a normalizer is looked up."""
     strategy.use_compilation_cache()
+    check_choice("data", settings.data, SOURCES)
+    check_whole("valid_every", settings.valid_every, 0)
     task = as_task(task, task_seed)
     seen: Features = _built("features", features, Features)
     action_map: ActionMap = _built("action", action, ActionMap)
@@ -123,7 +127,10 @@ def make_task(config: Config) -> Task:
         ValueError: no or an unknown family; a key that is missing, unknown or has a value
             that cannot be (the message names it).
     """
-    config = copy.deepcopy(config)  # the task's own
+    try:
+        config = copy.deepcopy(config)  # the task's own
+    except RecursionError:
+        raise ValueError("the task config is nested too deeply") from None
     if "family" not in config:
         raise ValueError(
             f"a task config needs the key 'family', one of {plugins.names('task')}; "

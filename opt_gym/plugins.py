@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from opt_gym import entry_points
+from opt_gym.setting_kinds import check_kind, plain
 
 KINDS = {
     "task": "opt_gym.tasks",
@@ -183,7 +184,8 @@ def build(kind: str, name: str, config: dict[str, Any] | None = None) -> Any:
     """The record that `SPEC.make(**config)` gives, its name and whole config written in.
 
     Raises:
-        ValueError: unknown kind, name, or a key of `config` that the plug-in does not have.
+        ValueError: unknown kind, name, or a key or value of `config` that the plug-in
+            cannot take.
     """
     return build_spec(spec(kind, name), config)
 
@@ -194,7 +196,7 @@ def build_spec(spec: Spec, config: Mapping[str, Any] | None = None) -> Any:
     Whatever the user's flags of JAX, its functions draw and compute in one way.
 
     Raises:
-        ValueError: a key of `config` that the plug-in does not have.
+        ValueError: a key or value of `config` that the plug-in cannot take.
     """
     from opt_gym import numerics  # which imports JAX: a list of names needs none
 
@@ -248,14 +250,16 @@ def with_defaults(spec: Spec, config: Mapping[str, Any]) -> dict[str, Any]:
     """All settings of a plug-in.
 
     Raises:
-        ValueError: a key of `config` that the plug-in does not have.
+        ValueError: a key of `config` that the plug-in does not have, or a value of another
+            kind than the setting's (see `setting_kinds`).
     """
-    defaults = spec.settings
-    for key in config:
+    defaults, what = spec.settings, f"{spec.kind} {spec.name!r}"
+    given = {key: plain(value) for key, value in config.items()}
+    for key, value in given.items():
         if key not in defaults:
-            what = f"option of {spec.kind} {spec.name!r}"
-            raise ValueError(unknown(what, key, list(defaults)))
-    return {**defaults, **config}
+            raise ValueError(unknown(f"option of {what}", key, list(defaults)))
+        check_kind(what, key, value, spec.make)
+    return {**defaults, **given}
 
 
 def unknown(what: str, value: object, known: list[str]) -> str:

@@ -71,6 +71,33 @@ def check_theta(
         )
 
 
+def as_theta(learned_optimizer: LearnedOptimizer, theta: PyTree) -> PyTree:
+    """θ in the architecture's own kind of numbers (float32), on the host.
+
+    Raises:
+        ValueError: θ does not fit the architecture (`check_theta`), or has a leaf that is
+            not of finite real numbers.
+    """
+    check_theta(learned_optimizer, theta)
+    kinds = [leaf.dtype for leaf in jax.tree.leaves(theta_like(learned_optimizer))]
+    leaves = []
+    for (name, leaf), kind in zip(named_leaves(theta), kinds, strict=True):
+        array = np.asarray(leaf)
+        is_real = array.dtype != bool and (
+            jnp.issubdtype(array.dtype, jnp.integer)
+            or jnp.issubdtype(array.dtype, jnp.floating)
+        )
+        with np.errstate(over="ignore"):  # what overflows is not finite
+            array = array.astype(kind) if is_real else array
+        if not is_real or not np.all(np.isfinite(array)):
+            raise ValueError(
+                f"theta must be finite real numbers; {name} is {array.dtype}"
+                + (" with numbers that are not finite" if is_real else "")
+            )
+        leaves.append(array)
+    return jax.tree.unflatten(jax.tree.structure(theta), leaves)
+
+
 def theta_like(learned_optimizer: LearnedOptimizer) -> PyTree:
     """The architecture's θ without its numbers: a tree of `jax.ShapeDtypeStruct`."""
     return _traced(learned_optimizer.init_theta)

@@ -17,6 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ROOMS = (
     "opt_gym/entry_points.py",
     "opt_gym/numerics.py",
+    "opt_gym/setting_kinds.py",
     "opt_gym/plugins.py",
     "opt_gym/checks.py",
     "opt_gym/records.py",

@@ -3,11 +3,12 @@
 import jax
 from jaxtyping import PyTree
 
+from opt_gym.checks import check_between
+
 
 def check_decay(decay: float) -> None:
     """Raises ValueError for a decay outside [0, 1)."""
-    if not 0.0 <= decay < 1.0:
-        raise ValueError(f"theta_average must be in [0, 1), got {decay}")
+    check_between("theta_average", decay, 0.0, 1.0, closed="left")
 
 
 def updated(average: PyTree, theta: PyTree, decay: float) -> PyTree:

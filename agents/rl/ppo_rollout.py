@@ -29,6 +29,9 @@ from opt_gym.records import (
     StepOut,
 )
 
+LOG_STDS = (-80.0, 80.0)
+"""A log σ to begin with: its exponential and the inverse of that are numbers of float32."""
+
 
 class Actor(NamedTuple):
     """What PPO trains. log_std []: log σ, of u."""

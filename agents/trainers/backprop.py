@@ -28,7 +28,7 @@ from agents.estimators.slots import (
 )
 from agents.records import GradientEstimator, Horizon, OuterTrainer, lengths_of
 from agents.task_mixes import TaskMix
-from opt_gym.checks import check_whole
+from opt_gym.checks import check_not_negative, check_whole
 from opt_gym.plugins import Spec
 from opt_gym.records import Env, LearnedOptimizer
 
@@ -72,8 +72,7 @@ def make(
         ValueError: a setting out of its range.
     """
     check_whole("num_problems", num_problems, 1)
-    if not sigma >= 0:
-        raise ValueError(f"sigma must be >= 0, got {sigma}")
+    check_not_negative(sigma=sigma)
     lengths = lengths_of(horizon, trunc_length, curriculum)
     return slots_trainer(
         "backprop",

@@ -20,9 +20,10 @@ from agents.estimators import populations
 from agents.estimators.trainer_record import outer_trainer
 from agents.records import Horizon, OuterTrainer, Report, TrainerTraits, longest
 from agents.task_mixes import TaskMix
-from opt_gym.checks import check_positive
+from opt_gym.checks import check_choice, check_positive, is_number
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import Data, LearnedOptimizer
+from opt_gym.setting_kinds import check_kind
 
 OPTIMIZERS: dict[str, Callable[..., optax.GradientTransformation]] = {
     "adam": optax.adam,
@@ -96,6 +97,7 @@ def make(
             dimensions): a θ that is not finite is never handed on.
     """
     check_positive("sigma", sigma)
+    check_choice("optimizer", optimizer, list(OPTIMIZERS))
     settings: dict[str, Any] = {
         "population": population,
         "num_episodes": num_episodes,
@@ -168,10 +170,12 @@ def _build(
         raise ValueError(unknown("strategy of evosax", strategy, list(known)))
     arguments = set(inspect.signature(known[strategy].__init__).parameters)
     options = {k: v for k, v in strategy_options.items() if k in arguments - _OURS}
+    for name, value in options.items():
+        check_kind(f"strategy {strategy!r}", name, value, known[strategy].__init__)
     if "std_schedule" in arguments:
         options["std_schedule"] = optax.constant_schedule(sigma)
     if learning_rate is not None:
-        _check_optimizer(strategy, arguments, optimizer, learning_rate)
+        _check_learning_rate(strategy, arguments, learning_rate)
         options["optimizer"] = OPTIMIZERS[optimizer](learning_rate)
     solution = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     try:
@@ -181,13 +185,28 @@ def _build(
         raise ValueError(f"evosax's {strategy}: {error}") from error
     known_fields = {field.name for field in fields(params)} - _OURS
     replaced = {k: v for k, v in strategy_options.items() if k not in options}
-    for name in replaced:
-        if name not in known_fields:
-            listed = sorted((arguments - _OURS) | known_fields)
-            raise ValueError(unknown(f"option of {strategy}", name, listed))
+    _check_fields(strategy, replaced, known_fields, arguments - _OURS)
     for name in {"std_init", "radius_max"} & known_fields:
         replaced.setdefault(name, sigma)
     return built, params.replace(**replaced)
+
+
+def _check_fields(
+    strategy: str, replaced: Mapping[str, Any], fields: set[str], arguments: set[str]
+) -> None:
+    """Raises ValueError for what is no field of the strategy's params, or no number."""
+    for name, value in replaced.items():
+        if name not in fields:
+            listed = sorted(arguments | fields)
+            raise ValueError(
+                unknown(
+                    f"entry of strategy_options, option of {strategy}", name, listed
+                )
+            )
+        if not (is_number(value) and np.isfinite(value)):
+            raise ValueError(
+                f"strategy {strategy!r}: {name} must be a finite number, got {value!r}"
+            )
 
 
 def _strategies() -> dict[str, Any]:
@@ -204,13 +223,13 @@ def _strategies() -> dict[str, Any]:
     }
 
 
-def _check_optimizer(
-    strategy: str, arguments: set[str], optimizer: str, learning_rate: float
+def _check_learning_rate(
+    strategy: str, arguments: set[str], learning_rate: float
 ) -> None:
     if "optimizer" not in arguments:
-        raise ValueError(f"strategy {strategy!r} has no use for a learning_rate")
-    if optimizer not in OPTIMIZERS:
-        raise ValueError(unknown("optimizer", optimizer, list(OPTIMIZERS)))
+        raise ValueError(
+            f"strategy {strategy!r} has no use for a learning_rate, got {learning_rate!r}"
+        )
     check_positive("learning_rate", learning_rate)
 
 

@@ -25,6 +25,7 @@ from agents.estimators.trainer_record import outer_trainer
 from agents.records import Horizon, OuterTrainer, Report, TrainerTraits, longest
 from agents.task_mixes import TaskMix
 from opt_gym import plugins
+from opt_gym.checks import check_between
 from opt_gym.evaluation.baselines import SPACES
 from opt_gym.evaluation.search_spaces import SearchSpace, log_uniform_box
 from opt_gym.plugins import Spec, unknown
@@ -95,8 +96,7 @@ def make(
         raise ValueError(
             f"num_trials must be 1 to {searched.num_trials}, got {num_trials}"
         )
-    if not 0.0 < keep <= 1.0:
-        raise ValueError(f"keep must be in (0, 1], got {keep}")
+    check_between("keep", keep, 0.0, 1.0, closed="right")
     trials = [searched.trial(number) for number in range(count)]
     settings: dict[str, Any] = {
         "population": population,

@@ -48,7 +48,9 @@ def estimator(
             or one pair (it has no variance).
     """
     if settings.sign:
-        raise ValueError("inverse_variance cannot take signs: sign must be False")
+        raise ValueError(
+            "inverse_variance cannot take signs: sign must be False, got True"
+        )
     if settings.num < 2:
         raise ValueError(f"inverse_variance needs num_pairs >= 2, got {settings.num}")
 

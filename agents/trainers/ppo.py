@@ -31,13 +31,20 @@ from agents.records import (
 )
 from agents.rl import pooled_critic, ppo_programs, ppo_rollout, ppo_update
 from agents.rl.ppo_programs import EnvSlots, PpoPrograms, RolloutSettings
-from agents.rl.ppo_rollout import Actor, Credit
+from agents.rl.ppo_rollout import LOG_STDS, Actor, Credit
 from agents.rl.ppo_update import Learner, Update
 from agents.task_mixes import TaskMix
-from opt_gym.checks import check_choice, check_positive, check_whole
+from opt_gym.checks import (
+    check_between,
+    check_choice,
+    check_not_negative,
+    check_positive,
+    check_whole,
+)
 from opt_gym.plugins import Spec
 from opt_gym.records import Data, Env, LearnedOptimizer
 from opt_gym.runtime import strategy
+from opt_gym.setting_kinds import Bound
 
 _WHOLE = (
     "num_envs",
@@ -71,7 +78,7 @@ def make(
     horizon: int = 50,
     num_epochs: int = 4,
     num_minibatches: int = 8,
-    clip_range: float = 0.2,
+    clip_range: Bound = 0.2,
     ratio: str = "parameter",
     gae_lambda: float = 0.95,
     gamma: float = 1.0,
@@ -80,12 +87,12 @@ def make(
     normalize_advantages: bool = True,
     entropy_coef: float = 0.0,
     value_coef: float = 0.5,
-    max_grad_norm: float = 0.5,
+    max_grad_norm: Bound = 0.5,
     action_scale: float = 0.01,
     log_std_init: float = 0.0,
     critic_hidden: int = 32,
     theta_average: float = 0.0,
-    max_buffer_gb: float = 2.0,
+    max_buffer_gb: Bound = 2.0,
 ) -> OuterTrainer:
     """The outer-trainer "ppo".
 
@@ -97,7 +104,7 @@ def make(
         num_steps: inner steps of a window, the rollout of each environment.
         horizon: of the episodes, a multiple of num_steps.
         num_epochs, num_minibatches: passes over the samples, and updates in each.
-        clip_range: of the ratio.
+        clip_range: of the ratio; it, max_grad_norm and max_buffer_gb may be infinity.
         ratio: "parameter", "joint" or "geometric"; see `ppo_update`.
         gae_lambda, gamma: λ and γ of the advantages.
         bootstrap: count what the critic says of the last moment, as if the horizon were not
@@ -237,8 +244,9 @@ def _check(settings: dict[str, Any]) -> None:
         )
     check_choice("ratio", settings["ratio"], ppo_update.PPO_RATIOS)
     for name in ("gamma", "gae_lambda"):
-        if not 0.0 <= settings[name] <= 1.0:
-            raise ValueError(f"{name} must be in [0, 1], got {settings[name]}")
+        check_between(name, settings[name], 0.0, 1.0)
+    check_not_negative(value_coef=settings["value_coef"])
+    check_between("log_std_init", settings["log_std_init"], *LOG_STDS)
     aggregation, gamma = settings["aggregation"], settings["gamma"]
     check_choice("aggregation", aggregation, AGGREGATIONS)
     if settings["bootstrap"] and (gamma == 1.0 or aggregation == "final"):

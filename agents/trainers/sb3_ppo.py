@@ -11,10 +11,13 @@ from typing import Any
 
 from agents.estimators.trainer_record import settings_among
 from agents.records import OuterTrainer, TrainerTraits
-from agents.rl.sb3.sb3_trainer import check_settings, sb3_trainer
+from agents.rl.ppo_rollout import LOG_STDS
+from agents.rl.sb3.sb3_trainer import RATIOS, check_settings, sb3_trainer
 from agents.task_mixes import TaskMix
+from opt_gym.checks import check_between, check_choice, check_positive
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer
+from opt_gym.setting_kinds import Bound
 
 
 def make(
@@ -28,7 +31,7 @@ def make(
     learning_rate: float = 1e-3,
     clip_range: float = 0.2,
     gae_lambda: float = 0.95,
-    max_grad_norm: float = 0.5,
+    max_grad_norm: Bound = 0.5,
     log_std_init: float = 0.0,
     critic_hidden: int = 32,
     ratio: str = "parameter",
@@ -61,6 +64,10 @@ def make(
     settings = settings_among(locals())
     whole = ("num_epochs", "num_minibatches", "critic_hidden")
     check_settings(settings, whole, ("learning_rate", "clip_range"))
+    check_between("gae_lambda", gae_lambda, 0.0, 1.0)
+    check_positive("max_grad_norm", max_grad_norm, infinite=True)
+    check_between("log_std_init", log_std_init, *LOG_STDS)
+    check_choice("ratio", ratio, RATIOS)
     size = num_envs * horizon
     if size % num_minibatches or size < 2 * num_minibatches:
         raise ValueError(

@@ -14,6 +14,7 @@ from agents.estimators.trainer_record import settings_among
 from agents.records import OuterTrainer, TrainerTraits
 from agents.rl.sb3.sb3_trainer import check_settings, sb3_trainer
 from agents.task_mixes import TaskMix
+from opt_gym.checks import check_between
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer
 
@@ -63,6 +64,7 @@ def make(
         "critic_hidden",
     )
     check_settings(settings, whole, ("learning_rate", "noise", "tau"))
+    check_between("tau", tau, 0.0, 1.0, closed="right")
     build = partial(_model, settings)
     return sb3_trainer("sb3_td3", settings, mix, learned_optimizer, ("tanh",), build)
 

@@ -22,6 +22,7 @@ from learned.building.networks import (
     perceptron_theta,
 )
 from opt_gym import plugins
+from opt_gym.checks import check_counts, check_time_clamp
 from opt_gym.features import adafactor
 from opt_gym.features.mlp import times
 from opt_gym.maths.accumulators import leaves
@@ -45,12 +46,10 @@ def make(
         step_multiplier, exp_multiplier: constants of the action map.
 
     Raises:
-        ValueError: hidden or num_layers < 1.
+        ValueError: a setting out of its range.
     """
-    if min(hidden, num_layers) < 1:
-        raise ValueError(
-            f"hidden and num_layers must be >= 1, got {hidden} and {num_layers}"
-        )
+    check_counts(hidden=hidden, num_layers=num_layers)
+    check_time_clamp(time_clamp)
     constants = {"step_multiplier": step_multiplier, "exp_multiplier": exp_multiplier}
 
     def init_theta(key: PRNGKeyArray) -> PyTree:

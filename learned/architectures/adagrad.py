@@ -8,6 +8,7 @@ from typing import Any
 from jaxtyping import PyTree
 
 from learned.building.descent import hand_designed
+from opt_gym.checks import check_not_negative, check_positive
 from opt_gym.maths.array_namespace import namespace, zeros_over
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
@@ -19,12 +20,10 @@ def make(
     """The optimizer "adagrad".
 
     Raises:
-        ValueError: an initial accumulator that is not above zero.
+        ValueError: a number out of its range.
     """
-    if not initial_accumulator_value > 0:
-        raise ValueError(
-            f"initial_accumulator_value must be > 0, got {initial_accumulator_value}"
-        )
+    check_not_negative(learning_rate=learning_rate)
+    check_positive("initial_accumulator_value", initial_accumulator_value)
 
     def start(theta: PyTree, leaf: Any) -> tuple:
         return (zeros_over(1, leaf)[0] + theta["initial_accumulator_value"],)

@@ -13,6 +13,7 @@ from jaxtyping import PyTree
 
 from learned.building.descent import hand_designed, zeros
 from learned.decay import check_decay, cosine
+from opt_gym.checks import check_adam
 from opt_gym.maths.array_namespace import namespace
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
@@ -32,7 +33,7 @@ def make(
         decay: "cosine": the rate falls to 0 over the horizon, as half a cosine.
 
     Raises:
-        ValueError: an unknown decay.
+        ValueError: an unknown decay, or a number out of its range.
     """
     check_decay(decay)
 
@@ -57,6 +58,7 @@ def make(
         "one_minus_b2": one_minus_b2,
         "epsilon": epsilon,
     }
+    check_adam(hyperparameters)
     needs = () if decay is None else ("horizon",)
     return hand_designed(hyperparameters, zeros(2), rule, needs=needs)
 

@@ -18,6 +18,7 @@ from jaxtyping import PyTree
 
 from learned.building import adam_moments
 from learned.building.descent import hand_designed
+from opt_gym.checks import check_adam, check_not_negative
 from opt_gym.maths.array_namespace import namespace
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
@@ -46,6 +47,9 @@ def make(
         l1, l2: factors of Σ|φ| and Σφ², which are added to the loss.
         linear_decay, exponential_decay: of the rate, per step of a run of 10,000.
         faithful: count the run's own steps instead, whatever its length.
+
+    Raises:
+        ValueError: a number out of its range.
     """
 
     def rule(
@@ -74,6 +78,8 @@ def make(
         "linear_decay": linear_decay,
         "exponential_decay": exponential_decay,
     }
+    check_adam(hyperparameters)
+    check_not_negative(**hyperparameters)
     return hand_designed(
         hyperparameters,
         adam_moments.start,

@@ -52,6 +52,7 @@ from learned.building.networks import (
     truncated_normal,
 )
 from opt_gym import plugins
+from opt_gym.checks import check_counts
 from opt_gym.features import hierarchical as features_module
 from opt_gym.maths import pieces
 from opt_gym.maths.accumulators import leaves
@@ -119,9 +120,14 @@ def make(
     Raises:
         ValueError: a size < 1, or an unknown variant.
     """
-    sizes = (hidden, num_layers, lstm_hidden, message, feedback, advice)
-    if min(sizes) < 1:
-        raise ValueError(f"sizes must be >= 1, got {sizes}")
+    check_counts(
+        hidden=hidden,
+        num_layers=num_layers,
+        lstm_hidden=lstm_hidden,
+        message=message,
+        feedback=feedback,
+        advice=advice,
+    )
     if variant not in VARIANTS:
         raise ValueError(unknown("variant", variant, list(VARIANTS)))
     decays = {"loss_decays": list(loss_decays), "valid_decays": list(valid_decays)}
@@ -131,7 +137,9 @@ def make(
         "features", "hierarchical", {**seen, "time_clamp": time_clamp}
     )
     if variant == "full":
-        net = _full(features, (*[hidden] * num_layers,), *sizes[2:])
+        net = _full(
+            features, (*[hidden] * num_layers,), lstm_hidden, message, feedback, advice
+        )
     elif variant == "ff":
         net = _feed_forward(features, (*[hidden] * num_layers, 2))
     else:

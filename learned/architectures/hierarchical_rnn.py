@@ -48,6 +48,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from learned.building.cells import gru_step, gru_theta
 from learned.building.networks import affine
 from opt_gym import plugins
+from opt_gym.checks import check_counts, check_positive, check_whole
 from opt_gym.maths.accumulators import leaves, like
 from opt_gym.maths.array_namespace import (
     constant,
@@ -105,15 +106,13 @@ def make(
     Raises:
         ValueError: units < 1, num_scales < 2, or initial_rate <= 0.
     """
-    if min(parameter_units, tensor_units, global_units) < 1:
-        raise ValueError(
-            "units must be >= 1, got "
-            f"{parameter_units}, {tensor_units} and {global_units}"
-        )
-    if num_scales < 2:
-        raise ValueError(f"num_scales must be >= 2, got {num_scales}")
-    if not initial_rate > 0:
-        raise ValueError(f"initial_rate must be > 0, got {initial_rate}")
+    check_counts(
+        parameter_units=parameter_units,
+        tensor_units=tensor_units,
+        global_units=global_units,
+    )
+    check_whole("num_scales", num_scales, 2)
+    check_positive("initial_rate", initial_rate)
     units = (parameter_units, tensor_units, global_units)
 
     def init_theta(key: PRNGKeyArray) -> PyTree:

@@ -36,6 +36,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from learned.building.cells import LstmState, lstm_step, lstm_theta
 from learned.building.networks import affine, truncated_normal
 from opt_gym import plugins
+from opt_gym.checks import check_between, check_counts, check_not_negative
 from opt_gym.maths.accumulators import leaves, like
 from opt_gym.maths.array_namespace import namespace, zeros_over
 from opt_gym.maths.pieces import elementwise
@@ -44,6 +45,9 @@ from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
 PREPROCESSING = {"code": 5.0, "paper": 10.0, "raw": None}
 """The forms, and the p that belongs to each."""
+
+LARGEST_P = 80.0
+"""eᵖ is a number of float32."""
 
 EPSILON = 2.0**-23
 
@@ -66,12 +70,11 @@ def make(
         scale: of the update.
 
     Raises:
-        ValueError: hidden or num_layers < 1, unknown preprocessing, p <= 0 or p with "raw".
+        ValueError: hidden or num_layers < 1, unknown preprocessing, a setting
+            out of its range, or p with "raw".
     """
-    if min(hidden, num_layers) < 1:
-        raise ValueError(
-            f"hidden and num_layers must be >= 1, got {hidden} and {num_layers}"
-        )
+    check_counts(hidden=hidden, num_layers=num_layers)
+    check_not_negative(scale=scale)
     p = _known_p(preprocessing, p)
     num_inputs = 1 if preprocessing == "raw" else 2
     see = partial(preprocess, form=preprocessing, p=p)
@@ -160,8 +163,9 @@ def _known_p(preprocessing: str, p: float | None) -> float | None:
         raise ValueError(unknown("preprocessing", preprocessing, list(PREPROCESSING)))
     if p is None:
         return PREPROCESSING[preprocessing]
-    if preprocessing == "raw" or not p > 0:
-        raise ValueError(f'p must be > 0, and None with "raw", got {p}')
+    if preprocessing == "raw":
+        raise ValueError(f'p must be None with preprocessing "raw", got {p!r}')
+    check_between("p", p, 0.0, LARGEST_P, closed="right")
     return float(p)
 
 

@@ -24,6 +24,7 @@ from learned.building.networks import (
     perceptron_theta,
 )
 from opt_gym import plugins
+from opt_gym.checks import check_counts
 from opt_gym.maths.accumulators import leaves
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
@@ -58,10 +59,7 @@ def make(
         ValueError: hidden or num_layers < 1, unknown features or squashing, an
             action_scale <= 0.
     """
-    if min(hidden, num_layers) < 1:
-        raise ValueError(
-            f"hidden and num_layers must be >= 1, got {hidden} and {num_layers}"
-        )
+    check_counts(hidden=hidden, num_layers=num_layers)
     if features not in FEATURES:
         raise ValueError(unknown("features", features, list(FEATURES)))
     seen = {"rms": rms} if features == "mlp" else {}

@@ -5,12 +5,19 @@ from typing import Any
 from jaxtyping import PyTree
 
 from learned.building.descent import hand_designed, zeros
+from opt_gym.checks import check_between, check_not_negative
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
 
 
 def make(learning_rate: float = 0.01, decay: float = 0.9) -> LearnedOptimizer:
-    """The optimizer "momentum"; θ = {learning_rate, decay}."""
+    """The optimizer "momentum"; θ = {learning_rate, decay}.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+    check_not_negative(learning_rate=learning_rate)
+    check_between("decay", decay, 0.0, 1.0)
 
     def rule(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal

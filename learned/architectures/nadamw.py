@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int, PyTree
 
 from learned.building import adam_moments
 from learned.building.descent import hand_designed
+from opt_gym.checks import check_adam, check_between, check_not_negative
 from opt_gym.maths.array_namespace import namespace
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
@@ -52,15 +53,8 @@ def make(
         faithful: keep the faults of TaskSet's code.
 
     Raises:
-        ValueError: a fraction outside of [0, 1].
+        ValueError: a number out of its range.
     """
-    fractions = {
-        "warmup_fraction": warmup_fraction,
-        "constant_fraction": constant_fraction,
-    }
-    for key, value in fractions.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"{key} must be in [0, 1], got {value}")
 
     def rule(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal
@@ -87,9 +81,14 @@ def make(
         "use_nesterov": use_nesterov,
         "adamw_weight_decay": adamw_weight_decay,
         "l2_weight_decay": l2_weight_decay,
-        **fractions,
+        "warmup_fraction": warmup_fraction,
+        "constant_fraction": constant_fraction,
         "min_learning_rate_mult": min_learning_rate_mult,
     }
+    check_adam(hyperparameters)
+    check_not_negative(**hyperparameters)
+    for key in ("warmup_fraction", "constant_fraction", "use_nesterov"):
+        check_between(key, hyperparameters[key], 0.0, 1.0)
     return hand_designed(
         hyperparameters,
         adam_moments.start,

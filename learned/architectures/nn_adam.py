@@ -35,6 +35,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from learned.building.cells import LstmState, lstm_step, lstm_theta
 from opt_gym import plugins
+from opt_gym.checks import check_between, check_counts, check_not_negative
 from opt_gym.features.hierarchical import log_magnitude, statistics
 from opt_gym.maths.accumulators import leaves, like
 from opt_gym.maths.array_namespace import constant, namespace, zeros_over
@@ -80,10 +81,11 @@ def make(
         decay_strength: how fast they go back to those of θ; 0 is never.
 
     Raises:
-        ValueError: lstm_hidden < 1, or a hyperparameter outside of its limits.
+        ValueError: a setting or a hyperparameter outside of its limits.
     """
-    if lstm_hidden < 1:
-        raise ValueError(f"lstm_hidden must be >= 1, got {lstm_hidden}")
+    check_counts(lstm_hidden=lstm_hidden)
+    check_not_negative(output_scale=output_scale)
+    check_between("decay_strength", decay_strength, 0.0, 1.0)
     start = _scaled(learning_rate, b1, b2, epsilon)
 
     def init_theta(key: PRNGKeyArray) -> PyTree:
@@ -164,7 +166,8 @@ def _scaled(
     if not all(low <= x <= high for low, x, high in inside):
         raise ValueError(
             "learning_rate, 1 - b1, 1 - b2 and epsilon must be within [1e-8, 1e3], "
-            f"[e^-10, 1], [e^-10, 1] and [1e-11, 1e4], got {values}"
+            "[e^-10, 1], [e^-10, 1] and [1e-11, 1e4], got "
+            f"{learning_rate}, 1 - {b1}, 1 - {b2} and {epsilon}"
         )
     return scaled
 

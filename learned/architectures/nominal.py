@@ -28,6 +28,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from learned.building.networks import affine, first_layer, relu
 from opt_gym import plugins
+from opt_gym.checks import check_counts, check_not_negative
 from opt_gym.maths.accumulators import leaves, like
 from opt_gym.maths.array_namespace import namespace
 from opt_gym.maths.pieces import elementwise
@@ -60,10 +61,10 @@ def make(
         time_clamp: the largest t that the time features show; None for no limit.
 
     Raises:
-        ValueError: a size < 1, or neither net.
+        ValueError: a setting out of its range, or neither net.
     """
-    if min(hidden, tensor_hidden) < 1:
-        raise ValueError(f"hidden sizes must be >= 1, got {hidden} and {tensor_hidden}")
+    check_not_negative(learning_rate=learning_rate)
+    check_counts(hidden=hidden, tensor_hidden=tensor_hidden)
     if not any((per_parameter, per_tensor)):
         raise ValueError("nominal needs per_parameter or per_tensor, both are False")
     features = plugins.build("features", "nominal", {"time_clamp": time_clamp})

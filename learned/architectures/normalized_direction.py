@@ -46,6 +46,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from learned.building.networks import each_tensor, perceptron, perceptron_theta
 from opt_gym import plugins
+from opt_gym.checks import check_counts, check_not_negative
 from opt_gym.features import adafactor, velo
 from opt_gym.maths.accumulators import leaves, like
 from opt_gym.maths.array_namespace import (
@@ -108,12 +109,10 @@ def make(
         num_layers: hidden layers.
 
     Raises:
-        ValueError: hidden or num_layers < 1.
+        ValueError: a setting out of its range.
     """
-    if min(hidden, num_layers) < 1:
-        raise ValueError(
-            f"hidden and num_layers must be >= 1, got {hidden} and {num_layers}"
-        )
+    check_counts(hidden=hidden, num_layers=num_layers)
+    check_not_negative(learning_rate=learning_rate, adamw_multiplier=adamw_multiplier)
 
     def init_theta(key: PRNGKeyArray) -> PyTree:
         sizes = (*[hidden] * num_layers, NUM_OUTPUTS)

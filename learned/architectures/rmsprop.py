@@ -5,6 +5,7 @@ from typing import Any
 from jaxtyping import PyTree
 
 from learned.building.descent import hand_designed, zeros
+from opt_gym.checks import check_between, check_not_negative
 from opt_gym.maths.array_namespace import namespace
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
@@ -13,7 +14,13 @@ from opt_gym.records import LearnedOptimizer, Signal
 def make(
     learning_rate: float = 0.001, decay: float = 0.9, epsilon: float = 1e-8
 ) -> LearnedOptimizer:
-    """The optimizer "rmsprop"; θ = {learning_rate, decay, epsilon}."""
+    """The optimizer "rmsprop"; θ = {learning_rate, decay, epsilon}.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+    check_not_negative(learning_rate=learning_rate, epsilon=epsilon)
+    check_between("decay", decay, 0.0, 1.0)
 
     def rule(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal

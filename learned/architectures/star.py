@@ -37,6 +37,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from learned.building import learned_decays
 from learned.building.networks import perceptron, perceptron_and_means, perceptron_theta
 from opt_gym import plugins
+from opt_gym.checks import check_counts, check_not_negative, check_time_clamp
 from opt_gym.features import adafactor
 from opt_gym.features.mlp import times
 from opt_gym.maths import pieces
@@ -84,12 +85,16 @@ def make(
         step_multiplier, exp_multiplier: the two .001 above.
 
     Raises:
-        ValueError: hidden or num_layers < 1, or an unknown nominal or magnitudes.
+        ValueError: a setting out of its range, or an unknown nominal or magnitudes.
     """
-    if min(hidden, num_layers) < 1:
-        raise ValueError(
-            f"hidden and num_layers must be >= 1, got {hidden} and {num_layers}"
-        )
+    check_counts(hidden=hidden, num_layers=num_layers)
+    check_time_clamp(time_clamp)
+    check_not_negative(
+        learning_rate=learning_rate,
+        weight_decay=weight_decay,
+        step_multiplier=step_multiplier,
+        exp_multiplier=exp_multiplier,
+    )
     if nominal not in NOMINALS:
         raise ValueError(unknown("nominal term", nominal, list(NOMINALS)))
     if magnitudes not in MAGNITUDES:

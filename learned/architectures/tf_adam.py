@@ -12,6 +12,7 @@ from jaxtyping import PyTree
 
 from learned.building import adam_moments
 from learned.building.descent import hand_designed
+from opt_gym.checks import check_adam
 from opt_gym.maths.array_namespace import namespace
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
@@ -23,7 +24,11 @@ def make(
     one_minus_b2: float = 0.001,
     epsilon: float = 1e-8,
 ) -> LearnedOptimizer:
-    """The optimizer "tf_adam"; θ as that of "adam"."""
+    """The optimizer "tf_adam"; θ as that of "adam".
+
+    Raises:
+        ValueError: a number out of its range.
+    """
 
     def rule(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal
@@ -39,6 +44,7 @@ def make(
         "one_minus_b2": one_minus_b2,
         "epsilon": epsilon,
     }
+    check_adam(hyperparameters)
     return hand_designed(hyperparameters, adam_moments.start, rule)
 
 

@@ -53,6 +53,7 @@ from learned.building.networks import (
     truncated_normal,
 )
 from opt_gym import plugins
+from opt_gym.checks import check_counts
 from opt_gym.maths.accumulators import leaves
 from opt_gym.maths.array_namespace import mean_square, namespace, relu, zeros
 from opt_gym.maths.limits import hold
@@ -94,14 +95,12 @@ def make(
     """
     if form not in FORMS:
         raise ValueError(unknown("form", form, list(FORMS)))
-    sizes = {
-        "lstm_hidden": lstm_hidden,
-        "num_banks": num_banks,
-        "hidden": hidden,
-        "num_layers": num_layers,
-    }
-    if min(sizes.values()) < 1:
-        raise ValueError(f"sizes must be >= 1, got {sizes}")
+    check_counts(
+        lstm_hidden=lstm_hidden,
+        num_banks=num_banks,
+        hidden=hidden,
+        num_layers=num_layers,
+    )
     constants = {"step_multiplier": step_multiplier, "exp_multiplier": exp_multiplier}
     seen = {
         "tensor_numbers": form == "velo",

@@ -15,7 +15,7 @@ from typing import Any
 import jax
 from jaxtyping import PyTree
 
-from opt_gym.checks import check_positive
+from opt_gym.checks import check_not_negative, check_positive
 from opt_gym.maths.array_namespace import namespace
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import ActionMap, Memory, Signal
@@ -37,11 +37,12 @@ def make(
         action_scale: the largest |Δφ| of a squashed step.
 
     Raises:
-        ValueError: unknown squashing, or an action_scale <= 0.
+        ValueError: unknown squashing, or a number out of its range.
     """
     if squashing not in SQUASHINGS:
         raise ValueError(unknown("squashing", squashing, list(SQUASHINGS)))
     check_positive("action_scale", action_scale)
+    check_not_negative(step_multiplier=step_multiplier, exp_multiplier=exp_multiplier)
     squash = _squash(squashing, action_scale)
 
     def init(params: PyTree) -> Memory:

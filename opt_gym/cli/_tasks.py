@@ -59,6 +59,8 @@ def _read_config(path: Path) -> dict[str, Any]:
         config = json.loads(path.read_text())
     except ValueError as error:
         raise ValueError(f"{path} is not JSON: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{path} is nested too deeply for a task config") from None
     if not isinstance(config, dict) or "family" not in config:
         raise ValueError(f"{path} holds no task config (a JSON object with 'family')")
     from opt_gym import factory

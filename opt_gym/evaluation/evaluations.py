@@ -25,6 +25,7 @@ from opt_gym.evaluation.jobs import EvaluationJob, TellProgress, repeated, run_j
 from opt_gym.evaluation.runs import EvaluationSettings, Runs, TaskLike
 from opt_gym.policy import check_theta
 from opt_gym.records import LearnedOptimizer, Normalizer, Task
+from opt_gym.setting_kinds import plain
 
 Optimizer = LearnedOptimizer | optax.GradientTransformation
 
@@ -75,7 +76,7 @@ def evaluate(
             no such leading axis.
     """
     settings = EvaluationSettings(
-        horizon if isinstance(horizon, int) else tuple(horizon),
+        tuple(map(plain, horizon)) if np.iterable(horizon) else plain(horizon),
         num_seeds,
         seed,
         num_points,
@@ -150,7 +151,7 @@ def name_tasks(
     """Tasks by name: an id without `OptTask-` and `-v0`, else the family and a number."""
     if isinstance(tasks, str | Task) or (isinstance(tasks, dict) and "family" in tasks):
         tasks = [tasks]  # type: ignore[list-item]
-    if isinstance(tasks, Mapping):
+    if isinstance(tasks, Mapping) and tasks:
         return dict(tasks)
     named: dict[str, TaskLike] = {}
     for number, task in enumerate(tasks):

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from opt_gym import factory
-from opt_gym.checks import MOST, check_whole
+from opt_gym.checks import check_whole
 from opt_gym.evaluation import run_cache
 from opt_gym.evaluation.program import (
     Curves,
@@ -243,9 +243,12 @@ def _from_cache(
 def check_settings(settings: EvaluationSettings) -> None:
     """Raises a ValueError where settings cannot be."""
     check_whole("seed", settings.seed, 0)
-    for horizon in settings.horizons:
-        if horizon > MOST:
-            check_whole("horizon", horizon, 1)
-        evaluation_steps(horizon, settings.num_points, settings.spacing)
+    check_whole("num_points", settings.num_points, 2)
+    horizon = settings.horizon
+    if isinstance(horizon, tuple) and not horizon:
+        raise ValueError("horizon must be an integer >= 1, or several, got none")
+    for one in horizon if isinstance(horizon, tuple) else (horizon,):
+        check_whole("horizon", one, 1)
+        evaluation_steps(one, settings.num_points, settings.spacing)
     check_whole("num_seeds", settings.num_seeds, 1)
     check_whole("num_batches", settings.num_batches, 1)

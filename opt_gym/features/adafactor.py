@@ -24,6 +24,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
+from opt_gym.checks import check_between, check_time_clamp
 from opt_gym.features.mlp import times
 from opt_gym.maths import accumulators as acc
 from opt_gym.maths.array_namespace import constant, namespace, rsqrt, zeros, zeros_over
@@ -67,7 +68,12 @@ def make(time_clamp: int | None = None, second_moment_decay: float = 0.999) -> F
     Args:
         time_clamp: the largest t that the time features show; None for no limit.
         second_moment_decay: of v.
+
+    Raises:
+        ValueError: a time_clamp < 1, or a decay outside of [0, 1).
     """
+    check_time_clamp(time_clamp)
+    check_between("second_moment_decay", second_moment_decay, 0.0, 1.0, closed="left")
 
     def decays(like: Any) -> Decays:
         return constants(like, second_moment=(second_moment_decay,))

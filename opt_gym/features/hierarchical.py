@@ -39,6 +39,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
+from opt_gym.checks import check_between, check_time_clamp
 from opt_gym.features.mlp import DECAYS, MlpMoments, follow, start
 from opt_gym.maths import accumulators as acc
 from opt_gym.maths.array_namespace import constant, mean_square, namespace, rsqrt, zeros
@@ -96,13 +97,14 @@ def make(
         valid_decays: of the averages of the validation loss, where there is one.
 
     Raises:
-        ValueError: a decay outside of [0, 1), or valid_decays without loss_decays.
+        ValueError: a setting out of its range, or valid_decays without loss_decays.
     """
     loss_decays, valid_decays = tuple(loss_decays), tuple(valid_decays)
-    if not all(0.0 <= decay < 1.0 for decay in (*loss_decays, *valid_decays)):
-        raise ValueError(
-            f"decays must be in [0, 1), got {loss_decays} and {valid_decays}"
-        )
+    check_time_clamp(time_clamp)
+    for decay in loss_decays:
+        check_between("each of loss_decays", decay, 0.0, 1.0, closed="left")
+    for decay in valid_decays:
+        check_between("each of valid_decays", decay, 0.0, 1.0, closed="left")
     if valid_decays and not loss_decays:
         raise ValueError("valid_decays need loss_decays, whose units they are shown in")
 

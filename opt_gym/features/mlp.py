@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
+from opt_gym.checks import check_time_clamp
 from opt_gym.maths import accumulators as acc
 from opt_gym.maths.array_namespace import constant, namespace, rsqrt, zeros, zeros_over
 from opt_gym.maths.pieces import mean_squares
@@ -37,7 +38,11 @@ def make(rms: bool = True, time_clamp: int | None = None) -> Features:
     Args:
         rms: fill the second moments (see the module's text).
         time_clamp: the largest t that the time features show; None for no limit.
+
+    Raises:
+        ValueError: a time_clamp < 1.
     """
+    check_time_clamp(time_clamp)
 
     def init(params: PyTree) -> Memory:
         return Memory(tuple(start(leaf) for leaf in acc.leaves(params)))

@@ -10,6 +10,7 @@ from typing import Any
 
 from jaxtyping import PyTree
 
+from opt_gym.checks import check_time_clamp
 from opt_gym.features.mlp import times
 from opt_gym.maths import accumulators as acc
 from opt_gym.maths.array_namespace import rsqrt, zeros, zeros_over
@@ -27,7 +28,11 @@ def make(time_clamp: int | None = None) -> Features:
 
     Args:
         time_clamp: the largest t that the time features show; None for no limit.
+
+    Raises:
+        ValueError: a time_clamp < 1.
     """
+    check_time_clamp(time_clamp)
 
     def init(params: PyTree) -> Memory:
         return Memory(tuple(zeros_over(len(DECAYS), p) for p in acc.leaves(params)))

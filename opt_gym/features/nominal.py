@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
 
+from opt_gym.checks import check_time_clamp
 from opt_gym.features.mlp import times
 from opt_gym.maths import accumulators as acc
 from opt_gym.maths.array_namespace import (
@@ -72,7 +73,11 @@ def make(time_clamp: int | None = None) -> Features:
 
     Args:
         time_clamp: the largest t that the time features show; None for no limit.
+
+    Raises:
+        ValueError: a time_clamp < 1.
     """
+    check_time_clamp(time_clamp)
 
     def init(params: PyTree) -> Memory:
         tensors = acc.leaves(params)

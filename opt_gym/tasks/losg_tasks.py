@@ -131,7 +131,7 @@ def _checked(config: Config) -> Config:
     config_checks.check_choice(FAMILY, "kind", config["kind"], KINDS)
     check_settings(f"{FAMILY}: {config['kind']}", config["kind"], config["settings"])
     seed = config["problem_seed"]
-    valid = seed is None or (config_checks.is_int(seed, 0) and seed < 2**32)
+    valid = seed is None or config_checks.is_int(seed, 0, 2**32 - 1)
     config_checks.check(
         FAMILY, "problem_seed", seed, valid, "an integer in [0, 2^32) or null"
     )

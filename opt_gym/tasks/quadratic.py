@@ -210,13 +210,10 @@ def _check(config: Config) -> Config:
         FAMILY, "output_fn", config["output_fn"], ("identity", "log")
     )
     dims, seed, scale = config["dims"], config["seed"], config["loss_scale"]
-    config_checks.check(
-        FAMILY, "dims", dims, config_checks.is_int(dims, 1), "an integer >= 1"
-    )
-    valid = seed is None or config_checks.is_int(seed, 0)
-    config_checks.check(FAMILY, "seed", seed, valid, "an integer >= 0 or null")
-    valid = config_checks.is_number(scale) and scale > 0
-    config_checks.check(FAMILY, "loss_scale", scale, valid, "a number > 0")
+    config_checks.check_side(FAMILY, "dims", dims)
+    valid = seed is None or config_checks.is_int(seed, 0, 2**63 - 1)
+    config_checks.check(FAMILY, "seed", seed, valid, "an integer in [0, 2^63) or null")
+    config_checks.check_positive(FAMILY, "loss_scale", scale)
     if config["noise"] is not None:
         config_checks.check_keys(f"{FAMILY}: noise", config["noise"], ("A_noise",))
         _check_dist("A_noise", config["noise"]["A_noise"], {**ENTRIES, **SPECTRA})

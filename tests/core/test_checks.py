@@ -3,7 +3,13 @@
 import numpy as np
 import pytest
 
-from opt_gym.checks import check_positive, check_weights, check_whole
+from opt_gym.checks import (
+    check_between,
+    check_not_negative,
+    check_positive,
+    check_weights,
+    check_whole,
+)
 
 
 @pytest.mark.parametrize("value", [1, np.int64(3)])
@@ -49,3 +55,27 @@ def test_weights(weights):
 def test_what_are_no_weights(weights):
     with pytest.raises(ValueError, match="weights must be 2 numbers > 0, got"):
         check_weights(weights, 2)
+
+
+@pytest.mark.parametrize(
+    ("closed", "accepted", "interval"),
+    [
+        ("both", [0, 0.5, 1.0], r"\[0, 1\]"),
+        ("left", [0.0, np.float32(0.5)], r"\[0, 1\)"),
+        ("right", [0.5, 1], r"\(0, 1\]"),
+    ],
+)
+def test_numbers_between_bounds(closed, accepted, interval):
+    for value in accepted:
+        check_between("x", value, 0.0, 1.0, closed=closed)
+    odd = [-0.1, 1.1, np.nan, True, "0.5", None]
+    for value in {"both": [], "left": [1.0], "right": [0]}[closed] + odd:
+        with pytest.raises(ValueError, match=f"x must be in {interval}, got "):
+            check_between("x", value, 0.0, 1.0, closed=closed)
+
+
+@pytest.mark.parametrize("value", [-1, np.nan, np.inf, "1", True, None])
+def test_what_is_negative(value):
+    check_not_negative(x=0, y=1.5)
+    with pytest.raises(ValueError, match="y must be a number >= 0, got"):
+        check_not_negative(x=0, y=value)

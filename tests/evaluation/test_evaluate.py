@@ -1,5 +1,7 @@
 """Runs of an evaluation against what they must be."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -208,16 +210,25 @@ def test_names_of_tasks():
         name_tasks(["mlp", "OptTask-mlp-v0"])
     with pytest.raises(ValueError, match="at least one task"):
         name_tasks([])
+    with pytest.raises(ValueError, match="at least one task"):
+        name_tasks({})
 
 
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"horizon": 0}, "horizon must be >= 1, got 0"),
-        ({"num_points": 1}, "num_points must be >= 2, got 1"),
+        ({"horizon": 0}, "horizon must be an integer >= 1, got 0"),
+        ({"num_points": 1}, "num_points must be an integer >= 2, got 1"),
         ({"spacing": "lin"}, "unknown spacing: 'lin'"),
         ({"num_seeds": 0}, "num_seeds must be an integer >= 1, got 0"),
         ({"num_batches": 0}, "num_batches must be an integer >= 1, got 0"),
+        *(
+            ({"horizon": odd}, "horizon must be")
+            for odd in (1.5, [], [2.5], "x", 2**31)
+        ),
+        ({"num_points": math.nan}, "num_points must be an integer >= 2, got nan"),
+        ({"valid_every": 2**31}, "valid_every must be an integer"),
+        ({"data": "x"}, "unknown data: 'x'"),
         ({"objective": "best"}, "unknown objective"),
         ({"variants": ["a", "b"]}, r"leading axis of 2.*shape \(\)"),
     ],
@@ -226,3 +237,11 @@ def test_bad_settings(settings, message):
     sgd = learned.make("sgd")
     with pytest.raises(ValueError, match=message):
         opt_gym.evaluate(sgd, {"parabola": toy.quadratic()}, **settings)
+
+
+@pytest.mark.parametrize("horizon", [np.int64(3), np.array([2, 3]), (2, np.int32(3))])
+def test_horizons_of_numpy(horizon):
+    sgd = learned.make("sgd")
+    task = {"parabola": toy.quadratic()}
+    runs = opt_gym.evaluate(sgd, task, horizon=horizon, num_seeds=1)
+    assert runs[-1].horizon == 3

@@ -99,7 +99,7 @@ def test_files_that_do_not_fit_are_refused(nominal, tmp_path):
         ({**header, "architecture": 3}, flat, "makes no sense"),
         ({**header, "architecture": ["nominal", 3]}, flat, "makes no sense"),
         ({**header, "architecture": ["nominal", {"hidden": "x"}]}, flat, "no sense"),
-        ({**header, "architecture": ["nominal", hidden]}, flat, "do not fit"),
+        ({**header, "architecture": ["nominal", hidden]}, flat, "hidden must be"),
         ({**header, "trained_horizon": "soon"}, flat, "trained_horizon is 'soon'"),
         ({**header, "features": ["mlp", {}]}, flat, "features and action map"),
         ({k: v for k, v in header.items() if k != "features"}, flat, "lacks"),
@@ -111,6 +111,17 @@ def test_files_that_do_not_fit_are_refused(nominal, tmp_path):
         save_file(tensors, path, metadata={"opt_gym": json.dumps(changed)})
         with pytest.raises(ValueError, match=message):
             learned.load(path)
+
+
+def test_numbers_that_numpy_does_not_know_are_refused(nominal, tmp_path):
+    path = learned.save(tmp_path / "a.safetensors", *nominal)
+    size = int.from_bytes(path.read_bytes()[:8], "little")
+    head = json.dumps(
+        {"x": {"dtype": "F8_E4M3", "shape": [4], "data_offsets": [0, 4]}}
+    ).ljust(size)
+    path.write_bytes(size.to_bytes(8, "little") + head.encode() + bytes(4))
+    with pytest.raises(ValueError, match=re.escape(str(path))):
+        learned.load(path)
 
 
 def test_a_changed_number_is_noticed(nominal, tmp_path):
@@ -220,6 +231,29 @@ def test_paths_are_not_taken_for_repositories(tmp_path, monkeypatch):
 def test_names_that_do_not_exist_are_named():
     with pytest.raises(FileNotFoundError, match="'no_such_theta'"):
         learned.load("no_such_theta")
+
+
+@pytest.mark.parametrize("kind", [np.int32, np.float64, np.float16])
+def test_real_numbers_are_saved_as_the_architectures(kind, tmp_path):
+    sgd = learned.make("sgd")
+    path = learned.save(tmp_path / "a", sgd, {"learning_rate": kind(2)})
+    theta = learned.load(path)[1]
+    assert theta["learning_rate"].dtype == np.float32
+    assert theta["learning_rate"] == 2
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e300, 1j, True, "x", None])
+def test_what_is_no_finite_number_is_not_saved(value, tmp_path):
+    sgd = learned.make("sgd")
+    with pytest.raises(ValueError, match="learning_rate"):
+        learned.save(tmp_path / "a", sgd, {"learning_rate": value})
+    assert not (tmp_path / "a").exists()
+
+
+@pytest.mark.parametrize("training", [{"x": np.float32(1)}, {"x": {1}}, {1j: 2}])
+def test_training_that_is_no_json_is_refused(training, nominal, tmp_path):
+    with pytest.raises(ValueError, match="training must be JSON"):
+        learned.save(tmp_path / "a", *nominal, training=training)
 
 
 def test_theta_of_another_shape_is_not_saved(nominal, tmp_path):

@@ -24,10 +24,9 @@ from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.type_aliases import RolloutBufferSamples
 
 from agents.rl.sb3.sb3_networks import PooledNet, UpdateNet, UpdateSettings
+from agents.rl.sb3.sb3_trainer import RATIOS
 from agents.rl.sb3.sb3_vec_env import check_rollout_size
 from opt_gym.plugins import unknown
-
-RATIOS = ("parameter", "joint")
 
 
 class PerParameterPolicy(ActorCriticPolicy):

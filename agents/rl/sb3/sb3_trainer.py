@@ -25,9 +25,12 @@ from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 from agents.estimators.trainer_record import outer_trainer
 from agents.records import AGGREGATIONS, OuterTrainer, Report, merged_reports
 from agents.task_mixes import TaskMix
-from opt_gym.checks import check_choice, check_positive, check_whole
+from opt_gym.checks import check_between, check_choice, check_positive, check_whole
 from opt_gym.plugins import unknown
 from opt_gym.records import Data, Env, LearnedOptimizer
+
+RATIOS = ("parameter", "joint")
+"""Whose log-probabilities PPO takes the ratio of; see `sb3_policy`."""
 
 _log = logging.getLogger(__name__)
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
@@ -167,8 +170,7 @@ def check_settings(
     for name in positive:
         check_positive(name, settings[name])
     gamma = settings["gamma"]
-    if not 0.0 < gamma <= 1.0:
-        raise ValueError(f"gamma must be in (0, 1], got {gamma!r}")
+    check_between("gamma", gamma, 0.0, 1.0, closed="right")
     if settings["bootstrap"] and gamma == 1.0:
         raise ValueError("bootstrap=True beyond the horizon needs gamma < 1, got 1.0")
     check_choice("aggregation", settings["aggregation"], AGGREGATIONS)

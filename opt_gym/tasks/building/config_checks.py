@@ -1,9 +1,12 @@
 """Checks of a task config's values; every error names the family, the key and the value."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+from opt_gym.checks import MOST
 from opt_gym.plugins import unknown
+from opt_gym.setting_kinds import is_finite_number
 from opt_gym.tasks.building import initializers
 from opt_gym.tasks.building.activations import ACTIVATIONS
 
@@ -49,14 +52,15 @@ def check(where: str, key: str, value: Any, valid: bool, expected: str) -> None:
         raise ValueError(f"{where}: {key} must be {expected}, got {value!r}")
 
 
-def is_int(value: Any, least: int) -> bool:
-    """Whether it is an integer (a bool is none) and not below `least`."""
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
+def is_int(value: Any, least: int, most: int = MOST) -> bool:
+    """Whether it is an integer (a bool is none) from `least` to `most`, for sizes int32's."""
+    whole = isinstance(value, int) and not isinstance(value, bool)
+    return whole and least <= value <= most
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is an int or a float (a bool is none)."""
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    """Whether it is an int or a float (a bool is none), and finite in a program."""
+    return is_finite_number(value)
 
 
 def check_choice(where: str, key: str, value: Any, known: Sequence[str]) -> None:
@@ -72,9 +76,17 @@ def check_sizes(where: str, key: str, value: Any, least: int = 0) -> None:
     check(where, key, value, len(value) >= least, f"a list of {least} or more")
 
 
-def check_int(where: str, key: str, value: Any, least: int) -> None:
-    """Raises a ValueError unless the value is an integer >= `least`."""
-    check(where, key, value, is_int(value, least), f"an integer >= {least}")
+def check_int(where: str, key: str, value: Any, least: int, most: int = MOST) -> None:
+    """Raises a ValueError unless the value is an integer from `least` to `most`."""
+    expected = f"an integer >= {least}"
+    if isinstance(value, int) and value > most:
+        expected += f" and <= {most}"
+    check(where, key, value, is_int(value, least, most), expected)
+
+
+def check_side(where: str, key: str, value: Any, least: int = 1) -> None:
+    """Raises a ValueError unless a square matrix may have so many rows."""
+    check_int(where, key, value, least, math.isqrt(MOST))
 
 
 def check_positive(where: str, key: str, value: Any) -> None:

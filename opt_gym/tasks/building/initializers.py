@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from opt_gym.setting_kinds import is_finite_number
+
 TRUNCATED_STD = 0.87962566103423978
 """Standard deviation of N(0, 1) kept within [-2, 2]."""
 
@@ -98,7 +100,7 @@ def check_initializer(name: str, scale: float | None) -> None:
     if isinstance(scale, bool) or not isinstance(scale, int | float | None):
         raise ValueError(f"scale of {name!r} must be a number or null, got {scale!r}")
     scaled = name in SCALED or _OTHERS.get(name, False)
-    if scaled and not (scale is not None and scale > 0):
+    if scaled and (scale is None or not is_finite_number(scale) or scale <= 0):
         raise ValueError(f"initializer {name!r} needs a scale > 0, got {scale!r}")
     if not scaled and scale is not None:
         raise ValueError(f"initializer {name!r} takes no scale, got {scale!r}")

@@ -1,11 +1,13 @@
 """The frame of every family that trains a network: tensors, noise and a loss make a task."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 from jaxtyping import Array, PRNGKeyArray
 
+from opt_gym.checks import MOST
 from opt_gym.plugins import Spec
 from opt_gym.records import Batch, Config, Data, Task
 from opt_gym.tasks.building.initializers import SONNET, Initializer, initialize
@@ -108,6 +110,9 @@ def build_task(design: Design) -> Task:
     """The task of training a model on a source."""
     family, config, model, source = design
     shapes = [tensor.shape for tensor in model.tensors]
+    for shape in shapes:
+        if math.prod(shape) > MOST:
+            raise ValueError(f"{family}: weights of shape {shape} are too many")
     initializers = [tensor.init for tensor in model.tensors]
     instance_like = jax.eval_shape(lambda: model.instance(jax.random.key(0)))
     has_instance = bool(jax.tree.leaves(instance_like))

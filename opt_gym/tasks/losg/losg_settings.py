@@ -150,13 +150,12 @@ def _at_least(least: int) -> Check:
 
 
 def _check_stdev(where: str, key: str, value: Any) -> None:
-    valid = config_checks.is_number(value) and 0 <= value < math.inf
+    valid = config_checks.is_number(value) and value >= 0
     config_checks.check(where, key, value, valid, "a number >= 0")
 
 
 def _check_number(where: str, key: str, value: Any) -> None:
-    valid = config_checks.is_number(value) and math.isfinite(value)
-    config_checks.check(where, key, value, valid, "a number")
+    config_checks.check(where, key, value, config_checks.is_number(value), "a number")
 
 
 def _check_probability(where: str, key: str, value: Any) -> None:
@@ -175,7 +174,7 @@ def _check_activation(where: str, key: str, value: Any) -> None:
 
 def _check_point(where: str, key: str, value: Any) -> None:
     pair = isinstance(value, list | tuple) and len(value) == 2
-    valid = pair and all(config_checks.is_number(v) and math.isfinite(v) for v in value)
+    valid = pair and all(map(config_checks.is_number, value))
     config_checks.check(where, key, value, valid, "two numbers")
 
 
@@ -216,7 +215,10 @@ CHECKS: dict[str, dict[str, Check]] = {
     },
     "log_objective": {"base": _check_base},
     "min_max_well": {"dim": _at_least(1), "noise_stdev": _check_stdev},
-    "norm": {"dim": _at_least(1), "norm_power": config_checks.check_positive},
+    "norm": {
+        "dim": config_checks.check_side,
+        "norm_power": config_checks.check_positive,
+    },
     "optimization_test_problems": {
         "problem": _check_function,
         "noise_stdev": _check_stdev,
@@ -224,7 +226,7 @@ CHECKS: dict[str, dict[str, Check]] = {
     "outward_snake": _row_checks(1, least_dim=2),
     # Rows come in pairs z, -z.
     "projection_quadratic": _row_checks(2),
-    "quadratic": {"dim": _at_least(1), "noise_stdev": _check_stdev},
+    "quadratic": {"dim": config_checks.check_side, "noise_stdev": _check_stdev},
     "rescale_problems": {"base": _check_base, "scale": config_checks.check_positive},
     "sparse_problems": {
         "base": _check_base,
