@@ -4,7 +4,11 @@ A callback is a function of a `Progress`; see `agents.records.Callback`.
 """
 
 import csv
+import hashlib
+import json
+import math
 import sys
+import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -15,7 +19,8 @@ from jaxtyping import PyTree
 
 from agents.records import Progress, Report
 from opt_gym.checks import check_whole
-from opt_gym.runtime.files import write_table
+from opt_gym.runtime.files import set_aside, write_atomically, write_table
+from opt_gym.runtime.tables import Found, parse_lines, read_lines
 
 
 class ProgressBar:
@@ -92,7 +97,8 @@ class ProgressBar:
 class CsvLog:
     """One row an outer step: outer_step, seconds, and the fields of `Report`.
 
-    A resumed run drops the rows after the checkpoint it goes on from.
+    A resumed run drops the rows after the checkpoint it goes on from. A damaged file is set
+    aside, and its sound rows are kept.
     """
 
     COLUMNS = ("outer_step", "seconds", *Report._fields)
@@ -104,8 +110,11 @@ class CsvLog:
 
     def begin(self, done: int) -> None:
         """Opens the file with the rows of the steps that are done."""
-        rows = read_rows(self._path, self.COLUMNS, done)
+        found = _found(self._path, self.COLUMNS)
+        rows = _until(found.rows, done)
         self._before = float(rows[-1][1]) if rows else 0.0
+        if found.is_damaged:
+            set_aside(self._path)
         write_table(self._path, self.COLUMNS, rows)
         self._file = self._path.open("a", newline="")
         self._writer = csv.writer(self._file, lineterminator="\n")
@@ -183,12 +192,17 @@ class ScalarLog:
         self._log(progress.outer_step, progress.report._asdict())
 
 
+_TEXTS = ("tasks", "diverged", "best")
+"""Columns of `HeldOut` that are no numbers."""
+
+
 class HeldOut:
     """Evaluates θ on named sets of tasks every so many outer steps, and marks the best.
 
     `evaluations.csv` gets one row a set and evaluation; θ of each evaluation is kept as
     `theta-<outer step>.safetensors`, and `best.safetensors` is the one of the lowest mean
-    cost on the first set so far.
+    cost on the first set so far. That cost is in `best.json`, with a checksum: a resumed run
+    believes a damaged or edited table only where there is no such file.
     """
 
     COLUMNS = (
@@ -223,14 +237,32 @@ class HeldOut:
         self._evaluators, self._folder, self._save = dict(evaluators), folder, save
         self._every, self._told = every, told or (lambda line: None)
         self._rows: list[list[str]] = []
+        self._lowest = math.inf
 
     @property
     def _path(self) -> Path:
         return self._folder / "evaluations.csv"
 
     def begin(self, done: int) -> None:
-        """Drops evaluations after the checkpoint that a resumed run goes on from."""
-        self._rows = read_rows(self._path, self.COLUMNS, done)
+        """Drops evaluations after the checkpoint that a resumed run goes on from.
+
+        A damaged table is set aside, and its sound rows are kept. So is the best θ, where
+        nobody knows any more how good it was.
+        """
+        found = _found(self._path, self.COLUMNS)
+        self._rows = _until(found.rows, done)
+        name = next(iter(self._evaluators), "")
+        costs = [float(row[2]) for row in self._rows if row[1] == name]
+        best = _read_best(self._folder / "best.json")
+        if best and (best["tasks"] != name or best["outer_step"] > done):
+            best = None
+        self._lowest = best["mean_cost"] if best else min(costs, default=math.inf)
+        if found.is_damaged and jax.process_index() == 0:
+            set_aside(self._path)
+            self._write()
+            if best is None:
+                aside = set_aside(self._folder / "best.safetensors")
+                self._told(f"how good the best θ was is not known: now {aside}")
 
     def __call__(self, progress: Progress) -> None:
         """Evaluates, if it is time to."""
@@ -245,9 +277,10 @@ class HeldOut:
         for number, (name, evaluator) in enumerate(self._evaluators.items()):
             summary = evaluator(theta)
             cost = summary.mean_cost.value
-            best = number == 0 and cost < min(self._costs(name), default=float("inf"))
+            best = number == 0 and cost < self._lowest
             if best:
                 self._keep(self._folder / "best.safetensors", theta, step)
+                self._keep_cost(step, name, cost)
             numbers = (summary.final_cost, summary.valid_loss, summary.test_loss)
             self._rows.append(
                 [
@@ -265,8 +298,12 @@ class HeldOut:
         if jax.process_index() == 0:  # all evaluate, one writes
             self._save(path, theta, step)
 
-    def _costs(self, name: str) -> list[float]:
-        return [float(row[2]) for row in self._rows if row[1] == name]
+    def _keep_cost(self, step: int, name: str, cost: float) -> None:
+        self._lowest = float(f"{cost:.6g}")  # as the table has it
+        best = {"outer_step": step, "tasks": name, "mean_cost": self._lowest}
+        if jax.process_index() == 0:
+            content = json.dumps(best | {"checksum": _checksum(best)})
+            write_atomically(self._folder / "best.json", content.encode())
 
     def _write(self) -> None:
         if jax.process_index() == 0:
@@ -274,11 +311,49 @@ class HeldOut:
 
 
 def read_rows(path: Path, columns: tuple[str, ...], done: int) -> list[list[str]]:
-    """The whole rows of a log, without its header, of outer steps up to `done`."""
-    if not path.exists():
-        return []
-    # A damaged byte spoils its row, and a null byte is none for csv.
-    text = path.read_text(errors="replace").replace("\0", "?")
-    rows = list(csv.reader(text.splitlines()))[1:]
-    whole = (row for row in rows if len(row) == len(columns) and row[0].isdecimal())
-    return [row for row in whole if int(row[0]) <= done]
+    """The sound rows of a log, without its header, of outer steps up to `done`.
+
+    A warning names the lines that are damaged.
+    """
+    return _until(_found(path, columns).rows, done)
+
+
+def _until(rows: list[list[str]], done: int) -> list[list[str]]:
+    return [row for row in rows if int(row[0]) <= done]
+
+
+def _found(path: Path, columns: tuple[str, ...]) -> Found[list[str]]:
+    """The sound rows of a log, and whether it has other ones."""
+
+    def parse(cells: list[str]) -> list[str]:
+        if tuple(cells) == columns:
+            return []
+        for column, cell in zip(columns, cells, strict=True):
+            if column not in _TEXTS:
+                float(cell)
+        if not cells[0].isdecimal():
+            raise ValueError(f"no outer step: {cells[0]!r}")
+        return cells
+
+    # The last line has an end: what an editor saved may have none.
+    found = parse_lines(path, [*read_lines(path), ""], parse, first=1)
+    return found._replace(rows=[row for row in found.rows if row])
+
+
+def _read_best(path: Path) -> dict[str, Any] | None:
+    """What `best.json` says; None where there is none, or, with a warning, a damaged one."""
+    try:
+        best = json.loads(path.read_bytes())
+        if best.pop("checksum") != _checksum(best):
+            raise ValueError("it is not what was written")
+    except FileNotFoundError:
+        return None
+    except Exception as error:  # whatever the damage
+        warnings.warn(f"{path} is damaged ({error})", stacklevel=2)
+        return None
+    return best
+
+
+def _checksum(best: Mapping[str, Any]) -> str:
+    text = json.dumps(best, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

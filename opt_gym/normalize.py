@@ -7,13 +7,9 @@ Source of the procedure: Metz, talk on learned optimizers at the Institute for A
 (2019): ℓ̃ is 0 at the best of 14 learning rates of Adam.
 """
 
-import contextlib
-import csv
 import hashlib
-import io
 import json
-import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,14 +17,13 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from filelock import FileLock
 
 from opt_gym.adapters import reparameterisation
 from opt_gym.data.corruptions import Corruption, corrupt
 from opt_gym.data.digest import digest_data
 from opt_gym.records import Config, Data, Normalizer, Task
-from opt_gym.runtime import strategy
-from opt_gym.runtime.files import cache_folder, write_atomically
+from opt_gym.runtime import strategy, tables
+from opt_gym.runtime.files import alone_with, cache_folder
 from opt_gym.runtime.rounding import rounded
 
 NORMALIZER_TABLE = Path(__file__).resolve().parents[1] / "envs_registry/normalizers.csv"
@@ -40,9 +35,6 @@ COLUMNS = ("name", "config", "objective", "data", "initial", "best")
 MEASURED_COLUMNS = ("num_seeds", "adam_mean_cost", "learning_rates")
 """What a measurement adds: ℓ̃ averaged over every inner step, one number a learning rate, and
 those rates; no rates mean all of `LEARNING_RATES`."""
-
-CHECKSUM = "checksum"
-"""Of a row; a table may be without, as the shipped one is, and those of version 0.1."""
 
 PROVISIONAL_KEYS = 5
 REFERENCE_HORIZON = 1000
@@ -134,54 +126,33 @@ def user_table() -> Path:
 def read_table(path: Path) -> dict[tuple[str, str, str], dict[str, str]]:
     """The rows of a table by key; empty where there is no file.
 
-    Damaged rows are left out, with a warning that names them: they are measured again.
+    Damaged rows are left out, with a warning that names them: they are measured again. So
+    are all of the user's own table where it is none, for it is a cache.
 
     Raises:
-        ValueError: a file that is not such a table.
+        ValueError: another file that is not such a table.
+        OSError: another file that cannot be read.
     """
-    try:
-        # Lines, so that a damaged one spoils no other; the last may be cut.
-        lines = path.read_text(errors="replace").replace("\0", "?").split("\n")
-    except FileNotFoundError:
-        return {}
-    except OSError as error:
-        warnings.warn(f"{path} cannot be read: {error}", stacklevel=2)
-        return {}
-    header = next(csv.reader(lines[:1]), [])
-    if not set(COLUMNS) <= set(header):
-        raise ValueError(
-            f"{path} is not a table of normalizers: it begins {lines[0]!r}"
-        )
-    table = {}
-    for number, line in enumerate(lines[1:], start=2):
-        cells = next(csv.reader([line]), [])
-        row = dict(zip(header, cells, strict=False))
-        whole = len(cells) == len(header) and number < len(lines)
-        if (
-            whole
-            and row.pop(CHECKSUM, _checksum(row)) == _checksum(row)
-            and _is_sound(row)
-        ):
-            table[row["config"], row["objective"], row["data"]] = row
-        elif line:
-            warnings.warn(f"{path}, line {number} is damaged: {line!r}", stacklevel=2)
-    return table
+    return _by_key(_found(path).rows)
 
 
-def _checksum(row: dict[str, str]) -> str:
-    """Of the cells that are ours and say something: a flipped bit is another normalizer."""
-    ours = (*COLUMNS, *MEASURED_COLUMNS)
-    known = {key: row[key] for key in ours if row.get(key)}
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:8]
+def _found(path: Path) -> tables.Found[dict[str, str]]:
+    return tables.read_table(path, _LAYOUT, is_cache=path == user_table())
 
 
-def _is_sound(row: dict[str, str]) -> bool:
-    try:
-        initial, best = float(row["initial"]), float(row["best"])
-        costs = [float(x) for x in (row.get("adam_mean_cost") or "").split()]
-    except ValueError:
-        return False
-    return bool(np.all(np.isfinite([initial, best, *costs]))) and initial > best
+def _by_key(rows: Sequence[dict[str, str]]) -> dict[tuple[str, str, str], Any]:
+    return {(row["config"], row["objective"], row["data"]): row for row in rows}
+
+
+def _sound(row: dict[str, str]) -> dict[str, str]:
+    numbers = (row["initial"], row["best"], *row.get("adam_mean_cost", "").split())
+    initial, best, *_ = values = [float(number) for number in numbers]
+    if not np.all(np.isfinite(values)) or initial <= best:
+        raise ValueError(f"no normalizer: {numbers}")
+    return row
+
+
+_LAYOUT = tables.Layout("normalizers", COLUMNS, MEASURED_COLUMNS, _sound)
 
 
 def provisional(
@@ -218,29 +189,13 @@ def provisional(
 def write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
     """Adds rows to a table, or replaces those of the same key; the file is never half written.
 
+    A damaged file is set aside, what could be read of it is in the new one.
+
     Raises:
-        ValueError: the file exists and is no such table.
+        ValueError: the file exists and is no such table, nor the user's own.
+        OSError: it cannot be read or written.
     """
-    with _alone(path):
-        _write_rows(path, rows)
-
-
-@contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """While one process adds rows to a table, another one waits."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_name(f".{path.name}.lock"), is_singleton=True):
-        yield
-
-
-def _write_rows(path: Path, rows: Sequence[dict[str, str]]) -> None:
-    table = read_table(path)
-    for row in rows:
-        table[row["config"], row["objective"], row["data"]] = row
-    extra = {column: None for row in table.values() for column in row}
-    columns = list({**dict.fromkeys((*COLUMNS, *MEASURED_COLUMNS)), **extra})
-    text = io.StringIO()
-    writer = csv.DictWriter(text, [*columns, CHECKSUM], restval="", lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({**row, CHECKSUM: _checksum(row)} for row in table.values())
-    write_atomically(path, text.getvalue().encode())
+    with alone_with(path):
+        found = _found(path)
+        table = _by_key([*found.rows, *rows])
+        tables.write_table(path, _LAYOUT, table.values(), aside=found.is_damaged)

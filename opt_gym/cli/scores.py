@@ -40,7 +40,7 @@ def scores(
     from opt_gym.cli.evaluate import show_progress
     from opt_gym.evaluation.runs import EvaluationSettings
     from opt_gym.evaluation.scores import format_scores, score
-    from opt_gym.runtime.files import cache_folder
+    from opt_gym.runtime.files import cache_folder, write_atomically
 
     optimizer, theta = learned.load(learned_optimizer)
     settings = EvaluationSettings(
@@ -57,8 +57,7 @@ def scores(
     table = format_scores(per_task, learned_optimizer)
     print(table)
     if out is not None:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        out.write_text(table + "\n")
+        write_atomically(out, f"{table}\n".encode())
     return 0
 
 

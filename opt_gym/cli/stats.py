@@ -59,15 +59,14 @@ def stats(
     known = statistics_table.read_table(path)
     done = {name for name, row in known.items() if not (again and row.error)}
     waiting = [job for job in jobs if job[0] not in done]
-    if known:
-        # Whole lines, and one a name.
-        statistics_table.write_table(path, known.values())
     _measure(path, waiting, len(jobs), workers, limit, memory)
-    rows = statistics_table.read_table(path)
-    # In the order of the jobs, whatever else the table has after them.
-    order = {name: rows[name] for name, _, _ in jobs if name in rows}
-    statistics_table.write_table(path, (order | rows).values())
-    print(statistics_table.format_summary(order.values()))
+    names_of_jobs = [name for name, _, _ in jobs]
+    rows = statistics_table.put_first(path, names_of_jobs)
+    print(
+        statistics_table.format_summary(
+            rows[name] for name in names_of_jobs if name in rows
+        )
+    )
     print(f"\n{path} has the rows")
     return 0
 

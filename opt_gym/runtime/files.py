@@ -1,14 +1,17 @@
 """Files that are either whole or not there, and the folder for those that can be made again."""
 
+import contextlib
 import csv
 import io
+import itertools
 import os
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import platformdirs
+from filelock import FileLock
 
 
 def cache_folder() -> Path:
@@ -31,10 +34,25 @@ def cache_folder() -> Path:
 def write_atomically(path: Path, content: bytes) -> Path:
     """Writes a file that is complete even if the machine stops in the middle.
 
+    What is no file (a device, a pipe) is written to.
+
     Raises:
         OSError: full disk, no permission; the file that was there before stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        if is_special(path):
+            path.write_bytes(content)
+        else:
+            _replace(path, content)
+    except (
+        OSError
+    ) as error:  # a full disk names no file, and a temporary one says nothing
+        raise OSError(error.errno, error.strerror, str(path)) from error
+    return path
+
+
+def _replace(path: Path, content: bytes) -> None:
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -43,12 +61,37 @@ def write_atomically(path: Path, content: bytes) -> Path:
             os.fsync(file.fileno())
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp's 0o600 is for secrets
         os.replace(temporary, path)
-    except BaseException as error:
+    except BaseException:
         Path(temporary).unlink(missing_ok=True)
-        if isinstance(error, OSError):  # a full disk names no file
-            error.filename, error.filename2 = str(path), None
         raise
-    return path
+
+
+def is_special(path: Path) -> bool:
+    """Whether there is something that is neither a file nor a folder: a device, a pipe."""
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def set_aside(path: Path) -> Path:
+    """Gives a damaged file, if it is there, a free name beside it; returns that name."""
+    aside = path.with_name(f"{path.name}.aside")
+    for number in itertools.count(2):
+        if not aside.exists():
+            break
+        aside = path.with_name(f"{path.name}.aside{number}")
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(aside)
+    return aside
+
+
+@contextlib.contextmanager
+def alone_with(path: Path) -> Iterator[None]:
+    """While one process changes a file that several write to, the others wait."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if is_special(path):
+        yield
+        return
+    with FileLock(path.with_name(f".{path.name}.lock"), is_singleton=True):
+        yield
 
 
 def remove_temporaries(folder: Path, pattern: str) -> None:

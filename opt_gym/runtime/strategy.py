@@ -21,6 +21,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
+from opt_gym.runtime import compiled_programs
 from opt_gym.runtime.files import cache_folder
 from opt_gym.runtime.key_arrays import is_key
 
@@ -54,9 +55,11 @@ def use_all_cores(num_devices: int | None = None) -> int:
 
 def use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder, unless JAX was told otherwise."""
-    folder = jax.config.jax_compilation_cache_dir  # pyright: ignore[reportAttributeAccessIssue]
-    if not folder:
-        jax.config.update("jax_compilation_cache_dir", str(cache_folder() / "compiled"))
+    if jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
+        return
+    folder = cache_folder() / "compiled"
+    compiled_programs.look_after(folder)
+    jax.config.update("jax_compilation_cache_dir", str(folder))
 
 
 def compiler_options() -> dict[str, Any] | None:

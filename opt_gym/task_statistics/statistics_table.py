@@ -4,15 +4,14 @@
 and `opt-gym show` read it.
 """
 
-import csv
-import io
 import re
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from opt_gym.runtime.files import cache_folder, write_atomically
+from opt_gym.runtime import tables
+from opt_gym.runtime.files import alone_with, cache_folder
 
 NUM_STEPS = 10
 """Steps of Adam that a task has to take to count as stepped."""
@@ -85,23 +84,18 @@ _TRUTHS = ("built", "finite")
 def read_table(path: Path) -> dict[str, Row]:
     """The rows by name, the last one where a name is there twice; empty without a file.
 
-    A last line that was cut off in the middle is left out.
+    Damaged rows are left out, with a warning that names them: they are measured again. So
+    are all of the user's own table where it is none, for it is a cache.
 
     Raises:
-        ValueError: a file that is not such a table.
+        ValueError: another file that is not such a table.
+        OSError: another file that cannot be read.
     """
-    if not path.exists():
-        return {}
-    text = path.read_text()
-    whole = text[: text.rfind("\n") + 1]
-    reader = csv.DictReader(io.StringIO(whole))
-    if whole and tuple(reader.fieldnames or ()) != Row._fields:
-        raise ValueError(f"{path} is not a table of task statistics: {whole[:80]!r}")
-    try:
-        rows = [_parsed(line) for line in reader]
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{path} is not a table of task statistics: {error}") from None
-    return {row.name: row for row in rows}
+    return {row.name: row for row in _found(path).rows}
+
+
+def _found(path: Path) -> tables.Found[Row]:
+    return tables.read_table(path, _LAYOUT, is_cache=path == user_table())
 
 
 def user_table() -> Path:
@@ -120,22 +114,39 @@ def find(rows: Mapping[str, Row], name: str) -> Row | None:
 
 
 def append_row(path: Path, row: Row) -> None:
-    """Adds one row, and the header to a new file; it is on its way to the disk at return."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", newline="") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        if not file.tell():
-            writer.writerow(Row._fields)
-        writer.writerow(_texts(row))
+    """Adds one row, or replaces that of its name; the file is never half written.
+
+    A damaged file is set aside, what could be read of it is in the new one.
+
+    Raises:
+        ValueError: the file exists and is no such table, nor the user's own.
+        OSError: it cannot be read or written.
+    """
+    _change(path, lambda rows: rows | {row.name: row})
+
+
+def put_first(path: Path, names: Sequence[str]) -> dict[str, Row]:
+    """Writes the rows in another order, those of the names first; returns all of them."""
+    return _change(
+        path, lambda rows: {name: rows[name] for name in names if name in rows} | rows
+    )
 
 
 def write_table(path: Path, rows: Iterable[Row]) -> None:
     """Writes a whole table; the file is never half written."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(Row._fields)
-    writer.writerows(_texts(row) for row in rows)
-    write_atomically(path, text.getvalue().encode())
+    tables.write_table(path, _LAYOUT, map(_texts, rows), aside=False)
+
+
+def _change(
+    path: Path, change: Callable[[dict[str, Row]], dict[str, Row]]
+) -> dict[str, Row]:
+    """Rewrites a table while no other process does; returns its rows."""
+    with alone_with(path):
+        found = _found(path)
+        rows = change({row.name: row for row in found.rows})
+        texts = map(_texts, rows.values())
+        tables.write_table(path, _LAYOUT, texts, aside=found.is_damaged)
+    return rows
 
 
 class Line(NamedTuple):
@@ -244,7 +255,7 @@ def _shown(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
-def _texts(row: Row) -> list[str]:
+def _texts(row: Row) -> dict[str, str]:
     def text(value: Any) -> str:
         if value is None:
             return ""
@@ -253,13 +264,16 @@ def _texts(row: Row) -> list[str]:
         # 4 digits: times have no more, and a loss here only shows its size.
         return f"{value:.4g}" if isinstance(value, float) else str(value)
 
-    return [text(value) for value in row]
+    return {column: text(value) for column, value in row._asdict().items()}
 
 
-def _parsed(line: dict[str, Any]) -> Row:
-    if None in line or None in line.values():
-        raise ValueError(f"bad row {line}")
-    values: dict[str, Any] = dict(line)
+def _parsed(cells: dict[str, str]) -> Row:
+    values: dict[str, Any] = {column: cells[column] for column in Row._fields}
     for keys, make in ((_INTEGERS, int), (_NUMBERS, float)):
-        values |= {key: make(line[key]) if line[key] else None for key in keys}
-    return Row(**values | {key: line[key] == "1" for key in _TRUTHS})
+        values |= {key: make(cells[key]) if cells[key] else None for key in keys}
+    for key in _TRUTHS:
+        values[key] = bool(("0", "1").index(cells[key]))
+    return Row(**values)
+
+
+_LAYOUT = tables.Layout("task statistics", Row._fields, (), _parsed)

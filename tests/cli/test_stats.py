@@ -65,15 +65,15 @@ def test_a_table_is_read_as_it_was_written(table):
     )
     with table.open("a") as file:
         file.write("mlp_family_seed9,mlp,1")  # the machine stopped here
-    rows = statistics_table.read_table(table)
+    with pytest.warns(UserWarning, match="line 7 is damaged"):
+        rows = statistics_table.read_table(table)
     assert len(rows) == len(ROWS)
     assert rows["mlp_family_seed1"].dataset == "x"
     assert rows["mlp_family_seed1"].last_loss == math.inf
     assert statistics_table.read_table(table.with_name("none.csv")) == {}
-    for text in ("a,b\n1,2\n", ",".join(Row._fields) + "\nmlp,mlp\n"):
-        table.write_text(text)
-        with pytest.raises(ValueError, match="is not a table of task statistics"):
-            statistics_table.read_table(table)
+    table.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match="is not a table of task statistics"):
+        statistics_table.read_table(table)
 
 
 def test_the_summary_counts_and_takes_medians():
