@@ -2,7 +2,8 @@
 
 A state is made of trees shaped like φ, one for each thing that is remembered of a tensor, as
 Adam's is of two: so `optax.tree.map_params`, sharding recipes and `nnx.Optimizer` find their
-way. What one tensor has and another has not is an empty array there.
+way. What one tensor has and another has not is an array of one number there, as optax's
+Adafactor has it: there are checkpointers that refuse empty arrays.
 """
 
 from typing import Any, NamedTuple
@@ -58,20 +59,69 @@ def pack(
                 "architecture remembers the same of every rank, and what is missing is an "
                 "empty array"
             )
-    rows = [jax.tree.leaves(tensor) for tensor in tensors]
+    rows = [list(map(_stored, jax.tree.leaves(tensor))) for tensor in tensors]
     columns = [[row[i] for row in rows] for i in range(of_tensor.num_leaves)]
     trees = [jax.tree.unflatten(like_params, column) for column in columns]
-    return jax.tree.unflatten(of_tensor, trees), shared
+    return jax.tree.unflatten(of_tensor, trees), jax.tree.map(_stored, shared)
 
 
-def unpack(params: PyTree, state: Any, of_tensor: Any) -> policy.Memories:
-    """The way back."""
+def _stored(leaf: Any) -> Any:
+    return leaf if leaf.size else jnp.zeros(1, leaf.dtype)
+
+
+def in_form(
+    params: PyTree, state: Any, like: policy.Memories, of_tensor: Any
+) -> LearnedState:
+    """The state, its numbers of the kinds that it began with, whatever it was cast to.
+
+    Args:
+        params: φ.
+        state: to look at.
+        like: the memories that it would begin with; shapes and kinds of arrays.
+        of_tensor: as for `pack`.
+
+    Raises:
+        ValueError: it is none of this optimizer and these parameters.
+    """
+    begun = jax.eval_shape(lambda: pack(params, _zeros(like), of_tensor))
+    counts: Any = jax.ShapeDtypeStruct((), jnp.int32)
+    wanted = LearnedState(counts, counts, counts, *begun)
+
+    def cast(like: Any, leaf: Any) -> Any:
+        if jnp.shape(leaf) != like.shape:
+            raise ValueError(f"{list(jnp.shape(leaf))} instead of {list(like.shape)}")
+        return jnp.asarray(leaf, like.dtype)
+
+    try:
+        return jax.tree.map(cast, wanted, state)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"this state is of another optimizer, or of other parameters: {error}"
+        ) from None
+
+
+def _zeros(like: PyTree) -> PyTree:
+    """Arrays of these shapes and kinds."""
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), like)
+
+
+def unpack(
+    params: PyTree, state: LearnedState, like: policy.Memories, of_tensor: Any
+) -> policy.Memories:
+    """The way back; arguments as those of `in_form`."""
     like_params = jax.tree.structure(params)
     trees = of_tensor.flatten_up_to(state.tensors)
     columns = [like_params.flatten_up_to(tree) for tree in trees]
     rows = [[column[i] for column in columns] for i in range(like_params.num_leaves)]
     tensors = [jax.tree.unflatten(of_tensor, row) for row in rows]
-    return policy.join(tensors, state.shared)
+    memories = policy.join(tensors, state.shared)
+    return jax.tree.map(
+        lambda wanted, leaf: (
+            leaf if wanted.size else jnp.zeros(wanted.shape, leaf.dtype)
+        ),
+        policy.join(*policy.split(like, like_params.num_leaves)),
+        memories,
+    )
 
 
 def beyond(state: PyTree) -> bool:

@@ -5,7 +5,6 @@
 held out.
 """
 
-import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -14,8 +13,15 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PyTree
 
+from learned.arguments import (
+    check_factor,
+    check_roles,
+    planned_horizon,
+    warn_of_horizon,
+)
+from learned.branches import cond_on_devices
 from learned.decay import check_decay, cosine
-from learned.optax_state import LearnedState, pack, unpack
+from learned.optax_state import LearnedState, in_form, pack, unpack
 from opt_gym import policy
 from opt_gym.maths.limits import all_finite
 from opt_gym.numerics import fixed_numerics, own_buffers
@@ -57,11 +63,14 @@ def to_optax(
             Nothing is said later: `learned.beyond(state)` tells.
 
     Raises:
-        ValueError: an unknown decay; a θ that does not fit the architecture; a need that is
-            not met: no horizon (here), no params or loss (when `update` is traced); complex
-            parameters.
+        ValueError: an unknown decay; a θ that does not fit the architecture; a horizon, a
+            learning rate or a weight decay that cannot be; a need that is not met: no horizon
+            (here), no params or loss (when `update` is traced); complex parameters; then
+            also gradients, a loss or a state that do not fit.
     """
     check_decay(decay)
+    check_factor("learning_rate", learning_rate)
+    check_factor("weight_decay", weight_decay)
     horizon = planned_horizon(learned_optimizer, horizon, decay)
     if warn:
         warn_of_horizon(learned_optimizer, horizon, decay)
@@ -75,9 +84,10 @@ def to_optax(
         updates: PyTree, state: Any, params: PyTree | None = None, **extra_args: Any
     ) -> tuple[PyTree, LearnedState]:
         deltas, new = transform.update(updates, state, params, **extra_args)
-        factor = jnp.where(new.t > state.t, rate(state.t), 0.0)
+        # Not by t, which stands still at the greatest number that it can be.
+        factor = jnp.where(new.skipped == state.skipped, rate(state.t), 0.0)
         deltas = jax.tree.map(
-            lambda d, p: _as(p, factor * (d - weight_decay * jnp.asarray(p, d.dtype))),
+            lambda d, p: _as(p, factor * (d - weight_decay * _float32(p))),
             deltas,
             params,
         )
@@ -120,48 +130,6 @@ def scale_by_learned(
     return optax.GradientTransformationExtraArgs(transform.init, update)
 
 
-def planned_horizon(
-    learned_optimizer: LearnedOptimizer, horizon: int | None, decay: str | None
-) -> int | None:
-    """The user's, else the one θ was trained for.
-
-    Raises:
-        ValueError: below 1, or missing where the architecture or the decay needs it.
-    """
-    horizon = learned_optimizer.trained_horizon if horizon is None else horizon
-    if horizon is None and "horizon" in learned_optimizer.needs:
-        raise ValueError(
-            f"{learned_optimizer.name!r} needs horizon=, the number of steps"
-        )
-    if horizon is None and decay is not None:
-        raise ValueError(f"decay={decay!r} needs horizon=, the number of steps")
-    if isinstance(horizon, int) and horizon < 1:
-        raise ValueError(f"horizon must be >= 1, got {horizon}")
-    return horizon
-
-
-def warn_of_horizon(
-    learned_optimizer: LearnedOptimizer, horizon: Any, decay: str | None
-) -> None:
-    """Warns where more steps are planned than θ was trained for, and no decay over them.
-
-    A horizon that is traced, as `optax.inject_hyperparams` has it, is not looked at.
-    """
-    trained = learned_optimizer.trained_horizon
-    if trained is None or not isinstance(horizon, int) or decay is not None:
-        return
-    if horizon > trained:
-        warnings.warn(going_beyond(learned_optimizer.name, trained), stacklevel=3)
-
-
-def going_beyond(name: str, trained: int) -> str:
-    """What is said where a training goes beyond the trained horizon."""
-    return (
-        f"{name!r} was trained for {trained} steps, and this training goes beyond: what "
-        "follows then was not seen; decay='cosine' with the true horizon helps"
-    )
-
-
 def _direction(
     learned_optimizer: LearnedOptimizer,
     theta: PyTree,
@@ -174,16 +142,16 @@ def _direction(
     with fixed_numerics():
         of_tensor = policy.memory_structure(learned_optimizer).of_tensor
 
+    def begin(theta: PyTree, params: PyTree) -> policy.Memories:
+        known = policy.roles_of(params) if roles is None else roles
+        check_roles(known, len(jax.tree.leaves(params)))
+        return policy.begin(learned_optimizer, theta, params, tuple(known))
+
     def init(params: PyTree) -> LearnedState:
         _refuse_complex(params)
-        known = policy.roles_of(params) if roles is None else roles
-        if len(known) != len(jax.tree.leaves(params)):
-            raise ValueError(
-                f"roles must name {len(jax.tree.leaves(params))} tensors, got {known}"
-            )
         params = _float32(params)
         with fixed_numerics():
-            memories = policy.begin(learned_optimizer, theta, params, known)
+            memories = begin(theta, params)
             state = LearnedState(
                 jnp.zeros((), jnp.int32),
                 jnp.zeros((), jnp.int32),
@@ -198,22 +166,24 @@ def _direction(
         theta: PyTree, signal: Signal, state: LearnedState
     ) -> tuple[PyTree, LearnedState]:
         usable = all_finite((signal.grad, signal.loss if "loss" in needs else 0.0))
+        like = jax.eval_shape(begin, theta, signal.params)
+        state = in_form(signal.params, state, like, of_tensor)
 
         def step() -> tuple[PyTree, LearnedState]:
-            memories = unpack(signal.params, state, of_tensor)
+            memories = unpack(signal.params, state, like, of_tensor)
             memories, deltas = policy.advance(
                 learned_optimizer, theta, memories, signal
             )
             tensors, shared = pack(signal.params, memories, of_tensor)
-            after = state._replace(t=state.t + 1, tensors=tensors, shared=shared)
-            return deltas, after
+            t = optax.safe_increment(state.t)
+            return deltas, state._replace(t=t, tensors=tensors, shared=shared)
 
         def keep() -> tuple[PyTree, LearnedState]:
             deltas = jax.tree.map(jnp.zeros_like, signal.params)
-            return deltas, state._replace(skipped=state.skipped + 1)
+            return deltas, state._replace(skipped=optax.safe_increment(state.skipped))
 
         # A branch, for a choice number by number would need both memories at once.
-        return jax.lax.cond(usable, step, keep)
+        return cond_on_devices(usable, step, keep, (signal, state))
 
     def update(
         updates: PyTree,
@@ -231,13 +201,15 @@ def _direction(
             )
         _refuse_complex(params)
         _check_needs(learned_optimizer, value, value_valid)
-        valid = jnp.asarray(jnp.nan if value_valid is None else value_valid)
-        has_valid = jnp.isfinite(valid)
+        _check_gradients(params, updates)
+        valid = _scalar("value_valid", 0.0 if value_valid is None else value_valid)
+        has_valid = jnp.isfinite(valid) & (value_valid is not None)
+        reads_loss = "loss" in needs
         signal = Signal(
             params=_float32(params),
             grad=_float32(updates),
-            loss=jnp.asarray(0.0 if value is None else value, jnp.float32),
-            valid_loss=jnp.where(has_valid, valid, 0.0).astype(jnp.float32),
+            loss=_scalar("value", value if reads_loss else 0.0),
+            valid_loss=jnp.where(has_valid, valid, 0.0),
             has_valid=has_valid,
             t=state.t,
             horizon=jnp.asarray(0 if horizon is None else horizon, jnp.int32),
@@ -272,9 +244,41 @@ def _refuse_complex(params: PyTree) -> None:
             )
 
 
+def _check_gradients(params: PyTree, updates: PyTree) -> None:
+    given, expected = (
+        [jnp.shape(leaf) for leaf in jax.tree.leaves(tree)]
+        for tree in (updates, params)
+    )
+    if given != expected:  # names are for the message: this is the quick way
+        differs = policy.shape_differences(
+            policy.shapes_of(params), policy.shapes_of(updates)
+        )
+        raise ValueError(f"the gradients do not fit the parameters: {differs}")
+
+
+def _scalar(name: str, value: Any) -> Any:
+    try:
+        number = _float32(value)
+    except (TypeError, ValueError):
+        number = None
+    if not isinstance(number, jax.Array) or number.size != 1:
+        raise ValueError(f"{name} must be one number, got {value!r}")
+    return number.reshape(())
+
+
 def _as(param: Any, delta: Any) -> Any:
     return jnp.asarray(delta, jnp.result_type(param))
 
 
 def _float32(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32), tree)
+    """In float32; what is finite and beyond its range is its greatest number."""
+    greatest = float(jnp.finfo(jnp.float32).max)
+
+    def cast(leaf: Any) -> Any:
+        leaf = jnp.asarray(leaf)
+        if leaf.dtype == jnp.float64:
+            within = jnp.clip(leaf, -greatest, greatest)
+            leaf = jnp.where(jnp.isinf(leaf), leaf, within)
+        return leaf.astype(jnp.float32)
+
+    return jax.tree.map(cast, tree)

@@ -42,6 +42,8 @@ ROOMS = (
     "opt_gym/__init__.py",
     "envs_registry/names.py",
     "envs_registry/",
+    "learned/arguments.py",
+    "learned/branches.py",
     "learned/decay.py",
     "learned/building/",
     "learned/architectures/",

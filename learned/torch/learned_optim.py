@@ -12,13 +12,12 @@ from jaxtyping import PyTree
 from torch._compile import _disable_dynamo
 
 from learned import theta_file
+from learned.arguments import going_beyond, planned_horizon
 from learned.decay import check_decay, cosine
-from learned.optax_transformation import going_beyond, planned_horizon
-from learned.torch import memory, ranks
+from learned.torch import memory, numbers, ranks
 from learned.torch.memory import SKIPPED, STEP, T
-from learned.torch.tensors import View, check_gradient, check_group
+from learned.torch.tensors import View, can_step, check_gradient, check_group
 from opt_gym import policy
-from opt_gym.maths import limits
 from opt_gym.records import LearnedOptimizer, Signal
 
 _OLD_KEY = "learned_optimizer"
@@ -26,12 +25,12 @@ _OLD_KEY = "learned_optimizer"
 
 _KEPT = (
     *("learned_optimizer", "horizon", "decay", "theta_digest"),
-    *("_theta", "_warn", "_calls", "_alone"),
+    *("_theta", "_warn", "_calls", "_alone", "_loss", "_valid_loss"),
 )
 """Attributes that copies and pickles have, beside torch's own."""
 
 
-class LearnedOptim(torch.optim.Optimizer):
+class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
     """A learned optimizer.
 
     `step` adds lr · decay(t) · (Δφ − weight_decay · φ). Memory and arithmetic are float32,
@@ -95,8 +94,13 @@ class LearnedOptim(torch.optim.Optimizer):
         self._alone = process_group is False
         self._process_group = process_group
         self.theta_digest = theta_file.digest(self.learned_optimizer, theta)
-        self._theta = jax.tree.map(lambda leaf: torch.tensor(np.asarray(leaf)), theta)
+        # On the CPU, whatever device is torch's default here.
+        self._theta = jax.tree.map(
+            lambda leaf: torch.tensor(np.asarray(leaf), device="cpu"), theta
+        )
         self._calls = 0
+        self._loss: Any = None
+        self._valid_loss: Any = None
         self._prepare()
         defaults = {
             "lr": lr,
@@ -112,9 +116,7 @@ class LearnedOptim(torch.optim.Optimizer):
         """What follows from the rest, and what is not copied."""
         self._layout = memory.layout_of(self.learned_optimizer)
         self._theta_on: dict[torch.device, PyTree] = {}
-        self._loss: Any = None
-        self._valid_loss: Any = None
-        self._is_checked = False
+        self.begin_in_step()
 
     def __getstate__(self) -> dict[str, Any]:
         """Torch's, and ours; a process group is not copied, but the default one is found."""
@@ -149,18 +151,19 @@ class LearnedOptim(torch.optim.Optimizer):
         except ValueError:
             self.param_groups.pop()
             raise
-        params = [p for p in group["params"] if p.requires_grad and p.numel()]
-        self._begin([View(param, group) for param in params])
+        views = [View(p, group) for p in group["params"] if can_step(p)]
+        self._begin([view for view in views if view.param.requires_grad])
 
     def set_loss(self, loss: Any, valid_loss: Any = None) -> None:
         """The loss for the next `step()`, for trainers that call it without one.
 
         It counts more than what a closure returns, which trainers divide or scale.
         """
-        self._loss, self._valid_loss = loss, valid_loss
+        self._loss, self._valid_loss = map(numbers.detached, (loss, valid_loss))
 
     def add_loss(self, part: Any) -> None:
         """Adds the loss of one more part of the batch, its share of the mean."""
+        part = numbers.detached(part)
         self._loss = part if self._loss is None else self._loss + part
 
     @torch.no_grad()
@@ -189,7 +192,8 @@ class LearnedOptim(torch.optim.Optimizer):
         loss = next((value for value in known if value is not None), None)
         valid_loss = self._valid_loss if valid_loss is None else valid_loss
         self._loss = self._valid_loss = None
-        self._step(loss, valid_loss)
+        with ranks.no_autocast(next(self._all()).device):
+            self._step(loss, valid_loss)
         return returned
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -202,11 +206,15 @@ class LearnedOptim(torch.optim.Optimizer):
                 optimizer.
         """
         given: list[dict[str, Any]] = []
-        hook = self.register_load_state_dict_pre_hook(
-            lambda _, state_dict: given.append(state_dict)
-        )
+
+        def check(_: Any, state_dict: dict[str, Any]) -> dict[str, Any]:
+            given.append(self._checked(state_dict))
+            return given[0]
+
+        # The last of the hooks: those of the user may give what is to be read.
+        hook = self.register_load_state_dict_pre_hook(check)
         try:
-            super().load_state_dict(self._checked(state_dict))
+            super().load_state_dict(state_dict)
         finally:
             hook.remove()
         # torch gives floats the parameter's dtype; memory is float32 whatever that is.
@@ -221,7 +229,11 @@ class LearnedOptim(torch.optim.Optimizer):
     def _checked(self, state_dict: dict[str, Any]) -> dict[str, Any]:
         """A state of this θ, as it is saved today."""
         extra = state_dict.get(_OLD_KEY)
-        groups = state_dict["param_groups"]
+        groups = state_dict.get("param_groups")
+        if not groups:
+            raise ValueError(
+                f"this state has no param_groups, only {sorted(state_dict)}"
+            )
         digests = (
             {g.get("theta") for g in groups} if extra is None else {extra["theta"]}
         )
@@ -236,10 +248,23 @@ class LearnedOptim(torch.optim.Optimizer):
                 f"optimizer has {self.theta_digest}"
             )
         if extra is None:
+            self._check_fit(state_dict)
             return state_dict
         groups = [{**group, "theta": self.theta_digest} for group in groups]
         states = memory.from_version_01(self._layout, state_dict["state"], extra)
         return {"state": states, "param_groups": groups}
+
+    def _check_fit(self, state_dict: dict[str, Any]) -> None:
+        """Raises ValueError for memory of parameters of other shapes."""
+        saved = (i for group in state_dict["param_groups"] for i in group["params"])
+        own = (
+            (param, group) for group in self.param_groups for param in group["params"]
+        )
+        for index, (param, group) in zip(saved, own, strict=False):
+            state = state_dict["state"].get(index)
+            if state and can_step(param):
+                expected = self._begun([View(param.to("meta"), group)])[0][0]
+                memory.check_fit(self._layout, state, expected, tuple(param.shape))
 
     def _all(self) -> Iterator[torch.Tensor]:
         return (param for group in self.param_groups for param in group["params"])
@@ -254,13 +279,14 @@ class LearnedOptim(torch.optim.Optimizer):
             View(param, group)
             for group in self.param_groups
             for param in group["params"]
-            if param.grad is not None and param.numel()
+            if param.grad is not None and can_step(param)
         ]
         for view in views:
             check_gradient(view.param)
-        self._check_needs(loss, valid_loss)
         device = next(self._all()).device
-        loss, valid_loss = self._over_processes(loss, valid_loss, device)
+        averaged = self.over_processes(loss, valid_loss, device)
+        self._check_needs(loss, valid_loss)
+        loss, valid_loss = averaged
         if not views:
             return
         self._warn_beyond()
@@ -272,10 +298,10 @@ class LearnedOptim(torch.optim.Optimizer):
         )
         signal = self._signal(views, states, loss, valid_loss)
         theta = self._theta_for(views[0].param.device)
-        usable = _usable(signal, "loss" in self.learned_optimizer.needs)
+        usable = numbers.usable(signal, "loss" in self.learned_optimizer.needs)
         after, deltas = policy.advance(self.learned_optimizer, theta, before, signal)
         factor = self._decay_factor(states[0])
-        self._remember(states, _where(usable, after, before), usable)
+        self._remember(states, numbers.where(usable, after, before), usable)
         for view, delta in zip(views, deltas, strict=True):
             view.add(delta, factor, usable)
         self._calls += 1
@@ -289,20 +315,6 @@ class LearnedOptim(torch.optim.Optimizer):
             )
         if "valid_loss" in needs and valid_loss is None:
             raise ValueError(f"{name!r} needs step(valid_loss=loss on held-out data)")
-
-    def _over_processes(
-        self, loss: Any, valid_loss: Any, device: torch.device
-    ) -> tuple[Any, Any]:
-        """The losses, averaged where several processes train; these are compared first."""
-        group = ranks.group_of(self._process_group)
-        if group is None:
-            return loss, valid_loss
-        if not self._is_checked:
-            ranks.check_equal(list(self._all()), group)
-            self._is_checked = True
-        if "loss" not in self.learned_optimizer.needs:
-            return loss, valid_loss
-        return ranks.mean(loss, group, device), ranks.mean(valid_loss, group, device)
 
     def _warn_beyond(self) -> None:
         trained = self.learned_optimizer.trained_horizon
@@ -322,13 +334,7 @@ class LearnedOptim(torch.optim.Optimizer):
         if not views:
             return
         device, known = views[0].param.device, self._any_state()
-        begun = policy.begin(
-            self.learned_optimizer,
-            self._theta_for(device),
-            [view.value for view in views],
-            tuple(view.role for view in views),
-        )
-        tensors, shared = policy.split(begun, len(views))
+        tensors, shared = self._begun(views)
         if known is None:
             self._calls = 0
             known = memory.counts(device)
@@ -338,6 +344,16 @@ class LearnedOptim(torch.optim.Optimizer):
             own = memory.copied(memory.entries_of(self._layout, tensor))
             step = torch.zeros((), dtype=torch.int64, device=view.param.device)
             self.state[view.param] = {STEP: step, **own, **of_all}
+
+    def _begun(self, views: list[View]) -> tuple[list[tuple], tuple]:
+        """(what is remembered of each, what is shared) before the first step."""
+        begun = policy.begin(
+            self.learned_optimizer,
+            self._theta_for(views[0].value.device),
+            [view.value for view in views],
+            tuple(view.role for view in views),
+        )
+        return policy.split(begun, len(views))
 
     def _state_of(self, param: torch.Tensor) -> dict[str, Any]:
         """Where its parameter is, which may have been moved since."""
@@ -350,13 +366,15 @@ class LearnedOptim(torch.optim.Optimizer):
         self, views: list[View], states: list[Any], loss: Any, valid_loss: Any
     ) -> Signal:
         device = views[0].param.device
-        valid = _scalar(torch.nan if valid_loss is None else valid_loss, device)
+        with_loss = "loss" in self.learned_optimizer.needs
+        valid = torch.nan if valid_loss is None else valid_loss
+        valid = numbers.scalar("valid_loss", valid, device)
         scalars: dict[str, Any] = {  # typed as arrays of JAX
-            "loss": _scalar(0.0 if loss is None else loss, device),
+            "loss": numbers.scalar("loss", loss if with_loss else 0.0, device),
             "valid_loss": torch.nan_to_num(valid),
             "has_valid": torch.isfinite(valid),
             "t": states[0][T],
-            "horizon": _scalar(self.horizon or 0, device),
+            "horizon": numbers.scalar("horizon", self.horizon or 0, device),
             "ages": tuple(state[STEP] for state in states),
         }
         return Signal(
@@ -380,21 +398,3 @@ class LearnedOptim(torch.optim.Optimizer):
 
     def _decay_factor(self, state: dict[str, Any]) -> Any:
         return 1.0 if self.decay is None else cosine(state[T], self.horizon)
-
-
-def _usable(signal: Signal, with_loss: bool) -> torch.Tensor:
-    # Their least and greatest numbers: a sum could overflow.
-    known = [end for grad in signal.grad for end in limits.ends(grad)]
-    known = [*known, signal.loss] if with_loss else known
-    device = known[0].device
-    return torch.isfinite(torch.stack([end.to(device) for end in known])).all()
-
-
-def _where(usable: torch.Tensor, after: PyTree, before: PyTree) -> PyTree:
-    if usable.device.type == "cpu":  # where looking costs nothing
-        return after if bool(usable) else before
-    return jax.tree.map(lambda a, b: torch.where(usable, a, b), after, before)
-
-
-def _scalar(value: Any, device: torch.device) -> torch.Tensor:
-    return torch.as_tensor(value, dtype=torch.float32, device=device).detach()

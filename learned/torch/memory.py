@@ -66,6 +66,24 @@ def tensor_of(layout: Layout, state: dict[str, Any]) -> PyTree:
     return layout.of_tensor.unflatten([state[name] for name in layout.names])
 
 
+def check_fit(
+    layout: Layout, state: dict[str, Any], expected: PyTree, shape: tuple[int, ...]
+) -> None:
+    """Raises ValueError where a state is not that of a parameter of this shape."""
+    for name, like in entries_of(layout, expected).items():
+        found = state.get(name)
+        # Version 0.1 had no empty arrays.
+        if found is None or (like.numel() and found.shape != like.shape):
+            what = "nothing" if found is None else f"shape {tuple(found.shape)}"
+            raise ValueError(
+                f"this state is not that of a parameter of shape {shape}: {name!r} has "
+                f"{what} instead of {tuple(like.shape)}"
+            )
+    missing = [n for n in (STEP, *layout.shared_names, T, SKIPPED) if n not in state]
+    if missing:
+        raise ValueError(f"this state lacks {', '.join(missing)}")
+
+
 def shared_of(layout: Layout, state: dict[str, Any]) -> PyTree:
     """What belongs to all."""
     return layout.shared.unflatten([state[name] for name in layout.shared_names])

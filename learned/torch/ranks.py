@@ -6,9 +6,15 @@ gradients. Where each process holds a part of the parameters alone (ZeRO, FSDP, 
 parallel), what tensors tell each other would be told of that part only, silently.
 """
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 import torch
+from torch.distributed.algorithms.join import Join, Joinable, JoinHook
+
+from learned.torch.numbers import scalar
+from opt_gym.records import LearnedOptimizer
 
 REMEDY = (
     "LearnedOptim needs every process to hold the same, whole parameters, as "
@@ -32,13 +38,103 @@ def group_of(process_group: Any) -> Any:
     return torch.distributed.group.WORLD if runs else None
 
 
-def mean(value: Any, group: Any, device: torch.device) -> Any:
-    """The mean of a loss over the processes of a group; None stays."""
-    if value is None:
-        return None
-    total = torch.as_tensor(value, dtype=torch.float32, device=device).detach().clone()
+def means(
+    values: list[Any], group: Any, device: torch.device, *, steps: bool = True
+) -> list[torch.Tensor]:
+    """The mean of each number over the processes; NaN where not all that step have it.
+
+    One exchange, whatever each process has: else one would wait for ever.
+
+    Args:
+        values: tensors []; None for one that is not there.
+        group: of processes.
+        device: for the exchange.
+        steps: whether this process steps, or ran out of data before others did.
+    """
+    zero, one = torch.zeros((), device=device), torch.ones((), device=device)
+    numbers = [zero if value is None else value.to(device) for value in values]
+    counts = [zero if value is None else one for value in values]
+    total = torch.stack([*numbers, *counts, one if steps else zero])
     torch.distributed.all_reduce(total, group=group)
-    return total / torch.distributed.get_world_size(group)
+    sums, known, stepping = total[: len(values)], total[len(values) : -1], total[-1]
+    return [*torch.where(known == stepping, sums / known, torch.nan)]
+
+
+@contextlib.contextmanager
+def no_autocast(device: torch.device) -> Iterator[None]:
+    """A step is float32, wherever it is called."""
+    if not torch.amp.is_autocast_available(device.type):
+        yield
+        return
+    with torch.autocast(device.type, enabled=False):
+        yield
+
+
+class _StepOfOthers(JoinHook):
+    """What a process does that ran out of data, so that the others need not wait for it."""
+
+    def __init__(self, optimizer: Any) -> None:
+        self._optimizer = optimizer
+
+    def main_hook(self) -> None:
+        """At every step of the others."""
+        self._optimizer.step_of_others()
+
+
+class InStep(Joinable):
+    """What `torch.distributed.algorithms.Join([model, optimizer])` asks of an optimizer."""
+
+    learned_optimizer: LearnedOptimizer
+    param_groups: list[dict[str, Any]]
+    _process_group: Any
+    _is_compared: bool
+
+    def begin_in_step(self) -> None:
+        """As a constructor, for what is copied, too."""
+        Joinable.__init__(self)
+        self._is_compared = False
+
+    def over_processes(
+        self, loss: Any, valid_loss: Any, device: torch.device
+    ) -> tuple[Any, Any]:
+        """The losses, averaged where several processes train; these are compared first."""
+        group = group_of(self._process_group)
+        if group is None:
+            return loss, valid_loss
+        Join.notify_join_context(self)
+        self._compare_once(group)
+        if "loss" not in self.learned_optimizer.needs:
+            return loss, valid_loss
+        named = (("loss", loss), ("valid_loss", valid_loss))
+        known = [None if x is None else scalar(name, x, device) for name, x in named]
+        loss, valid_loss = means(known, group, device)
+        return loss, valid_loss
+
+    def step_of_others(self) -> None:
+        """What a process does that ran out of data, while others still step."""
+        group = group_of(self._process_group)
+        self._compare_once(group)
+        if "loss" in self.learned_optimizer.needs:
+            means([None, None], group, self.join_device, steps=False)
+
+    def _compare_once(self, group: Any) -> None:
+        if not self._is_compared:
+            check_equal([p for g in self.param_groups for p in g["params"]], group)
+            self._is_compared = True
+
+    def join_hook(self, **keywords: Any) -> JoinHook:
+        """Torch's."""
+        return _StepOfOthers(self)
+
+    @property
+    def join_device(self) -> torch.device:
+        """Torch's."""
+        return next(p for g in self.param_groups for p in g["params"]).device
+
+    @property
+    def join_process_group(self) -> Any:
+        """Torch's."""
+        return group_of(self._process_group)
 
 
 def check_equal(params: list[torch.Tensor], group: Any) -> None:

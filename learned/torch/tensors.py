@@ -3,11 +3,12 @@
 from typing import Any
 
 import torch
+from torch.nn.parameter import is_lazy
 
+from learned.arguments import ROLES, check_factor
+from learned.torch.numbers import float32
 from learned.torch.ranks import refuse_parts
 from opt_gym.plugins import unknown
-
-ROLES = ("kernel", "bias", "embedding", "norm")
 
 
 def param_groups(model: torch.nn.Module, **options: Any) -> list[dict[str, Any]]:
@@ -53,13 +54,19 @@ class View:
         weight_decay = self.group["weight_decay"]
         if weight_decay:
             delta = delta - weight_decay * self.value
-        rate = self.group["lr"] * factor
+        lr = self.group["lr"]
+        rate = (lr.reshape(()) if isinstance(lr, torch.Tensor) else lr) * factor
         delta = delta if isinstance(rate, float) and rate == 1.0 else rate * delta
         delta = torch.where(usable, delta, 0.0)
         self.param.add_(delta.permute(_inverse(self.axes)).to(self.param.dtype))
 
     def _seen(self, tensor: Any) -> torch.Tensor:
-        return tensor.detach().float().permute(self.axes)
+        return float32(tensor.detach()).permute(self.axes)
+
+
+def can_step(param: torch.Tensor) -> bool:
+    """Whether it has elements: none of an uninitialized one are there yet."""
+    return not is_lazy(param) and bool(param.numel())
 
 
 def _axes(role: str, ndim: int) -> tuple[int, ...]:
@@ -75,18 +82,17 @@ def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
 def check_group(group: dict[str, Any]) -> None:
     """Raises ValueError for settings or parameters that make no sense."""
     for key in ("lr", "weight_decay"):
-        value = group[key]
-        if not isinstance(value, torch.Tensor) and not value >= 0:
-            raise ValueError(f"{key} must be >= 0, got {value}")
+        check_factor(key, group[key])
     if group["role"] is not None and group["role"] not in ROLES:
         raise ValueError(unknown("role", str(group["role"]), list(ROLES)))
     for param in group["params"]:
         refuse_parts(param)
-        if param.is_complex():
+        if not param.is_floating_point():
+            kind = "complex" if param.is_complex() else str(param.dtype)
             raise ValueError(
-                f"a complex parameter of shape {tuple(param.shape)} is not supported"
+                f"a {kind} parameter of shape {tuple(param.shape)} is not supported"
             )
-        axes = group["axes"]
+        axes = None if is_lazy(param) else group["axes"]
         if axes is not None and sorted(axes) != list(range(param.ndim)):
             raise ValueError(
                 f"axes {axes} are not those of a parameter of shape {tuple(param.shape)}"

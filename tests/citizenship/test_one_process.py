@@ -44,7 +44,7 @@ def test_a_group_of_one_changes_nothing(group_of_one):
 
 
 def test_an_architecture_that_reads_no_loss_averages_none(group_of_one, monkeypatch):
-    monkeypatch.setattr(ranks, "mean", None)
+    monkeypatch.setattr(ranks, "means", None)
     param = torch.nn.Parameter(torch.ones(3))
     optimizer = LearnedOptim([param], moving_theta("nn_adam"))
     param.grad = torch.ones(3)
@@ -95,7 +95,7 @@ def test_what_has_no_sharding_is_said():
 
 def test_what_optax_cannot_do_is_said():
     optimizer, theta = moving_theta("nn_adam")
-    with pytest.raises(ValueError, match="horizon must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="horizon must be an integer >= 1, got 0"):
         learned.to_optax(optimizer, theta, horizon=0)
     with pytest.raises(ValueError, match="decay='cosine' needs horizon="):
         learned.to_optax(optimizer, theta, decay="cosine")

@@ -217,5 +217,5 @@ def test_what_is_missing_is_said():
         tx.update(params, state)
     with pytest.raises(ValueError, match="needs the loss: update"):
         tx.update(params, state, params)
-    with pytest.raises(ValueError, match="horizon must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="horizon must be an integer >= 1, got 0"):
         learned.to_optax(nominal, {}, horizon=0)

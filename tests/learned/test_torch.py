@@ -196,7 +196,7 @@ def test_scalars_and_bfloat16():
 def test_what_is_not_supported_is_said():
     with pytest.raises(ValueError, match="complex"):
         mlp_optimizer([torch.nn.Parameter(torch.ones(2, dtype=torch.complex64))])
-    with pytest.raises(ValueError, match="lr must be >= 0, got -1"):
+    with pytest.raises(ValueError, match="lr must be >= 0 and finite, got -1"):
         mlp_optimizer([torch.nn.Parameter(torch.ones(2))], lr=-1.0)
     with pytest.raises(ValueError, match="unknown role: 'kernal'"):
         mlp_optimizer(

@@ -1,0 +1,90 @@
+"""What both ways out are told beside θ, checked: horizons, factors and roles."""
+
+import math
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+from jax.core import Tracer
+
+from opt_gym.checks import check_whole
+from opt_gym.plugins import unknown
+from opt_gym.records import LearnedOptimizer
+
+ROLES = ("kernel", "bias", "embedding", "norm")
+
+
+def planned_horizon(
+    learned_optimizer: LearnedOptimizer, horizon: Any, decay: str | None
+) -> Any:
+    """The user's, else the one θ was trained for: an int, or what is traced.
+
+    Raises:
+        ValueError: no whole number from 1 to 2³¹ − 1, or none where the architecture or the
+            decay needs it.
+    """
+    horizon = learned_optimizer.trained_horizon if horizon is None else horizon
+    if horizon is None and "horizon" in learned_optimizer.needs:
+        raise ValueError(
+            f"{learned_optimizer.name!r} needs horizon=, the number of steps"
+        )
+    if horizon is None and decay is not None:
+        raise ValueError(f"decay={decay!r} needs horizon=, the number of steps")
+    number = known_number("horizon", horizon)
+    if number is None:
+        return horizon
+    number = int(number) if number.is_integer() else number
+    check_whole("horizon", number, 1)
+    return number
+
+
+def known_number(name: str, value: Any) -> float | None:
+    """A number as a float; None for None, and for one that is traced.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    if value is None or isinstance(value, Tracer):
+        return None
+    try:
+        return float(value.detach() if hasattr(value, "detach") else value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        raise ValueError(f"{name} must be a number, got {value!r}") from None
+
+
+def check_factor(name: str, value: Any) -> None:
+    """Raises ValueError for what is known, and is not a finite number >= 0."""
+    number = None if callable(value) else known_number(name, value)
+    if number is not None and not 0.0 <= number < math.inf:
+        raise ValueError(f"{name} must be >= 0 and finite, got {value!r}")
+
+
+def check_roles(roles: Sequence[str], count: int) -> None:
+    """Raises ValueError unless there is a role for each of `count` tensors."""
+    if isinstance(roles, str) or len(roles) != count:
+        raise ValueError(f"roles must name {count} tensors, got {roles!r}")
+    for role in roles:
+        if role not in ROLES:
+            raise ValueError(unknown("role", str(role), list(ROLES)))
+
+
+def warn_of_horizon(
+    learned_optimizer: LearnedOptimizer, horizon: Any, decay: str | None
+) -> None:
+    """Warns where more steps are planned than θ was trained for, and no decay over them.
+
+    A horizon that is traced, as `optax.inject_hyperparams` has it, is not looked at.
+    """
+    trained = learned_optimizer.trained_horizon
+    if trained is None or not isinstance(horizon, int) or decay is not None:
+        return
+    if horizon > trained:
+        warnings.warn(going_beyond(learned_optimizer.name, trained), stacklevel=3)
+
+
+def going_beyond(name: str, trained: int) -> str:
+    """What is said where a training goes beyond the trained horizon."""
+    return (
+        f"{name!r} was trained for {trained} steps, and this training goes beyond: what "
+        "follows then was not seen; decay='cosine' with the true horizon helps"
+    )
