@@ -95,8 +95,9 @@ def in_form(
     try:
         return jax.tree.map(cast, wanted, state)
     except (TypeError, ValueError) as error:
+        what = " ".join(str(error).split("\n")[:2])
         raise ValueError(
-            f"this state is of another optimizer, or of other parameters: {error}"
+            f"this state is of another optimizer, or of other parameters: {what}"
         ) from None
 
 

@@ -199,6 +199,10 @@ def _direction(
             raise ValueError(
                 "a learned optimizer needs params: update(grads, state, params)"
             )
+        if not isinstance(state, LearnedState):
+            raise ValueError(
+                f"this state is of another optimizer: a {type(state).__name__}, no LearnedState"
+            )
         _refuse_complex(params)
         _check_needs(learned_optimizer, value, value_valid)
         _check_gradients(params, updates)

@@ -373,9 +373,9 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             "loss": numbers.scalar("loss", loss if with_loss else 0.0, device),
             "valid_loss": torch.nan_to_num(valid),
             "has_valid": torch.isfinite(valid),
-            "t": states[0][T],
+            "t": states[0][T].float(),  # a power of an integer has torch's default kind
             "horizon": numbers.scalar("horizon", self.horizon or 0, device),
-            "ages": tuple(state[STEP] for state in states),
+            "ages": tuple(state[STEP].float() for state in states),
         }
         return Signal(
             params=[view.value for view in views],

@@ -1,5 +1,6 @@
 """Single numbers that a step is told, and choices on the device."""
 
+import math
 from typing import Any
 
 import jax
@@ -26,6 +27,8 @@ def scalar(name: str, value: Any, device: torch.device) -> torch.Tensor:
     Raises:
         ValueError: it is none.
     """
+    if isinstance(value, float) and math.isfinite(value):
+        value = min(max(value, -_GREATEST), _GREATEST)
     try:
         number = torch.as_tensor(value, device=device).detach()
         return float32(number).reshape(())
