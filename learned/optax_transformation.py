@@ -204,6 +204,7 @@ def _direction(
                 f"this state is of another optimizer: a {type(state).__name__}, no LearnedState"
             )
         _refuse_complex(params)
+        _refuse_complex(updates, "gradient")
         _check_needs(learned_optimizer, value, value_valid)
         _check_gradients(params, updates)
         valid = _scalar("value_valid", 0.0 if value_valid is None else value_valid)
@@ -239,11 +240,11 @@ def _check_needs(
             )
 
 
-def _refuse_complex(params: PyTree) -> None:
-    for name, leaf in policy.named_leaves(params):
+def _refuse_complex(tree: PyTree, what: str = "parameter") -> None:
+    for name, leaf in policy.named_leaves(tree):
         if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
             raise ValueError(
-                f"the complex parameter {name!r} of shape {list(jnp.shape(leaf))} is not "
+                f"the complex {what} {name!r} of shape {list(jnp.shape(leaf))} is not "
                 "supported"
             )
 

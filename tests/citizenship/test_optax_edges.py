@@ -125,6 +125,8 @@ def test_complex_parameters_are_refused_by_name_and_floats_are_moved(name):
     params: Any = {"x": 0.5}
     with pytest.raises(ValueError, match=r"complex parameter 'net\.z' of shape \[3\]"):
         tx.init({"net": {"z": jnp.ones(3, jnp.complex64)}})
+    with pytest.raises(ValueError, match="complex gradient 'x'"):
+        tx.update({"x": jnp.complex64(1.0)}, tx.init(params), params, value=1.0)
     updates, _ = tx.update({"x": 0.25}, tx.init(params), params, value=1.0)
     assert np.isfinite(params["x"] + updates["x"])
 

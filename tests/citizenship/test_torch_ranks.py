@@ -65,6 +65,24 @@ if several:
     told["unrelated"] = refusal(other)
     told["alone"] = refusal(other, process_group=False)
     told["same"] = refusal(list(net().parameters()))
+    from torch.distributed.algorithms.join import Join
+    model = net()
+    inner = DistributedDataParallel(model)
+    optimizer = LearnedOptim(model.parameters(), moving_theta("velo_like"), horizon=20)
+    with Join([inner, optimizer]):
+        for _ in range(2 + 2 * rank):
+            optimizer.zero_grad()
+            loss = inner(torch.ones(2, 4)).square().mean()
+            loss.backward()
+            optimizer.step(loss=loss)
+    told["joined"] = [x for p in model.parameters() for x in p.detach().ravel().tolist()]
+    told["steps"] = optimizer.t
+    missing = LearnedOptim(model.parameters(), moving_theta("velo_like"), horizon=20)
+    try:
+        missing.step(loss=1.0 if rank else None, valid_loss=None if rank else 1.0)
+    except ValueError as error:
+        told["missing"] = str(error)
+    told["skipped"] = missing.skipped
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.tensor import distribute_tensor
     mesh = init_device_mesh("cpu", (2,))
@@ -76,6 +94,10 @@ if several:
     dist.destroy_process_group()
 print(json.dumps(told))
 """
+
+
+OWN = ("steps", "missing", "skipped")
+"""What ranks say that differs: whose data ended first, and who had no loss."""
 
 
 def start(script, rank, port, names):
@@ -111,7 +133,12 @@ def test_ranks_stay_equal_and_equal_to_one_process(names, tmp_path):
     port = free_port()
     ranks = [start(script, rank, port, names) for rank in (0, 1)]
     first, second = map(told_by, ranks)
+    own = [{key: said.pop(key, None) for key in OWN} for said in (first, second)]
     assert first == second  # bit for bit, refusals included
+    # Of uneven data the first rank had half; the second left it out of its mean.
+    assert [said["steps"] for said in own] == [2, 4]
+    assert "needs the loss" in own[0]["missing"]
+    assert [said["skipped"] for said in own] == [0, 1]
     alone = told_by(start(script, 0, 0, names))
     for name in names:
         largest = max(map(abs, alone[name]))
