@@ -37,6 +37,7 @@ ROOMS = (
     "opt_gym/normalize.py",
     "opt_gym/factory.py",
     "opt_gym/gym/",
+    "opt_gym/judge/",
     "opt_gym/evaluation/",
     "opt_gym/task_statistics/",
     "opt_gym/__init__.py",

@@ -116,7 +116,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         """What follows from the rest, and what is not copied."""
         self._layout = memory.layout_of(self.learned_optimizer)
         self._theta_on: dict[torch.device, PyTree] = {}
-        self.begin_in_step()
+        self._begin_in_step()
 
     def __getstate__(self) -> dict[str, Any]:
         """Torch's, and ours; a process group is not copied, but the default one is found."""
@@ -284,7 +284,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         for view in views:
             check_gradient(view.param)
         device = next(self._all()).device
-        averaged = self.over_processes(loss, valid_loss, device)
+        averaged = self._over_processes(loss, valid_loss, device)
         self._check_needs(loss, valid_loss)
         loss, valid_loss = averaged
         if not views:

@@ -78,7 +78,7 @@ class _StepOfOthers(JoinHook):
 
     def main_hook(self) -> None:
         """At every step of the others."""
-        self._optimizer.step_of_others()
+        self._optimizer._step_of_others()
 
 
 class InStep(Joinable):
@@ -89,12 +89,12 @@ class InStep(Joinable):
     _process_group: Any
     _is_compared: bool
 
-    def begin_in_step(self) -> None:
+    def _begin_in_step(self) -> None:
         """As a constructor, for what is copied, too."""
         Joinable.__init__(self)
         self._is_compared = False
 
-    def over_processes(
+    def _over_processes(
         self, loss: Any, valid_loss: Any, device: torch.device
     ) -> tuple[Any, Any]:
         """The losses, averaged where several processes train; these are compared first."""
@@ -110,7 +110,7 @@ class InStep(Joinable):
         loss, valid_loss = means(known, group, device)
         return loss, valid_loss
 
-    def step_of_others(self) -> None:
+    def _step_of_others(self) -> None:
         """What a process does that ran out of data, while others still step."""
         group = group_of(self._process_group)
         self._compare_once(group)

@@ -348,5 +348,5 @@ def test_derivatives_by_theta_are_finite_where_a_bias_is_zero():
 def test_what_is_wrong_is_said():
     with pytest.raises(ValueError, match="unknown variant: 'fff'; did you mean 'ff'"):
         learned.make("hierarchical", variant="fff")
-    with pytest.raises(ValueError, match="sizes must be >= 1"):
+    with pytest.raises(ValueError, match="hidden must be an integer >= 1"):
         learned.make("hierarchical", hidden=0)

@@ -243,9 +243,11 @@ def test_log_rates_are_clipped_with_the_slope_of_the_identity():
 
 
 def test_wrong_settings_are_said():
-    with pytest.raises(ValueError, match="units must be >= 1, got 10, 0 and 20"):
+    with pytest.raises(ValueError, match="tensor_units must be an integer >= 1, got 0"):
         learned.make("hierarchical_rnn", tensor_units=0)
-    with pytest.raises(ValueError, match="num_scales must be >= 2, got 1"):
+    with pytest.raises(ValueError, match="num_scales must be an integer >= 2, got 1"):
         learned.make("hierarchical_rnn", num_scales=1)
-    with pytest.raises(ValueError, match=r"initial_rate must be > 0, got 0\.0"):
+    with pytest.raises(
+        ValueError, match=r"initial_rate must be a number > 0, got 0\.0"
+    ):
         learned.make("hierarchical_rnn", initial_rate=0.0)

@@ -126,7 +126,7 @@ def test_large_epsilons_are_momentum():
 
 
 def test_what_is_wrong_is_said():
-    with pytest.raises(ValueError, match="lstm_hidden must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="lstm_hidden must be an integer >= 1, got 0"):
         learned.make("nn_adam", lstm_hidden=0)
     with pytest.raises(ValueError, match=r"< 1, got 0\.0001, 1e-08, 1\.0 and"):
         learned.make("nn_adam", b1=1.0)

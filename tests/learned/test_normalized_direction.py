@@ -100,5 +100,5 @@ def test_newton_schulz_gives_singular_values_near_one(shape):
 
 
 def test_what_it_cannot_be_is_said():
-    with pytest.raises(ValueError, match="hidden and num_layers must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="hidden must be an integer >= 1, got 0"):
         learned.make(NAME, hidden=0)

@@ -157,5 +157,5 @@ def test_what_is_wrong_is_said():
         learned.make("star", nominal="adm")
     with pytest.raises(ValueError, match="unknown level of magnitudes: 'global'"):
         learned.make("star", magnitudes="global")
-    with pytest.raises(ValueError, match="hidden and num_layers must be >= 1"):
+    with pytest.raises(ValueError, match="num_layers must be an integer >= 1"):
         learned.make("star", num_layers=0)

@@ -256,7 +256,11 @@ def test_decays_of_adam8p_are_stretched_to_the_run():
     [
         ("nadamw", {"warmup_fraction": 1.5}, r"warmup_fraction must be in \[0, 1\]"),
         ("nadamw", {"constant_fraction": -1}, r"constant_fraction .*got -1"),
-        ("adagrad", {"initial_accumulator_value": 0.0}, "must be > 0, got 0.0"),
+        (
+            "adagrad",
+            {"initial_accumulator_value": 0.0},
+            "must be a number > 0, got 0.0",
+        ),
     ],
 )
 def test_settings_that_cannot_be(name, config, message):

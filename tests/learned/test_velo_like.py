@@ -228,5 +228,5 @@ def test_an_outer_gradient_goes_through_zero_gradients(name, tensors, config):
 def test_what_it_cannot_be_is_said():
     with pytest.raises(ValueError, match="unknown form: 'elo'"):
         learned.make(NAME, form="elo")
-    with pytest.raises(ValueError, match="sizes must be >= 1"):
+    with pytest.raises(ValueError, match="num_banks must be an integer >= 1"):
         learned.make(NAME, num_banks=0)

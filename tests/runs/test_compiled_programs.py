@@ -175,6 +175,7 @@ def run_program(cache):
     return int(hits), done.stderr
 
 
+@pytest.mark.slow
 def test_programs_that_were_cut_or_exchanged_are_compiled_again(tmp_path):
     compiled = tmp_path / "compiled"
     assert run_program(tmp_path) == (0, "")

@@ -109,7 +109,9 @@ def test_a_log_that_cannot_be_written_is_its_own_error(tmp_path, capsys):
     assert "a folder stands where a file is needed" in told
 
 
-@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize(
+    "how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.slow)]
+)
 def test_a_signal_leaves_a_checkpoint_and_a_status(tmp_path, how):
     out = tmp_path / "run"
     args = [*RUN, "--out", str(out), "--outer-steps", "1000000"]
@@ -124,7 +126,8 @@ def test_a_signal_leaves_a_checkpoint_and_a_status(tmp_path, how):
     assert (out / "theta.safetensors").exists()
 
 
-@pytest.mark.parametrize("num", [1, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("num", [20])
 def test_ctrl_c_ends_a_measurement_with_a_status(tmp_path, num):
     args = ["normalize", "quadratic_family_seed7", "--again", "--num-seeds", "5000"]
     instants = np.random.default_rng(0)
@@ -224,6 +227,7 @@ def test_a_folder_in_the_place_of_a_checkpoint_ends_no_run(tmp_path):
     assert len(list(out.glob("checkpoint-*"))) == 3
 
 
+@pytest.mark.slow
 def test_held_out_tasks_may_be_files(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.json").write_text(json.dumps(quadratic(seed=5)))
