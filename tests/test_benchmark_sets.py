@@ -19,6 +19,8 @@ DIGESTS = {
     "taskset-small-v1/train": "5d14fcfdf285cd08",
     "taskset-small-v1/held_out": "f57cfe147180b7b0",
     "taskset-small-v1/held_out_families": "7db2dde9ba616bff",
+    "taskset-small-v2/test": "9e9fe2d112210b77",
+    "taskset-small-v2/test_families": "cc554aa6970cb994",
     "taskset-full-v1/train": "6e5f44c49aeacb02",
     "taskset-full-v1/held_out": "cf5606feda323085",
     "taskset-full-v1/held_out_families": "335077126bfa4242",
@@ -45,7 +47,9 @@ def test_every_list_is_pinned():
 def test_every_name_is_a_task(name):
     tasks = BENCHMARK_SETS[name]
     assert len(set(tasks)) == len(tasks) > 0
-    if name.startswith("taskset"):
+    if name.startswith("taskset-small-v2"):
+        assert all(opt_gym.task_config(task) for task in tasks)
+    elif name.startswith("taskset"):
         assert set(tasks) <= set(names.published_tasks())
 
 
@@ -64,6 +68,26 @@ def test_parts_are_apart(name):
             names.family_of(task) for task in held_out
         }
         assert len(others) == 10
+
+
+def test_the_judge_s_lists_are_apart_from_all_that_was_seen():
+    new = [name for name in BENCHMARK_SETS if name.startswith("taskset-small-v2/")]
+    older = [
+        task
+        for name in BENCHMARK_SETS.keys() - set(new)
+        for task in BENCHMARK_SETS[name]
+    ]
+    seen = [opt_gym.task_config(task) for task in {*older, *names.published_tasks()}]
+    for name in new:
+        tasks = BENCHMARK_SETS[name]
+        assert not [task for task in tasks if opt_gym.task_config(task) in seen]
+        families = [names.family_of(task) for task in tasks]
+        held_out = name.endswith("test_families")
+        assert len(set(families)) == (2 if held_out else 10)
+        assert {families.count(family) for family in families} == {
+            10 if held_out else 2
+        }
+        assert (set(families) == HELD_OUT_FAMILIES) == held_out
 
 
 def test_small_lists_are_apart():

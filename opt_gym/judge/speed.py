@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float, Int
 
-from opt_gym.judge.curves import best_so_far, mean_curve, steps_to
+from opt_gym.judge.targets import best_so_far, mean_curve, steps_to
 
 PROFILE_END = 4.0
 """The area under a performance profile is taken from 1 to here."""

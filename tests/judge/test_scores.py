@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from opt_gym.judge import comparisons, curves, speed
+from opt_gym.judge import comparisons, speed, targets
 from opt_gym.judge.speed import SpeedUp
 
 STEPS = np.array([0, 10, 20, 40, 80])
@@ -11,33 +11,34 @@ FALLING = np.array([5.0, 4.0, 3.0, 2.0, 1.0])
 
 
 def test_a_smoothed_curve_keeps_its_ends():
-    assert curves.smoothed(np.array([4.0, 1.0, 1.0, 7.0])).tolist() == [4, 2, 3, 7]
-    assert curves.smoothed(np.array([3.0])).tolist() == [3]
+    assert targets.smoothed(np.array([4.0, 1.0, 1.0, 7.0])).tolist() == [4, 2, 3, 7]
+    assert targets.smoothed(np.array([3.0])).tolist() == [3]
     straight = np.arange(6.0)
-    np.testing.assert_allclose(curves.smoothed(straight), straight)
+    np.testing.assert_allclose(targets.smoothed(straight), straight)
 
 
 def test_when_a_curve_reaches_a_target():
-    assert curves.steps_to(4.0, STEPS, FALLING) == 10
-    assert curves.steps_to(2.5, STEPS, FALLING) == 30  # half-way from 20 to 40
-    assert curves.steps_to(9.0, STEPS, FALLING) == 0
-    assert curves.steps_to(0.5, STEPS, FALLING) == np.inf
+    assert targets.steps_to(4.0, STEPS, FALLING) == 10
+    assert targets.steps_to(2.5, STEPS, FALLING) == 30  # half-way from 20 to 40
+    assert targets.steps_to(9.0, STEPS, FALLING) == 0
+    assert targets.steps_to(0.5, STEPS, FALLING) == np.inf
     # The first time counts, whatever comes after; what is not finite never does.
-    assert curves.steps_to(3.0, STEPS, np.array([5.0, 1.0, 9.0, 9.0, 9.0])) == 5
+    assert targets.steps_to(3.0, STEPS, np.array([5.0, 1.0, 9.0, 9.0, 9.0])) == 5
     assert (
-        curves.steps_to(1.0, STEPS, np.array([np.nan, np.inf, -np.inf, 9.0, 1.0])) == 80
+        targets.steps_to(1.0, STEPS, np.array([np.nan, np.inf, -np.inf, 9.0, 1.0]))
+        == 80
     )
 
 
 def test_a_run_that_is_not_finite_spoils_the_mean_from_there():
-    curve = curves.mean_curve(np.array([[3.0, 2.0, 1.0], [3.0, np.nan, np.nan]]))
+    curve = targets.mean_curve(np.array([[3.0, 2.0, 1.0], [3.0, np.nan, np.nan]]))
     assert curve[0] == 3.0
     assert not np.isfinite(curve[1:]).any()
 
 
 def test_adam_at_its_only_rate_is_as_fast_as_itself():
     losses = np.stack([FALLING, FALLING])[None]
-    final = curves.mean_curve(losses[0])[-1]
+    final = targets.mean_curve(losses[0])[-1]
     assert speed.speed_up(final, 80, STEPS, losses) == SpeedUp(1.0, censored=False)
 
 
