@@ -1,5 +1,6 @@
 """Every architecture by discovery: the hardest in the fast suite, all in the slow one."""
 
+import functools
 from typing import Any
 
 import jax.numpy as jnp
@@ -26,7 +27,8 @@ PARAMS: Any = {
 }
 
 
+@functools.lru_cache
 def transformation(name: str, **settings: Any) -> Any:
-    """That of an architecture and a θ at which all of it acts."""
+    """That of an architecture and a θ at which all of it acts; one compiles once."""
     optimizer, theta = moving_theta(name)
     return learned.to_optax(optimizer, theta, **{"horizon": 10, **settings})

@@ -103,7 +103,7 @@ def numbers(script, architectures, trainers, **flags):
 @pytest.mark.parametrize(
     ("architectures", "trainers"),
     [
-        (HARDEST[1:3], ["pes"]),
+        (HARDEST[1:2], ["pes"]),
         pytest.param(learned.names(), agents.names(), marks=pytest.mark.slow),
     ],
 )

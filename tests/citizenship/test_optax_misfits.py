@@ -16,6 +16,15 @@ from tests.learned.problems import moving_theta
 
 GRADS: Any = jax.tree.map(lambda leaf: 0.3 * leaf + 0.1, PARAMS)
 
+MOST_SLOW = pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name == "velo_like" else pytest.mark.slow)
+        for name in learned.names()
+    ],
+)
+"""The two rules of this kind are of the branch, and the same for all."""
+
 
 def after(tx: Any, steps: int = 2) -> Any:
     state = tx.init(PARAMS)
@@ -42,7 +51,7 @@ def test_a_state_may_be_cast(name):
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(updates))
 
 
-@EVERY_ARCHITECTURE
+@MOST_SLOW
 def test_each_device_may_train_a_model_of_its_own(name):
     """`shard_map` tells what differs over devices; both branches of a step must."""
     tx = transformation(name)
@@ -62,7 +71,7 @@ def test_each_device_may_train_a_model_of_its_own(name):
     )
 
 
-@EVERY_ARCHITECTURE
+@MOST_SLOW
 def test_a_loss_that_differs_over_devices_is_no_error_of_types(name):
     tx = transformation(name)
     mesh = Mesh(np.array(jax.devices()[:1]), ("x",))
