@@ -23,6 +23,7 @@ from learned.branches import cond_on_devices
 from learned.decay import check_decay, cosine
 from learned.optax_state import LearnedState, in_form, pack, unpack
 from opt_gym import policy
+from opt_gym.checks import MOST
 from opt_gym.maths.limits import all_finite
 from opt_gym.numerics import fixed_numerics, own_buffers
 from opt_gym.records import LearnedOptimizer, Signal
@@ -210,15 +211,16 @@ def _direction(
         valid = _scalar("value_valid", 0.0 if value_valid is None else value_valid)
         has_valid = jnp.isfinite(valid) & (value_valid is not None)
         reads_loss = "loss" in needs
+        t = jnp.minimum(state.t, MOST - 1)  # clocks look at the next one
         signal = Signal(
             params=_float32(params),
             grad=_float32(updates),
             loss=_scalar("value", value if reads_loss else 0.0),
             valid_loss=jnp.where(has_valid, valid, 0.0),
             has_valid=has_valid,
-            t=state.t,
+            t=t,
             horizon=jnp.asarray(0 if horizon is None else horizon, jnp.int32),
-            ages=(state.t,) * len(jax.tree.leaves(params)),
+            ages=(t,) * len(jax.tree.leaves(params)),
         )
         with fixed_numerics():
             return advance(theta, signal, state)
