@@ -211,7 +211,7 @@ def _direction(
         valid = _scalar("value_valid", 0.0 if value_valid is None else value_valid)
         has_valid = jnp.isfinite(valid) & (value_valid is not None)
         reads_loss = "loss" in needs
-        t = jnp.minimum(state.t, MOST - 1)  # clocks look at the next one
+        t = jnp.minimum(state.t, MOST - 8)  # clocks look at the next ones
         signal = Signal(
             params=_float32(params),
             grad=_float32(updates),
