@@ -13,7 +13,6 @@ import numpy as np
 import opt_gym  # before the names that it registers
 from envs_registry import names
 from envs_registry.benchmark_sets import BENCHMARK_SETS
-from opt_gym.records import Config
 from opt_gym.runtime.worker_processes import run_jobs
 from opt_gym.task_statistics.statistics_table import Row
 
@@ -29,14 +28,16 @@ _MEASURE = "opt_gym.task_statistics.measurement:measure_job"
 
 def choose(order: np.random.Generator) -> Iterator[tuple[str, str]]:
     """(list, task), the tasks of every family in a random order, the first that pass."""
-    older = [_plain(task) for tasks in BENCHMARK_SETS.values() for task in tasks]
+    older = [
+        opt_gym.task_config(task) for tasks in BENCHMARK_SETS.values() for task in tasks
+    ]
     for family in names.INFEASIBLE_SEEDS:
         part = "test_families" if family in TEST_FAMILIES else "test"
         missing = COUNTS[part]
         for name in _candidates(family, order):
             if not missing:
                 break
-            if _plain(name) not in older and _passes(name):
+            if opt_gym.task_config(name) not in older and _passes(name):
                 missing -= 1
                 yield f"taskset-small-v2_{part}", name
 
@@ -54,10 +55,6 @@ def _multiplications(name: str) -> int:
     data = config["dataset"][1]
     tokens = data["patch_length"] * data["batch_size"]
     return tokens * config["core"][1]["core_dim"] * config["vocab_size"]
-
-
-def _plain(name: str) -> Config:
-    return opt_gym.task_config(name)
 
 
 def _passes(name: str) -> bool:

@@ -243,8 +243,13 @@ def _check_needs(
 
 
 def _refuse_complex(tree: PyTree, what: str = "parameter") -> None:
+    def is_complex(leaf: Any) -> bool:
+        return jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating)
+
+    if not any(map(is_complex, jax.tree.leaves(tree))):  # names are for the message
+        return
     for name, leaf in policy.named_leaves(tree):
-        if jnp.issubdtype(jnp.result_type(leaf), jnp.complexfloating):
+        if is_complex(leaf):
             raise ValueError(
                 f"the complex {what} {name!r} of shape {list(jnp.shape(leaf))} is not "
                 "supported"

@@ -14,7 +14,16 @@ import inspect
 import math
 from collections.abc import Callable, Mapping, Sequence
 from types import UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    Union,
+    get_args,
+    get_origin,
+    get_type_hints,
+    is_typeddict,
+)
 
 _LARGEST = 3.4028234663852886e38
 """Of float32: larger ones would be infinite in a program."""
@@ -42,7 +51,7 @@ def check_kind(what: str, name: str, value: Any, make: Callable[..., Any]) -> No
         make: the plug-in's function, which has such a keyword.
     """
     hints = _hints(make)[name]
-    if not any(_fits(value, hint) for hint in hints):
+    if not any(fits(value, hint) for hint in hints):
         words = dict.fromkeys(word for hint in hints for word in _words(hint))
         raise ValueError(f"{what}: {name} must be {' or '.join(words)}, got {value!r}")
 
@@ -78,7 +87,7 @@ def _kind_of(default: Any) -> Any:
     return type(default)
 
 
-def _fits(value: Any, hint: Any) -> bool:
+def fits(value: Any, hint: Any) -> bool:
     """Whether a value is of the kind that a type hint names; no number may be NaN."""
     origin, inner = get_origin(hint) or hint, get_args(hint)
     if hint in (float, Bound):
@@ -89,25 +98,34 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint is Any:
         return _is_sound(value)
     if origin in (Union, UnionType):
-        return any(_fits(value, each) for each in inner)
+        return any(fits(value, each) for each in inner)
     if origin is Annotated:
-        return _fits(value, inner[0])
+        return fits(value, inner[0])
     if origin is Literal:
         return any(type(value) is type(known) and value == known for known in inner)
     if not inspect.isclass(origin):
         return value is None if hint is None else _is_sound(value)
     if issubclass(origin, Mapping):
-        of_values = inner[1] if inner else Any
-        return isinstance(value, Mapping) and all(
-            isinstance(key, str) and _fits(each, of_values)
-            for key, each in value.items()
-        )
+        return isinstance(value, Mapping) and _fits_mapping(value, origin, inner)
     if issubclass(origin, Sequence) and origin is not str:
         of_elements = [each for each in inner if each is not ...] or [Any]
         return isinstance(value, list | tuple) and all(
-            any(_fits(each, element) for element in of_elements) for each in value
+            any(fits(each, element) for element in of_elements) for each in value
         )
     return isinstance(value, origin)
+
+
+def _fits_mapping(
+    value: Mapping[Any, Any], origin: type, inner: tuple[Any, ...]
+) -> bool:
+    """Whether the values of a dict are of the kinds of a `TypedDict`, or all of one kind."""
+    if is_typeddict(origin):
+        kinds = get_type_hints(origin)
+    else:
+        kinds = dict.fromkeys(value, inner[1] if inner else Any)
+    return value.keys() == kinds.keys() and all(
+        isinstance(key, str) and fits(value[key], kind) for key, kind in kinds.items()
+    )
 
 
 def is_finite_number(value: Any) -> bool:

@@ -3,13 +3,12 @@
 import hashlib
 import json
 import shutil
-import types
-import typing
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, TypedDict, get_type_hints
 
 from opt_gym.runtime.files import write_atomically
+from opt_gym.setting_kinds import fits
 
 RECIPE_FILE, THETA_FILE = "run.json", "theta.safetensors"
 CHECKSUM = "checksum"
@@ -107,8 +106,8 @@ def read_recipe(out: Path) -> Recipe:
         fields = json.loads(path.read_text())
         written = fields.pop(CHECKSUM, None)
         recipe = Recipe(**fields)
-        for name, kind in typing.get_type_hints(Recipe).items():
-            if not _fits(getattr(recipe, name), kind):
+        for name, kind in get_type_hints(Recipe).items():
+            if not fits(getattr(recipe, name), kind):
                 raise ValueError(f"{name} is {getattr(recipe, name)!r}")
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no recipe of this version: {error}") from error
@@ -125,30 +124,6 @@ def _checksum(fields: dict[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def _fits(value: Any, kind: Any) -> bool:
-    """Whether a value that came from JSON is of an annotated kind."""
-    origin, inner = typing.get_origin(kind), typing.get_args(kind)
-    if kind is Any:
-        return True
-    if origin in (types.UnionType, typing.Union):
-        return any(_fits(value, one) for one in inner)
-    if origin in (list, Sequence):
-        return isinstance(value, list | tuple) and all(
-            _fits(x, inner[0]) for x in value
-        )
-    if origin is dict:
-        return isinstance(value, dict) and all(
-            _fits(x, inner[1]) for x in value.values()
-        )
-    if typing.is_typeddict(kind):
-        hints = typing.get_type_hints(kind)
-        same = isinstance(value, dict) and value.keys() == hints.keys()
-        return same and all(_fits(value[key], hints[key]) for key in hints)
-    if isinstance(value, bool) or kind is bool:
-        return isinstance(value, bool) and kind is bool
-    return isinstance(value, int | float if kind is float else kind)
-
-
 def with_thetas(out: Path, recipe: Recipe) -> Recipe:
     """The recipe, its θ files copied into the folder of the run.
 
@@ -158,22 +133,20 @@ def with_thetas(out: Path, recipe: Recipe) -> Recipe:
     for name in THETA_FIELDS:
         given = getattr(recipe, name)
         if given is not None and Path(given).is_file():
-            own = out / f"{name}.safetensors"
-            shutil.copyfile(given, own)
-            recipe = recipe._replace(**{name: f"./{own.name}"})
+            shutil.copyfile(given, out / _own(name))
+            recipe = recipe._replace(**{name: _own(name)})
     return recipe
 
 
 def located(out: Path, recipe: Recipe) -> Recipe:
     """The recipe with the paths of the θ files that lie beside it."""
-    own = {name: f"./{name}.safetensors" for name in THETA_FIELDS}
-    return recipe._replace(
-        **{
-            name: str(out / f"{name}.safetensors")
-            for name in THETA_FIELDS
-            if getattr(recipe, name) == own[name]
-        }
-    )
+    copied = [name for name in THETA_FIELDS if getattr(recipe, name) == _own(name)]
+    return recipe._replace(**{name: str(out / _own(name)) for name in copied})
+
+
+def _own(name: str) -> str:
+    """The run's own copy of what a field names."""
+    return f"./{name}.safetensors"
 
 
 def with_configs(recipe: Recipe) -> Recipe:

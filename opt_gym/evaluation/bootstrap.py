@@ -6,29 +6,13 @@ seeded bootstrap.
 Source: Agarwal et al. 2021, arXiv:2108.13264 (interquartile mean, stratified bootstrap).
 """
 
-from typing import NamedTuple
-
 import numpy as np
 from jaxtyping import Float
 
-Scores = Float[np.ndarray, "tasks seeds"]
+from opt_gym.judge.intervals import Interval, Scores, checked, interquartile_mean
+
 NUM_RESAMPLES = 5000
 _BLOCK = 250
-
-
-class Interval(NamedTuple):
-    """A number and its bootstrap interval."""
-
-    value: float
-    low: float
-    high: float
-
-
-def interquartile_mean(scores: Float[np.ndarray, "... n"]) -> Float[np.ndarray, "..."]:
-    """The mean of the middle half of the last axis: ⌊n/4⌋ are dropped at either end."""
-    ordered = np.sort(scores, axis=-1)
-    cut = ordered.shape[-1] // 4
-    return ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
 
 
 def iqm(scores: Scores, *, level: float = 0.95, seed: int = 0) -> Interval:
@@ -37,7 +21,7 @@ def iqm(scores: Scores, *, level: float = 0.95, seed: int = 0) -> Interval:
     The bootstrap is stratified: seeds are drawn anew within every task, tasks are kept. It
     says how sure the number is for these tasks, not for others.
     """
-    scores = _checked(scores)
+    scores = checked(scores)
     rng = np.random.default_rng(seed)
     values = []
     for _ in range(NUM_RESAMPLES // _BLOCK):  # in blocks, for a thousand tasks' sake
@@ -51,7 +35,7 @@ def iqm(scores: Scores, *, level: float = 0.95, seed: int = 0) -> Interval:
 
 def mean(scores: Scores, *, level: float = 0.95, seed: int = 0) -> Interval:
     """The mean over tasks of the mean over seeds; tasks are drawn anew."""
-    return _over_tasks(_checked(scores).mean(axis=1), level, seed)
+    return _over_tasks(checked(scores).mean(axis=1), level, seed)
 
 
 def mean_difference(
@@ -62,7 +46,7 @@ def mean_difference(
     Raises:
         ValueError: tables with other numbers of tasks.
     """
-    scores, reference = _checked(scores), _checked(reference)
+    scores, reference = checked(scores), checked(reference)
     if len(scores) != len(reference):
         raise ValueError(
             f"paired by task, but there are {len(scores)} and {len(reference)} tasks"
@@ -72,7 +56,7 @@ def mean_difference(
 
 def wins(scores: Scores, reference: Scores) -> int:
     """The number of tasks whose mean over seeds is lower than the reference's."""
-    return int(np.sum(_checked(scores).mean(axis=1) < _checked(reference).mean(axis=1)))
+    return int(np.sum(checked(scores).mean(axis=1) < checked(reference).mean(axis=1)))
 
 
 def _over_tasks(
@@ -88,12 +72,3 @@ def _interval(value: float, resampled: np.ndarray, level: float) -> Interval:
         raise ValueError(f"level must be between 0 and 1, got {level}")
     low, high = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
     return Interval(value, float(low), float(high))
-
-
-def _checked(scores: Scores) -> Scores:
-    scores = np.asarray(scores, np.float64)
-    if scores.ndim != 2 or scores.size == 0:
-        raise ValueError(f"scores must have shape [tasks, seeds], got {scores.shape}")
-    if not np.all(np.isfinite(scores)):
-        raise ValueError("scores must be finite: use normalized losses, in [-2, 2]")
-    return scores

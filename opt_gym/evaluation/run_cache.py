@@ -24,6 +24,7 @@ _PACKAGE = Path(__file__).resolve().parent.parent
 WITHOUT_INFLUENCE = (
     "cli/",
     "gym/",
+    "judge/",
     "task_statistics/",
     "testing/",
     "evaluation/__init__.py",

@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from opt_gym.judge import intervals
-from opt_gym.judge.intervals import Estimate, Scores
+from opt_gym.judge.intervals import Interval, Scores
 
 WORSE = 0.1
 """A task counts as lost where the normalized loss is higher by more than this."""
@@ -22,8 +22,8 @@ class Paired(NamedTuple):
         wins, losses, num_tasks: tasks that are lower, and higher by more than `WORSE`.
     """
 
-    mean: Estimate
-    iqm: Estimate
+    mean: Interval
+    iqm: Interval
     worst: float
     p_value: float
     wins: int

@@ -26,7 +26,7 @@ Statistic = Callable[..., Float[np.ndarray, "..."]]
 """Of one number a task, along the last axis: takes `axis=`."""
 
 
-class Estimate(NamedTuple):
+class Interval(NamedTuple):
     """A number and its interval; low and high are NaN where none can be given."""
 
     value: float
@@ -58,7 +58,7 @@ def these_tasks(
     *,
     level: float = 0.95,
     seed: int = 0,
-) -> Estimate:
+) -> Interval:
     """A statistic of the means over seeds, and how it depends on the seeds.
 
     Seeds are drawn anew within every task. A percentile interval of that is too narrow by
@@ -74,11 +74,11 @@ def these_tasks(
     Raises:
         ValueError: scores that are not finite, or of another shape.
     """
-    scores = _checked(scores)
+    scores = checked(scores)
     num_seeds = scores.shape[1]
     value = float(statistic(scores.mean(axis=1), axis=-1))
     if num_seeds < FEWEST_SEEDS:
-        return Estimate(value, np.nan, np.nan)
+        return Interval(value, np.nan, np.nan)
     random = np.random.default_rng(seed)
     drawn = np.empty(NUM_RESAMPLES)
     for place in range(NUM_RESAMPLES):
@@ -87,7 +87,7 @@ def these_tasks(
         drawn[place] = statistic(means, axis=-1)
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
     wider = np.sqrt(num_seeds / (num_seeds - 1))
-    return Estimate(
+    return Interval(
         value, value + wider * (low - value), value + wider * (high - value)
     )
 
@@ -98,7 +98,7 @@ def tasks_like_these(
     *,
     level: float = 0.95,
     seed: int = 0,
-) -> Estimate:
+) -> Interval:
     """A statistic of one number a task, and how it depends on the tasks.
 
     BCa; where leaving out any one task changes nothing, as for a mean of the middle of many
@@ -113,10 +113,10 @@ def tasks_like_these(
     """
     from scipy import stats
 
-    (per_task,) = _checked(np.asarray(per_task)[None])
+    (per_task,) = checked(np.asarray(per_task)[None])
     value = float(statistic(per_task, axis=-1))
     if len(per_task) < FEWEST_TASKS:
-        return Estimate(value, np.nan, np.nan)
+        return Interval(value, np.nan, np.nan)
     for method in ("BCa", "percentile"):
         with np.errstate(invalid="ignore", divide="ignore"), warnings.catch_warnings():
             warnings.simplefilter("ignore", stats.DegenerateDataWarning)
@@ -131,7 +131,7 @@ def tasks_like_these(
             ).confidence_interval
         if np.isfinite([low, high]).all():
             break
-    return Estimate(value, float(low), float(high))
+    return Interval(value, float(low), float(high))
 
 
 def sign_flip(differences: Float[np.ndarray, " tasks"], *, seed: int = 0) -> float:
@@ -148,7 +148,7 @@ def sign_flip(differences: Float[np.ndarray, " tasks"], *, seed: int = 0) -> flo
     """
     from scipy import stats
 
-    (differences,) = _checked(np.asarray(differences)[None])
+    (differences,) = checked(np.asarray(differences)[None])
     if not np.any(differences):
         return 1.0
     return float(
@@ -163,7 +163,8 @@ def sign_flip(differences: Float[np.ndarray, " tasks"], *, seed: int = 0) -> flo
     )
 
 
-def _checked(scores: Scores) -> Scores:
+def checked(scores: Scores) -> Scores:
+    """As float64; a ValueError for another shape, or what is not finite."""
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 2 or scores.size == 0:
         raise ValueError(f"scores must have shape [tasks, seeds], got {scores.shape}")
