@@ -4,7 +4,6 @@ A callback is a function of a `Progress`; see `agents.records.Callback`.
 """
 
 import csv
-import hashlib
 import json
 import math
 import sys
@@ -20,6 +19,7 @@ from jaxtyping import PyTree
 from agents.records import Progress, Report
 from opt_gym.checks import check_whole
 from opt_gym.runtime.files import set_aside, write_atomically, write_table
+from opt_gym.runtime.json_digest import json_digest
 from opt_gym.runtime.tables import Found, parse_lines, read_lines
 
 
@@ -355,5 +355,4 @@ def _read_best(path: Path) -> dict[str, Any] | None:
 
 
 def _checksum(best: Mapping[str, Any]) -> str:
-    text = json.dumps(best, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    return json_digest(best, 8)

@@ -26,7 +26,8 @@ from jaxtyping import PyTree
 from safetensors import safe_open
 from safetensors.numpy import save as to_bytes
 
-from opt_gym.runtime.files import remove_temporaries, write_atomically
+from opt_gym.runtime.files import remove_temporaries, renamed, write_atomically
+from opt_gym.runtime.json_digest import json_digest
 from opt_gym.runtime.key_arrays import is_key
 from opt_gym.runtime.rounding import rounded
 
@@ -99,7 +100,7 @@ def load(
         state = _restore(path, template(header["outer_step"]), tensors)
         if jax.process_index() == 0:
             for bad in damaged:  # so that it is not one of the last two
-                _renamed(bad, ".damaged")
+                renamed(bad, bad.with_suffix(".damaged"))
         return Checkpoint(state, header)
     return None
 
@@ -117,15 +118,7 @@ def newest_header(folder: Path) -> dict[str, Any] | None:
 
 def set_aside(folder: Path) -> list[Path]:
     """Renames all checkpoints of a folder, so that a run can begin anew; their new names."""
-    return [_renamed(path, ".aside") for path in _newest_first(folder)]
-
-
-def _renamed(path: Path, suffix: str) -> Path:
-    """With another suffix, and a number where that is taken: nothing is lost."""
-    new, number = path.with_suffix(suffix), 2
-    while new.exists():
-        new, number = path.with_suffix(f"{suffix}{number}"), number + 1
-    return path.rename(new)
+    return [renamed(path, path.with_suffix(".aside")) for path in _newest_first(folder)]
 
 
 def tidy(folder: Path) -> None:
@@ -135,16 +128,11 @@ def tidy(folder: Path) -> None:
 
 def digest(config: dict[str, Any]) -> str:
     """The first 16 hex digits of the SHA-256 of a config's JSON, floats at `DIGITS`."""
-    return _sha_of_json(rounded(config, DIGITS))
+    return json_digest(rounded(config, DIGITS), default=str)
 
 
 def _digest_of(form: int, config: dict[str, Any]) -> str:
-    return digest(config) if form > 2 else _sha_of_json(config)
-
-
-def _sha_of_json(config: Any) -> str:
-    text = json.dumps(config, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return digest(config) if form > 2 else json_digest(config, default=str)
 
 
 def environment() -> dict[str, Any]:

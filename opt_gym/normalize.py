@@ -7,8 +7,6 @@ Source of the procedure: Metz, talk on learned optimizers at the Institute for A
 (2019): ℓ̃ is 0 at the best of 14 learning rates of Adam.
 """
 
-import hashlib
-import json
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -24,6 +22,7 @@ from opt_gym.data.digest import digest_data
 from opt_gym.records import Config, Data, Normalizer, Task
 from opt_gym.runtime import strategy, tables
 from opt_gym.runtime.files import alone_with, cache_folder
+from opt_gym.runtime.json_digest import json_digest
 from opt_gym.runtime.rounding import rounded
 
 NORMALIZER_TABLE = Path(__file__).resolve().parents[1] / "envs_registry/normalizers.csv"
@@ -114,8 +113,7 @@ def row_key(
 
 def digest_config(config: Config) -> str:
     """The first 16 hex digits of the SHA-256 of a config's JSON, floats at 10 digits."""
-    text = json.dumps(rounded(config, 10), sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return json_digest(rounded(config, 10))
 
 
 def user_table() -> Path:

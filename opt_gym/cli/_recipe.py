@@ -1,6 +1,5 @@
 """What `opt-gym train` writes down: `run.json`, from which a run goes on anywhere."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Sequence
@@ -8,6 +7,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, get_type_hints
 
 from opt_gym.runtime.files import write_atomically
+from opt_gym.runtime.json_digest import json_digest
 from opt_gym.setting_kinds import fits
 
 RECIPE_FILE, THETA_FILE = "run.json", "theta.safetensors"
@@ -66,7 +66,7 @@ class Recipe(NamedTuple):
 def write_recipe(out: Path, recipe: Recipe) -> None:
     """Writes `run.json` into the folder of a run."""
     fields = {**recipe._asdict(), "task_weights": list(recipe.task_weights)}
-    content = json.dumps({**fields, CHECKSUM: _checksum(fields)}, indent=1)
+    content = json.dumps({**fields, CHECKSUM: json_digest(fields)}, indent=1)
     write_atomically(out / RECIPE_FILE, f"{content}\n".encode())
 
 
@@ -111,17 +111,12 @@ def read_recipe(out: Path) -> Recipe:
                 raise ValueError(f"{name} is {getattr(recipe, name)!r}")
     except (AttributeError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path} is no recipe of this version: {error}") from error
-    if written not in (None, _checksum(fields)):
+    if written not in (None, json_digest(fields)):
         raise ValueError(
             f"{path} is not what was written: damaged, or edited; if you meant it, take out "
             f"its line {CHECKSUM!r} (more outer steps: opt-gym resume --outer-steps)"
         )
     return recipe
-
-
-def _checksum(fields: dict[str, Any]) -> str:
-    text = json.dumps(fields, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def with_thetas(out: Path, recipe: Recipe) -> Recipe:

@@ -73,14 +73,16 @@ def is_special(path: Path) -> bool:
 
 def set_aside(path: Path) -> Path:
     """Gives a damaged file, if it is there, a free name beside it; returns that name."""
-    aside = path.with_name(f"{path.name}.aside")
-    for number in itertools.count(2):
-        if not aside.exists():
-            break
-        aside = path.with_name(f"{path.name}.aside{number}")
+    return renamed(path, path.with_name(f"{path.name}.aside"))
+
+
+def renamed(path: Path, new: Path) -> Path:
+    """Gives a file, if it is there, a new name, with a number where that is taken."""
+    names = (new.with_name(f"{new.name}{number}") for number in itertools.count(2))
+    free = next(name for name in itertools.chain([new], names) if not name.exists())
     with contextlib.suppress(FileNotFoundError):
-        path.rename(aside)
-    return aside
+        path.rename(free)
+    return free
 
 
 @contextlib.contextmanager

@@ -5,15 +5,14 @@ another number. The tables that come with the package, and those of version 0.1,
 """
 
 import csv
-import hashlib
 import io
-import json
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Generic, NamedTuple, TypeVar
 
 from opt_gym.runtime.files import is_special, set_aside, write_atomically
+from opt_gym.runtime.json_digest import json_digest
 
 T = TypeVar("T")
 
@@ -115,7 +114,7 @@ def checksum(row: Mapping[str, str], layout: Layout) -> str:
     """8 hex digits of the cells that are ours and say something."""
     ours = (*layout.required, *layout.optional)
     known = {column: row[column] for column in ours if row.get(column)}
-    return hashlib.sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()[:8]
+    return json_digest(known, 8)
 
 
 def read_lines(path: Path) -> list[str]:

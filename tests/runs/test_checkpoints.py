@@ -13,6 +13,7 @@ from safetensors.numpy import load_file, save
 import agents
 from agents import checkpoint
 from opt_gym.cli import main as opt_gym_cli
+from opt_gym.runtime.json_digest import json_digest
 from tests.agents.test_loop import make_trainer, run, same
 from tests.runs.mutations import mutated
 
@@ -99,7 +100,7 @@ def test_format_2_is_read(tmp_path):
         "format": 2,
         "outer_step": 7,
         "seed": 0,
-        "config": checkpoint._sha_of_json(CONFIG),
+        "config": json_digest(CONFIG, default=str),
         "environment": {},
         "sha256": checkpoint._sha256("", tensors),
     }
