@@ -263,6 +263,8 @@ class LearnedOptimizer(NamedTuple):
         trained_horizon: the horizon θ was trained for, None where there is none; the default
             horizon of `to_optax`.
         name, config: as those of `Features`.
+        evaluated: (θ, carry, φ) -> the weights to measure and to keep, where they are others
+            than those whose gradient is taken, as an average of them; None where they are φ.
     """
 
     features: Features
@@ -274,6 +276,7 @@ class LearnedOptimizer(NamedTuple):
     trained_horizon: int | None = None
     name: str = ""
     config: Config = {}  # noqa: RUF012
+    evaluated: Callable[[PyTree, Memory, PyTree], PyTree] | None = None
 
     def __reduce__(self) -> tuple[Any, tuple]:
         """Pickled by name and settings."""

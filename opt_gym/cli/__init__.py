@@ -23,6 +23,7 @@ A first session:
   opt-gym scores --tasks small_mlp_family_seed200   what a return means there
   opt-gym normalize mlp_family_seed3       where its normalized loss is 0 and 1
   opt-gym stats --summary                  what the tasks of TaskSet are and cost
+  opt-gym archive my_task.json             baselines for `opt-gym report`, on own tasks
 
 A TASK is a name (mlp_family_seed3), an id (OptTask-mlp-v0), a frozen list
 (small_mlp/held_out), or a .json file with a config that `opt-gym show` printed.
@@ -54,6 +55,7 @@ def main(args: Sequence[str] | None = None) -> int:
     """
     from opt_gym.cli import (
         _numbers,
+        archive,
         compare_trainers,
         evaluate,
         list,
@@ -74,6 +76,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "scores": scores.scores,
         "normalize": normalize.normalize,
         "stats": stats.stats,
+        "archive": archive.archive,
     }
     commands = {name: _numbers.checked(run) for name, run in commands.items()}
     with _output.lasting():

@@ -45,11 +45,13 @@ def evaluate(
     num_points: int = 50,
     spacing: str = "log",
     num_batches: int = 5,
+    final_batches: int = 20,
     objective: str = "train",
     corruption: str | tuple[Corruption, ...] = "training",
     data: str = "auto",
     valid_every: int = 0,
     normalizer: Normalizer | None = None,
+    timed: bool = True,
 ) -> list[Runs]:
     """Trains every task with the optimizer, over all seeds, and records its curves.
 
@@ -65,8 +67,8 @@ def evaluate(
             on where it was. Only for architectures (an optax transformation is a closure,
             nothing tells two of them apart).
         progress: called as (task's name, tasks done, tasks) after each task.
-        horizon, num_seeds, seed, num_points, spacing, num_batches, objective, corruption,
-            data, valid_every, normalizer: see `EvaluationSettings`.
+        horizon, num_seeds, seed, num_points, spacing, num_batches, final_batches, objective,
+            corruption, data, valid_every, normalizer, timed: see `EvaluationSettings`.
 
     Returns:
         For each task, for each horizon, for each variant: its `Runs`.
@@ -82,11 +84,13 @@ def evaluate(
         num_points,
         spacing,
         num_batches,
+        final_batches,
         objective,
         corruption,
         data,
         valid_every,
         normalizer,
+        timed,
     )
     jobs = jobs_of(optimizer, tasks, theta, name, variants)
     return run_all(jobs, settings, cache, progress)

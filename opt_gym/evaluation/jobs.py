@@ -1,5 +1,6 @@
 """How the runs of an evaluation are made: from the cache, else one program a task."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -155,7 +156,11 @@ def _prepare(
     program = None
     if len(cached) < len(settings.horizons) * len(job.labels):
         program = build_program(
-            env, job.optimizer, settings, num_variants=len(job.labels)
+            env,
+            job.optimizer,
+            settings,
+            num_variants=len(job.labels),
+            num_kept=max(settings.horizons),
         )
         compile_now(program, job.theta, data)
     return _Prepared(job, env, data, digests, cached, program)
@@ -171,7 +176,9 @@ def _run(
         if program is None or all(place in runs for place in places):
             continue
         steps = evaluation_steps(horizon, settings.num_points, settings.spacing)
-        seconds = seconds_per_step(program, job.theta, data, horizon)
+        seconds = math.nan
+        if settings.timed:
+            seconds = seconds_per_step(program, job.theta, data, horizon)
         plan = schedule(steps, settings.num_points)
         curves = program.run(job.theta, data, plan)
         for place in places:
@@ -214,8 +221,11 @@ def _runs(
         test_loss=losses[2],
         objective_loss=losses[counted],
         accuracy=np.asarray(curves.accuracy),
+        final_losses=np.asarray(curves.final_losses)[:, :3],
+        final_accuracy=np.asarray(curves.final_accuracy),
         mean_cost=np.asarray(curves.mean_cost),
         diverged=np.asarray(curves.diverged),
+        step_losses=np.asarray(curves.step_losses)[:, : int(steps[-1])],
     )
 
 
@@ -252,3 +262,4 @@ def check_settings(settings: EvaluationSettings) -> None:
         evaluation_steps(one, settings.num_points, settings.spacing)
     check_whole("num_seeds", settings.num_seeds, 1)
     check_whole("num_batches", settings.num_batches, 1)
+    check_whole("final_batches", settings.final_batches, 1)

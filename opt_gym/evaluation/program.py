@@ -9,6 +9,7 @@ time as one scan over the whole horizon (0.27 s for 6 runs of 1,000 steps).
 import math
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,12 +18,11 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from opt_gym.data.corruptions import corrupt
-from opt_gym.env import split_loss
 from opt_gym.episode import start, unroll
 from opt_gym.evaluation.runs import EvaluationSettings
 from opt_gym.numerics import with_fixed_numerics
 from opt_gym.plugins import unknown
-from opt_gym.records import Data, Env, LearnedOptimizer
+from opt_gym.records import Data, Env, LearnedOptimizer, UnrollState
 from opt_gym.runtime import strategy
 
 SPACINGS = ("log", "even")
@@ -37,12 +37,16 @@ class Curves(NamedTuple):
     """What a run leaves; each field has a leading axis [runs] where there are many.
 
     Shapes: losses [points, 3 or 4]: train, valid, test, and for "noisy" corrupted train;
-    accuracy [points]: on test, NaN where the task has none; mean_cost []: ℓ̃ averaged over
-    every inner step; diverged []; step_losses [kept]: of every inner step, inf once diverged.
+    accuracy [points]: on test, NaN where the task has none; final_losses [3 or 4] and
+    final_accuracy []: those of the last point once more, on `final_batches` batches;
+    mean_cost []: ℓ̃ averaged over every inner step; diverged []; step_losses [kept]: of every
+    inner step, inf once diverged.
     """
 
     losses: Float[Array, "points split"]
     accuracy: Float[Array, " points"]
+    final_losses: Float[Array, " split"]
+    final_accuracy: Float[Array, ""]
     mean_cost: Float[Array, ""]
     diverged: Bool[Array, ""]
     step_losses: Float[Array, " kept"]
@@ -51,12 +55,13 @@ class Curves(NamedTuple):
 class Schedule(NamedTuple):
     """How far to go and where to stop for an evaluation, as arguments of the program.
 
-    Shapes: gaps [points], inner steps before each point; the rest are scalars. Only the
-    first `num_active` points are run; `measure` says whether there is an evaluation.
+    Shapes: gaps [points + 1], inner steps before each point, the last of which is measured
+    twice, without a step between; the rest are scalars. Only the first `num_active` points are
+    run; `measure` says whether there is an evaluation.
     """
 
     horizon: Int[Array, ""]
-    gaps: Int[Array, " points"]
+    gaps: Int[Array, " points+1"]
     num_active: Int[Array, ""]
     measure: Bool[Array, ""]
 
@@ -107,12 +112,12 @@ def schedule(
     steps: Sequence[int] | np.ndarray, num_points: int, measure: bool = True
 ) -> Schedule:
     """The schedule that stops after each of `steps`, the last of which is the horizon."""
-    gaps = np.zeros(num_points, np.int32)
+    gaps = np.zeros(num_points + 1, np.int32)
     gaps[: len(steps)] = np.diff(np.asarray(steps), prepend=0)
     return Schedule(
         horizon=jnp.int32(steps[-1]),
         gaps=jnp.asarray(gaps),
-        num_active=jnp.int32(len(steps)),
+        num_active=jnp.int32(len(steps) + measure),
         measure=jnp.bool_(measure),
     )
 
@@ -137,7 +142,7 @@ def build_program(
         num_kept: keep the losses of the first so many inner steps.
     """
     num_seeds, num_points = settings.num_seeds, settings.num_points
-    measure = _measurement(env, settings.num_batches)
+    measure = _measurement(env, max(settings.num_batches, settings.final_batches))
     num_splits = 4 if env.objective == "noisy" else 3
 
     def one_run(pair: tuple, shared: tuple) -> Curves:
@@ -145,6 +150,12 @@ def build_program(
         thetas, data, plan = shared
         theta = jax.tree.map(lambda leaf: leaf[variant], thetas)
         state = start(key, env, learned_optimizer, theta, data, plan.horizon)
+
+        def evaluated(state: UnrollState) -> tuple[PyTree, PyTree]:
+            params = state.env.params
+            if learned_optimizer.evaluated is not None:
+                params = learned_optimizer.evaluated(theta, state.carry, params)
+            return params, state.env.instance
 
         def inner_step(_: Any, carry: tuple) -> tuple:
             state, total, kept = carry
@@ -158,9 +169,11 @@ def build_program(
         def to_point(index: Any, carry: tuple) -> tuple:
             *running, losses, accuracy = carry
             running = jax.lax.fori_loop(0, plan.gaps[index], inner_step, tuple(running))
+            again = index == plan.num_active - 1
+            count = jnp.where(again, settings.final_batches, settings.num_batches)
             row, right = jax.lax.cond(
                 plan.measure,
-                lambda: measure(data, running[0].env.params, running[0].env.instance),
+                lambda: measure(data, evaluated(running[0]), count),
                 lambda: (jnp.zeros(num_splits), jnp.zeros(())),
             )
             return *running, losses.at[index].set(row), accuracy.at[index].set(right)
@@ -169,14 +182,22 @@ def build_program(
             state,
             jnp.zeros(()),
             jnp.zeros(num_kept),
-            jnp.zeros((num_points, num_splits)),
-            jnp.zeros(num_points),
+            jnp.zeros((num_points + 1, num_splits)),
+            jnp.zeros(num_points + 1),
         )
         state, total, kept, losses, accuracy = jax.lax.fori_loop(
             0, plan.num_active, to_point, begin
         )
-        mean_cost = total / plan.horizon
-        return Curves(losses, accuracy, mean_cost, state.env.dead, kept)
+        final = plan.num_active - 1
+        return Curves(
+            losses=losses,
+            accuracy=accuracy,
+            final_losses=losses[final],
+            final_accuracy=accuracy[final],
+            mean_cost=total / plan.horizon,
+            diverged=state.env.dead,
+            step_losses=kept,
+        )
 
     num_runs = num_variants * num_seeds
     padded = _padded(num_runs)
@@ -188,7 +209,7 @@ def build_program(
 
     def run(thetas: PyTree, data: Data, plan: Schedule) -> Curves:
         out = strategy.gather(mapped((variants, keys), (thetas, data, plan)))
-        active = int(plan.num_active)
+        active = int(plan.num_active) - bool(plan.measure)
         curves = jax.tree.map(lambda leaf: np.asarray(leaf)[:num_runs], out)
         return curves._replace(
             losses=curves.losses[:, :active], accuracy=curves.accuracy[:, :active]
@@ -227,36 +248,56 @@ def seconds_per_step(
 
 
 def _measurement(
-    env: Env, num_batches: int
-) -> Callable[[Data, PyTree, PyTree], tuple[Array, Array]]:
-    """(data, φ, ψ) -> (mean losses [3 or 4], accuracy on test)."""
+    env: Env, most_batches: int
+) -> Callable[[Data, tuple[PyTree, PyTree], Array], tuple[Array, Array]]:
+    """(data, (φ, ψ), number of batches) -> (mean losses [3 or 4], accuracy on test).
+
+    One loop over splits and batches: the forward pass is compiled once (three copies of it
+    were a third of what compiles here).
+    """
     task = env.task
     k_splits, k_noisy = jax.random.split(jax.random.key(_EVALUATION_KEY))
-    keys = jax.random.split(k_splits, num_batches)
-    noisy_keys = jax.random.split(k_noisy, num_batches * _NOISY_FACTOR)
+    keys = jax.random.split(k_splits, most_batches)
+    noisy_keys = jax.random.split(k_noisy, most_batches * _NOISY_FACTOR)
+    splits = ("train", "valid_outer", "test")
 
-    def measure(data: Data, params: PyTree, instance: PyTree) -> tuple[Array, Array]:
-        def on_split(split: str) -> tuple[Array, Array]:
-            def on_batch(key: PRNGKeyArray) -> tuple[Array, Array]:
-                loss, aux = split_loss(task, key, data, params, instance, split)
-                return loss, jnp.asarray(aux.get("accuracy", jnp.nan))
+    def measure(
+        data: Data, weights: tuple[PyTree, PyTree], count: Array
+    ) -> tuple[Array, Array]:
+        params, instance = weights
 
-            loss, accuracy = jax.lax.map(on_batch, keys)
-            return jnp.mean(loss), jnp.mean(accuracy)
+        def batch_of(split: Array, key: PRNGKeyArray) -> Any:
+            draw = [partial(task.sample_batch, key, data, instance, s) for s in splits]
+            return jax.lax.switch(split, draw)
 
-        def corrupted(key: PRNGKeyArray) -> Array:
-            k_batch, k_loss, k_corrupt = jax.random.split(key, 3)
+        def clean(split: Array, number: Array) -> Array:
+            k_batch, k_loss = jax.random.split(keys[number])
+            batch = batch_of(split, k_batch)
+            loss, aux = task.loss(k_loss, params, instance, batch)
+            return jnp.stack([loss, jnp.asarray(aux.get("accuracy", jnp.nan))])
+
+        def corrupted(number: Array) -> Array:
+            k_batch, k_loss, k_corrupt = jax.random.split(noisy_keys[number], 3)
             batch = task.sample_batch(k_batch, data, instance, "train")
             inputs = corrupt(k_corrupt, batch.inputs, env.settings.corruption)
             return task.loss(k_loss, params, instance, batch._replace(inputs=inputs))[0]
 
-        means = [on_split(split) for split in ("train", "valid_outer", "test")]
-        losses = [loss for loss, _ in means]
+        means = jax.lax.map(
+            lambda split: _mean(partial(clean, split), count, (2,)), jnp.arange(3)
+        )
+        losses = means[:, 0]
         if env.objective == "noisy":
-            losses.append(jnp.mean(jax.lax.map(corrupted, noisy_keys)))
-        return jnp.stack(losses), means[2][1]
+            noisy = _mean(corrupted, count * _NOISY_FACTOR, ())
+            losses = jnp.append(losses, noisy)
+        return losses, means[2, 1]
 
     return measure
+
+
+def _mean(of: Callable[[Array], Array], count: Array, shape: tuple[int, ...]) -> Array:
+    """The mean of `of(0)`, ... `of(count - 1)`, arrays of a shape."""
+    total = jax.lax.fori_loop(0, count, lambda i, sum: sum + of(i), jnp.zeros(shape))
+    return total / count
 
 
 def _padded(num_runs: int) -> int:

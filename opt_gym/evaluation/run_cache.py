@@ -22,6 +22,7 @@ from opt_gym.records import Env, LearnedOptimizer
 
 _PACKAGE = Path(__file__).resolve().parent.parent
 WITHOUT_INFLUENCE = (
+    "archive/",
     "cli/",
     "gym/",
     "judge/",

@@ -117,7 +117,9 @@ def _prepare(
     if missing:
         num_rounds = math.ceil(len(missing) / MAX_TRIALS_A_ROUND)
         size = math.ceil(len(missing) / num_rounds)
-        fewest = settings._replace(num_points=_NUM_POINTS, num_batches=1)
+        fewest = settings._replace(
+            num_points=_NUM_POINTS, num_batches=1, final_batches=1
+        )
         program = build_program(env, job.optimizer, fewest, num_variants=size)
         compile_now(program, _theta_of(job, missing[:size], size), data)
     return _Search(job, data, rows, file, known, tuple(missing), size, program)

@@ -30,34 +30,53 @@ def read_arrays(file: Path) -> dict[str, np.ndarray] | None:
         warnings.warn(f"{file} cannot be read ({error}): made again", stacklevel=2)
         return None
     try:
+        return from_bytes(content)
+    except ValueError as error:
+        warnings.warn(f"{file} is damaged ({error}): made again", stacklevel=2)
+        return None
+
+
+def write_arrays(file: Path, arrays: dict[str, np.ndarray]) -> None:
+    """Writes a file atomically; a warning where that cannot be."""
+    content = to_bytes(arrays)
+    try:
+        write_atomically(file, content)
+    except OSError as error:
+        warnings.warn(f"nothing is kept in the cache: {error}", stacklevel=2)
+
+
+def to_bytes(arrays: dict[str, np.ndarray], *, compressed: bool = False) -> bytes:
+    """The content of a file."""
+    arrays = {key: np.asarray(array) for key, array in arrays.items()}
+    content = io.BytesIO()
+    save = np.savez_compressed if compressed else np.savez
+    save(content, allow_pickle=False, **arrays)
+    with zipfile.ZipFile(content, "a") as file_itself:
+        file_itself.comment = _checksum(arrays)
+    return content.getvalue()
+
+
+def from_bytes(content: bytes) -> dict[str, np.ndarray]:
+    """The arrays of a file's content.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
         # From memory: numpy leaves a damaged file open.
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             arrays = {key: stored[key] for key in stored.files}
         with zipfile.ZipFile(io.BytesIO(content)) as file_itself:
             known = file_itself.comment
-        if known:
-            is_whole = known == _checksum(arrays)
-        else:  # nothing that is there may be missing from the list
-            is_whole = content.count(_ENTRY) == len(arrays) > 0
-        if not is_whole:
-            raise ValueError("it is not what was written")
     except Exception as error:  # whatever the damage
-        warnings.warn(f"{file} is damaged ({error}): made again", stacklevel=2)
-        return None
+        raise ValueError(str(error)) from error
+    if known:
+        is_whole = known == _checksum(arrays)
+    else:  # nothing that is there may be missing from the list
+        is_whole = content.count(_ENTRY) == len(arrays) > 0
+    if not is_whole:
+        raise ValueError("it is not what was written")
     return arrays
-
-
-def write_arrays(file: Path, arrays: dict[str, np.ndarray]) -> None:
-    """Writes a file atomically; a warning where that cannot be."""
-    arrays = {key: np.asarray(array) for key, array in arrays.items()}
-    content = io.BytesIO()
-    np.savez(content, allow_pickle=False, **arrays)
-    with zipfile.ZipFile(content, "a") as file_itself:
-        file_itself.comment = _checksum(arrays)
-    try:
-        write_atomically(file, content.getvalue())
-    except OSError as error:
-        warnings.warn(f"nothing is kept in the cache: {error}", stacklevel=2)
 
 
 def keep_arrays(

@@ -52,6 +52,9 @@ def runs(
         test_loss=losses + 0.5,
         objective_loss=losses,
         accuracy=np.full(losses.shape, accuracy),
+        final_losses=np.stack([losses[:, -1] + more for more in (0, 0.25, 0.5)], 1),
+        final_accuracy=np.full(seeds, accuracy),
         mean_cost=np.array(mean_cost),
         diverged=np.full(seeds, diverged),
+        step_losses=np.tile(np.linspace(2.0, losses[0, -1], steps[-1]), (seeds, 1)),
     )

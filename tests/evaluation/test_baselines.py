@@ -75,9 +75,9 @@ def test_a_trial_that_two_baselines_chose_is_run_once(monkeypatch):
     counts = []
     build = jobs.build_program
 
-    def counted(*args, num_variants):
+    def counted(*args, num_variants, **kwargs):
         counts.append(num_variants)
-        return build(*args, num_variants=num_variants)
+        return build(*args, num_variants=num_variants, **kwargs)
 
     def known(space, num_trials, tasks, settings, cache, progress):
         return np.stack([costs({"same": 11, "other": 10}[name]) for name in tasks])

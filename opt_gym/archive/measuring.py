@@ -1,0 +1,206 @@
+"""Measures what an archive lacks, one group of settings on one task at a time."""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import date
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import PyTree
+
+from opt_gym import factory, normalize
+from opt_gym.archive import files
+from opt_gym.archive.groups import GROUPS, REFERENCE, Group
+from opt_gym.archive.task_records import (
+    Measured,
+    TaskRecord,
+    judges_normalizer,
+    measured,
+    write_record,
+)
+from opt_gym.data.digest import digest_data
+from opt_gym.evaluation.evaluations import run_all
+from opt_gym.evaluation.jobs import EvaluationJob
+from opt_gym.evaluation.runs import EvaluationSettings, Runs
+from opt_gym.normalize import REFERENCE_HORIZON
+from opt_gym.records import Config, LearnedOptimizer, Normalizer
+from opt_gym.runtime import strategy, worker_processes
+
+PACKAGES = ("opt-gym", "jax", "jaxlib", "numpy", "optax")
+
+_FUNCTION = "opt_gym.archive.measuring:measure_job"
+_ANY = Normalizer(1.0, 0.0, "given")
+"""Costs are computed afterwards."""
+
+
+class GroupJob(NamedTuple):
+    """One group on one task.
+
+    Attributes:
+        group: its name.
+        task: name, and config where it is not that behind the name.
+        config, source: the config (or None) and where its data come from.
+        record: what is known of the task already.
+        until: the time (seconds since 1970) after which it is not begun.
+    """
+
+    group: str
+    task: str
+    config: Config | None
+    source: str
+    record: TaskRecord
+    until: float
+
+
+class Found(NamedTuple):
+    """What a job found: settings, and what is written down of the measurement."""
+
+    settings: dict[str, Measured]
+    about: dict[str, Any]
+
+
+class Progress(NamedTuple):
+    """What came of a job: its group and task, what went wrong ("" if nothing), how far it is."""
+
+    group: str
+    task: str
+    error: str
+    done: int
+    of: int
+
+
+def archive_settings(group: Group, source: str) -> EvaluationSettings:
+    """How every run of a group is made."""
+    return EvaluationSettings(
+        horizon=round(group.factor * REFERENCE_HORIZON),
+        num_seeds=group.num_seeds,
+        data=source,
+        normalizer=_ANY,
+        timed=False,
+    )
+
+
+def empty_record(name: str, config: Config | None, source: str) -> TaskRecord:
+    """Of a task that nothing is known of."""
+    task = factory.as_task(config or name)
+    digest = digest_data(task.load_data(source))
+    return TaskRecord(name, normalize.digest_config(task.config), digest)
+
+
+def measure_job(job: GroupJob, report: Any = None) -> Found | None:
+    """Runs a group on a task, for a worker process; None where there is no time left."""
+    if time.time() > job.until:
+        return None
+    strategy.use_compilation_cache()
+    began = time.monotonic()
+    group = GROUPS[job.group]
+    runs = runs_of(group, job)
+    if group.name == REFERENCE:
+        with_curves = {r.optimizer: measured(r, _ANY, curves=True) for r in runs}
+        normalizer = judges_normalizer(with_curves)
+    else:
+        normalizer = judges_normalizer(job.record.of_group(REFERENCE))
+    settings = {r.optimizer: measured(r, normalizer, curves=group.curves) for r in runs}
+    jax.clear_caches()
+    strategy.trim_memory()
+    about = {
+        "seconds": round(time.monotonic() - began, 1),
+        "date": date.today().isoformat(),
+        "versions": {name: metadata.version(name) for name in PACKAGES},
+    }
+    return Found(settings, about)
+
+
+def runs_of(group: Group, job: GroupJob) -> list[Runs]:
+    """The runs of all settings of a group; `optimizer` is the setting's name."""
+    optimizer, thetas = group.optimizer(), group.thetas(job.record)
+    theta = stacked_theta(optimizer, list(thetas.values()))
+    task = job.config or job.task
+    evaluation = EvaluationJob(job.task, task, optimizer, theta, tuple(thetas))
+    return run_all([evaluation], archive_settings(group, job.source))
+
+
+def stacked_theta(
+    optimizer: LearnedOptimizer, entries: Sequence[dict[str, float]]
+) -> PyTree:
+    """θ of several settings of a hand-designed optimizer, with a leading axis."""
+    initial = optimizer.init_theta(jax.random.key(0))
+    rows = [{**initial, **entry} for entry in entries]
+    return {
+        name: jnp.asarray([float(row[name]) for row in rows], jnp.float32)
+        for name in initial
+    }
+
+
+def measure(
+    tasks: Mapping[str, Config | None],
+    groups: Sequence[str],
+    folder: Path,
+    *,
+    source: str = "auto",
+    workers: int = 0,
+    limit: float | None = None,
+    seconds: float = np.inf,
+) -> Iterator[Progress]:
+    """Measures what is missing, and says what came of every job.
+
+    Groups in order; of each, the tasks that took least in the groups before come first. What
+    a job found is written when it ends, so it can be interrupted and repeated.
+
+    Args:
+        tasks: config by name; None where it is that behind the name.
+        groups: names.
+        folder: of the archive.
+        source: of the data.
+        workers, limit: see `worker_processes.run_jobs`.
+        seconds: no job begins after so many.
+    """
+    until = time.time() + seconds
+    for group in groups:
+        jobs = _missing(tasks, group, folder, source, until)
+        outcomes = worker_processes.run_jobs(
+            _FUNCTION, jobs, workers=workers, limit=limit
+        )
+        for done, outcome in enumerate(outcomes):
+            error = outcome.error
+            if not error and outcome.result is None:
+                error = "no time was left"
+            elif not error:
+                _keep(folder, outcome.job, outcome.result)
+            yield Progress(group, outcome.job.task, error, done + 1, len(jobs))
+
+
+def _missing(
+    tasks: Mapping[str, Config | None],
+    group: str,
+    folder: Path,
+    source: str,
+    until: float,
+) -> list[GroupJob]:
+    """The jobs of a group that the folder has nothing of, the quickest first."""
+    jobs = []
+    for name, config in tasks.items():
+        record = empty_record(name, config, source)
+        known = files.find(record, [folder]) or record
+        ready = group == REFERENCE or REFERENCE in known.groups
+        if group not in known.groups and ready:
+            jobs.append(GroupJob(group, name, config, source, known, until))
+    return sorted(jobs, key=lambda job: _seconds(job.record))
+
+
+def _seconds(record: TaskRecord) -> float:
+    return sum(about["seconds"] for about in record.groups.values())
+
+
+def _keep(folder: Path, job: GroupJob, found: Found) -> None:
+    """Adds what a job found to the task's file."""
+    known = files.find(job.record, [folder]) or job.record
+    record = known._replace(
+        measured={**known.measured, **found.settings},
+        groups={**known.groups, job.group: found.about},
+    )
+    write_record(folder, record)
