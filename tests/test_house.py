@@ -40,6 +40,7 @@ ROOMS = (
     "opt_gym/judge/",
     "opt_gym/evaluation/",
     "opt_gym/archive/",
+    "opt_gym/report/",
     "opt_gym/task_statistics/",
     "opt_gym/__init__.py",
     "envs_registry/names.py",

@@ -64,7 +64,7 @@ class Found(NamedTuple):
 
 
 class Progress(NamedTuple):
-    """What came of a job: its group and task, what went wrong ("" if nothing), how far it is."""
+    """What came of a job: what went wrong ("" if nothing), and how many are done."""
 
     group: str
     task: str

@@ -61,9 +61,9 @@ class TaskRecord(NamedTuple):
     name: str
     config: str
     data: str
-    measured: Mapping[str, Measured] = {}  # noqa: RUF012
-    trials: Mapping[str, Float[np.ndarray, "trials 3"]] = {}  # noqa: RUF012
-    groups: Mapping[str, dict[str, Any]] = {}  # noqa: RUF012
+    measured: Mapping[str, Measured] = {}
+    trials: Mapping[str, Float[np.ndarray, "trials 3"]] = {}
+    groups: Mapping[str, dict[str, Any]] = {}
 
     @property
     def file_name(self) -> str:
@@ -82,7 +82,7 @@ class TaskRecord(NamedTuple):
 def judges_normalizer(
     curves: Mapping[str, Measured], split: str = "train"
 ) -> Normalizer:
-    """1 at the initial loss, 0 at the lowest that any of the settings reaches, means over seeds.
+    """1 at the initial loss, 0 at the lowest that any setting reaches, means over seeds.
 
     Args:
         curves: Adam at its 14 rates.

@@ -26,6 +26,7 @@ WITHOUT_INFLUENCE = (
     "cli/",
     "gym/",
     "judge/",
+    "report/",
     "task_statistics/",
     "testing/",
     "evaluation/__init__.py",

@@ -70,11 +70,9 @@ def from_bytes(content: bytes) -> dict[str, np.ndarray]:
             known = file_itself.comment
     except Exception as error:  # whatever the damage
         raise ValueError(str(error)) from error
-    if known:
-        is_whole = known == _checksum(arrays)
-    else:  # nothing that is there may be missing from the list
-        is_whole = content.count(_ENTRY) == len(arrays) > 0
-    if not is_whole:
+    # Without a checksum, nothing that is there may be missing from the list.
+    is_listed = content.count(_ENTRY) == len(arrays) > 0
+    if not (known == _checksum(arrays) if known else is_listed):
         raise ValueError("it is not what was written")
     return arrays
 
