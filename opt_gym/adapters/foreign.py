@@ -1,5 +1,6 @@
 """Optimizers from elsewhere in the shape of a `LearnedOptimizer`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -8,11 +9,16 @@ import optax
 from jaxtyping import PRNGKeyArray, PyTree
 
 from opt_gym import plugins
-from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
+from opt_gym.records import Config, LearnedOptimizer, Memory, Observation, Signal
+
+Evaluated = Callable[[Any, PyTree], PyTree]
+"""(the optimizer's state, weights) -> the weights to measure and to keep."""
 
 
 def from_optax(
-    transformation: optax.GradientTransformation, name: str = "optax"
+    transformation: optax.GradientTransformation,
+    name: str = "optax",
+    evaluated: Evaluated | None = None,
 ) -> LearnedOptimizer:
     """Any optax transformation as a policy of the environment; θ is ().
 
@@ -22,29 +28,54 @@ def from_optax(
     Args:
         transformation: such as `optax.adam(1e-3)`, schedules and chains included.
         name: for reports.
+        evaluated: for one that trains other weights than it leaves, such as
+            `optax.contrib.schedule_free_eval_params`.
 
     Raises:
         ValueError: not an optax transformation.
     """
-    if not isinstance(transformation, optax.GradientTransformation):
-        raise ValueError(
-            "expected an optax.GradientTransformation such as optax.adam(1e-3), got "
-            f"{transformation!r}"
-        )
+    check_transformation(transformation)
     takes_more = isinstance(transformation, optax.GradientTransformationExtraArgs)
-    extended = optax.with_extra_args_support(transformation)
+    policy = from_maker(
+        lambda theta, horizon: transformation, (), name, evaluated=evaluated
+    )
+    return policy._replace(needs=("loss",) if takes_more else ())
 
-    def init_theta(key: PRNGKeyArray) -> tuple[()]:
-        return ()
 
-    def init(theta: tuple[()], params: PyTree, roles: tuple[str, ...]) -> Memory:
+def from_maker(
+    make: Callable[[PyTree, Any], optax.GradientTransformation],
+    theta: PyTree,
+    name: str,
+    config: Config | None = None,
+    evaluated: Evaluated | None = None,
+) -> LearnedOptimizer:
+    """A policy whose transformation is made where it is used: of θ, and of the horizon.
+
+    So that one compiled program serves many learning rates, and schedules of any length.
+
+    Args:
+        make: (θ, horizon) -> transformation; both may be traced. The tree of its state must
+            not depend on them.
+        theta: at the start; Python numbers.
+        name, config: as those of a `LearnedOptimizer`.
+        evaluated: see `from_optax`.
+    """
+
+    def made(theta: PyTree, horizon: Any) -> optax.GradientTransformationExtraArgs:
+        return optax.with_extra_args_support(make(theta, horizon))
+
+    def init_theta(key: PRNGKeyArray) -> PyTree:
+        return jax.tree.map(jnp.float32, theta)
+
+    def init(theta: PyTree, params: PyTree, roles: tuple[str, ...]) -> Memory:
         # Python numbers in a state would change their type inside a scan.
-        return Memory(shared=jax.tree.map(jnp.asarray, extended.init(params)))
+        state = made(theta, 1).init(params)
+        return Memory(shared=jax.tree.map(jnp.asarray, state))
 
     def step(
-        theta: tuple[()], carry: Memory, signal: Signal, observation: Observation
+        theta: PyTree, carry: Memory, signal: Signal, observation: Observation
     ) -> tuple[Memory, tuple[Any]]:
-        updates, state = extended.update(
+        updates, state = made(theta, signal.horizon).update(
             signal.grad,
             carry.shared,
             signal.params,
@@ -53,12 +84,27 @@ def from_optax(
         )
         return Memory(shared=state), (updates,)
 
+    def of_state(theta: PyTree, carry: Memory, params: PyTree) -> PyTree:
+        assert evaluated is not None
+        return evaluated(carry.shared, params)
+
     return LearnedOptimizer(
         features=plugins.build("features", "none"),
         action_map=plugins.build("action", "update"),
-        needs=("loss",) if takes_more else (),
+        needs=("loss", "horizon"),
         init_theta=init_theta,
         init=init,
         step=step,
         name=name,
+        config=config or {},
+        evaluated=of_state if evaluated else None,
     )
+
+
+def check_transformation(given: Any) -> None:
+    """Raises ValueError for what is no optax transformation."""
+    if not isinstance(given, optax.GradientTransformation):
+        raise ValueError(
+            "expected an optax.GradientTransformation such as optax.adam(1e-3), got "
+            f"{given!r}"
+        )

@@ -32,6 +32,9 @@ from opt_gym.runtime import strategy, worker_processes
 
 PACKAGES = ("opt-gym", "jax", "jaxlib", "numpy", "optax")
 
+NUM_POINTS = 50
+"""Of a curve, log-spaced."""
+
 _FUNCTION = "opt_gym.archive.measuring:measure_job"
 _ANY = Normalizer(1.0, 0.0, "given")
 """Costs are computed afterwards."""
@@ -78,6 +81,7 @@ def archive_settings(group: Group, source: str) -> EvaluationSettings:
     return EvaluationSettings(
         horizon=round(group.factor * REFERENCE_HORIZON),
         num_seeds=group.num_seeds,
+        num_points=NUM_POINTS if group.curves else 2,
         data=source,
         normalizer=_ANY,
         timed=False,
@@ -99,11 +103,7 @@ def measure_job(job: GroupJob, report: Any = None) -> Found | None:
     began = time.monotonic()
     group = GROUPS[job.group]
     runs = runs_of(group, job)
-    if group.name == REFERENCE:
-        with_curves = {r.optimizer: measured(r, _ANY, curves=True) for r in runs}
-        normalizer = judges_normalizer(with_curves)
-    else:
-        normalizer = judges_normalizer(job.record.of_group(REFERENCE))
+    normalizer = _normalizer(group, job, runs)
     settings = {r.optimizer: measured(r, normalizer, curves=group.curves) for r in runs}
     jax.clear_caches()
     strategy.trim_memory()
@@ -113,6 +113,17 @@ def measure_job(job: GroupJob, report: Any = None) -> Found | None:
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
     return Found(settings, about)
+
+
+def _normalizer(group: Group, job: GroupJob, runs: Sequence[Runs]) -> Normalizer:
+    """The judge's, which the reference group makes; for who does without it, the table's."""
+    if group.name == REFERENCE:
+        curves = {run.optimizer: measured(run, _ANY, curves=True) for run in runs}
+        return judges_normalizer(curves)
+    if group.needs_reference:
+        return judges_normalizer(job.record.of_group(REFERENCE))
+    task = factory.as_task(job.config or job.task)
+    return normalize.lookup(task, "train", job.source)
 
 
 def runs_of(group: Group, job: GroupJob) -> list[Runs]:
@@ -186,7 +197,8 @@ def _missing(
     for name, config in tasks.items():
         record = empty_record(name, config, source)
         known = files.find(record, [folder]) or record
-        ready = group == REFERENCE or REFERENCE in known.groups
+        needed = GROUPS[group].needs_reference and group != REFERENCE
+        ready = not needed or REFERENCE in known.groups
         if group not in known.groups and ready:
             jobs.append(GroupJob(group, name, config, source, known, until))
     return sorted(jobs, key=lambda job: _seconds(job.record))
