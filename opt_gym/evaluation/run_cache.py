@@ -49,8 +49,12 @@ _BUILDING = "building"
 
 
 def is_cacheable(learned_optimizer: LearnedOptimizer, env: Env) -> bool:
-    """Whether names and configs tell everything about the optimizer and the task."""
-    known = learned_optimizer.name in plugins.names("architecture")
+    """Whether names and configs tell everything about the optimizer and the task.
+
+    A foreign optimizer that has a config is told by it: `adapters.optax_text`.
+    """
+    is_architecture = learned_optimizer.name in plugins.names("architecture")
+    known = is_architecture or bool(learned_optimizer.config)
     return known and bool(env.task.config)
 
 

@@ -1,0 +1,249 @@
+"""From a suite and entrants to comparisons: what the archive knows, and what is run."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from opt_gym import factory, normalize
+from opt_gym.archive import files
+from opt_gym.archive.measuring import empty_record
+from opt_gym.archive.task_records import TaskRecord, judges_normalizer
+from opt_gym.normalize import REFERENCE_HORIZON
+from opt_gym.records import Normalizer, Task
+from opt_gym.report import baselines as archive_baselines
+from opt_gym.report import running
+from opt_gym.report.comparison import Comparison, Optimizer, TaskInfo
+from opt_gym.report.entrants import Entrant
+from opt_gym.report.running import EntrantJob, Finished, RunSettings, Timing, TimingJob
+from opt_gym.report.suites import Suite
+
+TellProgress = Callable[[Finished, int, int], None]
+"""Called as (what ended, jobs done, jobs)."""
+
+NUM_TIMED = 3
+"""Tasks on which steps are timed: the smallest, the middle and the largest network."""
+
+
+class Known(NamedTuple):
+    """What is known before anything is run.
+
+    Attributes:
+        tasks: of the suite.
+        records: the archive's, by task; empty ones where it has nothing.
+        notes: what a reader has to know: data that differ, tasks the archive lacks.
+    """
+
+    tasks: tuple[TaskInfo, ...]
+    records: Mapping[str, TaskRecord]
+    notes: tuple[str, ...]
+
+
+class Outcome(NamedTuple):
+    """A finished report, before it is written.
+
+    Attributes:
+        suite, settings: what was asked.
+        entrants: who is judged.
+        comparisons: one a horizon.
+        known: of the archive.
+        timings: by (entrant, task).
+    """
+
+    suite: Suite
+    settings: RunSettings
+    entrants: tuple[Entrant, ...]
+    comparisons: tuple[Comparison, ...]
+    known: Known
+    timings: Mapping[tuple[str, str], Timing]
+
+
+def look_up(suite: Suite, source: str = "auto") -> Known:
+    """What the archive knows of a suite's tasks.
+
+    Raises:
+        ValueError: an unknown task, a damaged file of the archive.
+    """
+    tasks, records, others, unknown = [], {}, [], []
+    for part, own in suite.parts.items():
+        for name, given in own.items():
+            task = factory.as_task(given)
+            wanted = empty_record(name, task.config, source)
+            record = files.find(wanted)
+            if record is None:
+                (others if files.other_data(wanted) else unknown).append(name)
+            records[name] = record or wanted
+            tasks.append(_info(name, part, task, records[name], source))
+    notes = []
+    if others:
+        notes.append(
+            f"{len(others)} of {len(tasks)} tasks have other data here than in the archive "
+            f"({_some(others)}): measure their baselines with `opt-gym archive`"
+        )
+    if unknown:
+        notes.append(
+            f"the archive lacks {len(unknown)} of {len(tasks)} tasks ({_some(unknown)}): "
+            "`opt-gym archive` measures their baselines"
+        )
+    provisional = [
+        t.name for t in tasks if t.normalizers["train"].source == "provisional"
+    ]
+    if provisional:
+        notes.append(
+            f"{len(provisional)} tasks have a provisional normalizer, 0 at a lower bound "
+            f"that nothing may reach ({_some(provisional)})"
+        )
+    return Known(tuple(tasks), records, tuple(notes))
+
+
+def judge(
+    suite: Suite,
+    entrants: Sequence[Entrant],
+    settings: RunSettings,
+    *,
+    workers: int = 0,
+    limit: float | None = None,
+    memory: float | None = None,
+    timed: bool = True,
+    spread: Callable[..., Any] | None = None,
+    progress: TellProgress | None = None,
+) -> Outcome:
+    """Runs the entrants on a suite and sets them beside the archive.
+
+    Args:
+        suite, entrants, settings: what to run.
+        workers, limit, memory: see `runtime.worker_processes.run_jobs`.
+        timed: whether steps are timed afterwards.
+        spread: see `running.run`.
+        progress: told of every job that ended.
+
+    Raises:
+        ValueError: no entrants, or two of one name.
+    """
+    names = [one.name for one in entrants]
+    if not names:
+        raise ValueError("a report needs at least one entrant")
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"two entrants are named {name!r}")
+    known = look_up(suite, settings.source)
+    given = {name: task for own in suite.parts.values() for name, task in own.items()}
+    jobs = [
+        EntrantJob(
+            entrant, task.name, given[task.name], settings, task.normalizers["train"]
+        )
+        for task in sorted(known.tasks, key=lambda t: -_seconds(known.records[t.name]))
+        for entrant in entrants
+    ]
+    spreads = {} if spread is None else {"spread": spread}
+    finished = running.run(jobs, workers=workers, limit=limit, memory=memory, **spreads)
+    done = []
+    for one in finished:
+        done.append(one)
+        if progress is not None:
+            progress(one, len(done), len(jobs))
+    comparisons = tuple(
+        _comparison(suite, horizon, place, known, entrants, done)
+        for place, horizon in enumerate(settings.horizons)
+    )
+    timings: Mapping[tuple[str, str], Timing] = {}
+    if timed:
+        chosen = timed_tasks(known.tasks)
+        asked = [
+            TimingJob(entrant, task, given[task], settings)
+            for task in chosen
+            for entrant in entrants
+        ]
+        timings = running.time_entrants(asked, limit)
+    return Outcome(suite, settings, tuple(entrants), comparisons, known, timings)
+
+
+def timed_tasks(tasks: Sequence[TaskInfo]) -> list[str]:
+    """The smallest, the middle and the largest network."""
+    by_size = sorted(tasks, key=lambda task: task.num_weights)
+    places = np.linspace(0, len(by_size) - 1, min(NUM_TIMED, len(by_size)))
+    return [by_size[round(place)].name for place in places]
+
+
+def _comparison(
+    suite: Suite,
+    horizon: int,
+    place: int,
+    known: Known,
+    entrants: Sequence[Entrant],
+    done: Sequence[Finished],
+) -> Comparison:
+    results = {
+        (one.job.entrant.name, one.job.name): one.found[place]
+        for one in done
+        if not one.error
+    }
+    errors = {
+        (one.job.entrant.name, one.job.name): one.error for one in done if one.error
+    }
+    is_reference = horizon == REFERENCE_HORIZON
+    for task in known.tasks:
+        record = known.records[task.name]
+        if is_reference:
+            theirs = archive_baselines.baselines_of(record)
+        else:
+            theirs = archive_baselines.longer_baselines_of(
+                record, horizon, task.normalizers
+            )
+        results.update({(name, task.name): one for name, one in theirs.items()})
+    shown = {name for name, _ in results}
+    listed = [one.optimizer for one in archive_baselines.BASELINES]
+    listed.append(archive_baselines.LONG_ADAM)
+    optimizers = [Optimizer(one.name, True, about=one.about) for one in entrants]
+    optimizers += [one for one in listed if one.name in shown]
+    primary, co_primary = archive_baselines.ONE_TRIAL, archive_baselines.BEST_COSINE
+    if not is_reference:
+        primary = co_primary = archive_baselines.LONG_ADAM.name
+    return Comparison(
+        suite=suite.name,
+        horizon=horizon,
+        tasks=known.tasks,
+        optimizers=tuple(optimizers),
+        results=results,
+        errors=errors,
+        primary=primary if primary in shown else "",
+        co_primary=co_primary if co_primary in shown else "",
+    )
+
+
+def _info(
+    name: str, part: str, task: Task, record: TaskRecord, source: str
+) -> TaskInfo:
+    shapes = jax.eval_shape(task.init, jax.random.key(0), task.load_data(source))[0]
+    return TaskInfo(
+        name=name,
+        part=part,
+        family=str(task.config.get("family", "")),
+        num_weights=sum(leaf.size for leaf in jax.tree.leaves(shapes)),
+        batch_size=task.batch_size,
+        has_floor=task.loss_floor == 0.0,
+        normalizers=_normalizers(task, record, source),
+    )
+
+
+def _normalizers(task: Task, record: TaskRecord, source: str) -> dict[str, Normalizer]:
+    """The judge's; of a task that the archive lacks, the training loss's as `make` has it."""
+    curves = record.of_group("adam")
+    if not curves:
+        return {"train": normalize.lookup(task, "train", source)}
+    found = {"train": judges_normalizer(curves)}
+    try:
+        found["valid"] = judges_normalizer(curves, "valid")
+    except ValueError:  # nothing lowers the validation loss
+        return found
+    return found
+
+
+def _seconds(record: TaskRecord) -> float:
+    return record.groups.get("adam", {}).get("seconds", np.inf)
+
+
+def _some(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
