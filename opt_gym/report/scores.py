@@ -18,6 +18,14 @@ from opt_gym.report.comparison import (
 )
 
 
+COSINE_LENGTHS = (
+    "adam_cosine_0.5x",
+    "adam_cosine",
+    "adam_cosine_2x",
+    "adam_cosine_4x",
+)
+
+
 class TaskScores(NamedTuple):
     """An optimizer on a task, means over seeds; None where it cannot be said.
 
@@ -199,12 +207,13 @@ def _longest_curves(record: TaskRecord) -> list[Measured]:
 
 
 def _cosine_finals(record: TaskRecord) -> list[Measured]:
-    names = ("adam_cosine_0.5x", "adam_cosine", "adam_cosine_2x", "adam_cosine_4x")
-    return [one for name in names for one in record.of_group(name).values()]
+    """Runs of T/2, T, 2T and 4T; none where a length is missing."""
+    groups = [record.of_group(name) for name in COSINE_LENGTHS]
+    return [one for group in groups for one in group.values()] if all(groups) else []
 
 
 def _cosine_speed_up(final: float, horizon: int, runs: Sequence[Measured]) -> SpeedUp:
-    """The shortest cosine run that ends as low, over the horizon."""
+    """The shortest cosine run that ends as low, over the horizon; a half may be less."""
     ends = [(one.horizon, float(np.mean(one.final_losses[:, 0]))) for one in runs]
     reached = [length for length, loss in ends if loss <= final]
     if reached:
