@@ -160,7 +160,8 @@ def time_job(job: TimingJob, report: Any = None) -> Timing:
                 program, thetas, data, min(settings.horizons)
             )
             best[place] = min(best[place], seconds)
-    return Timing(job.name, job.entrant.name, *best, ready[0][3], ready[1][3])
+    mine, theirs = best
+    return Timing(job.name, job.entrant.name, mine, theirs, ready[0][3], ready[1][3])
 
 
 def _state_bytes(env: Any, policy: Any, theta: Any, data: Any) -> float:

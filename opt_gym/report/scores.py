@@ -17,7 +17,6 @@ from opt_gym.report.comparison import (
     at_best_validation,
 )
 
-
 COSINE_LENGTHS = (
     "adam_cosine_0.5x",
     "adam_cosine",
@@ -263,7 +262,6 @@ def scores(
     ]
     ratios = [one.time_ratio for one in known if one.time_ratio is not None]
     logs = [one.log_ratio for one in known if one.log_ratio is not None]
-    better = [one.improves for one in known if one.improves is not None]
     return Scores(
         optimizer=optimizer,
         num_tasks=len(tasks),
@@ -271,12 +269,12 @@ def scores(
         mean_cost=_over_seeds(costs, np.mean),
         iqm_cost=_over_seeds(costs, intervals.interquartile_mean),
         worst=float(intervals.worst_tenth(means)),
-        final_cost=float(np.mean([one.final_cost for one in known])),
+        final_cost=_mean([one.final_cost for one in known]),
         primary=_paired(comparison, optimizer, comparison.primary),
         co_primary=_paired(comparison, optimizer, comparison.co_primary, final=True),
-        log_ratio=float(np.mean(logs)) if logs else None,
+        log_ratio=_mean(logs),
         num_ratios=len(logs),
-        improves=float(np.mean(better)) if better else None,
+        improves=_mean([one.improves for one in known]),
         speed_up=speed.median(ups) if ups else None,
         shares=tuple(speed.shares_above(ups)) if ups else (),
         cosine_speed_up=speed.median(cosine_ups) if cosine_ups else None,
@@ -341,6 +339,12 @@ def _paired(
         return np.array([[cost.mean()] for cost in costs])
 
     return comparisons.paired(column(optimizer), column(other))
+
+
+def _mean(numbers: Sequence[float | None]) -> float | None:
+    """Of those that are known; None where none is."""
+    known = [number for number in numbers if number is not None]
+    return float(np.mean(known)) if known else None
 
 
 def _number(value: float) -> float | None:
