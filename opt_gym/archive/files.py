@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from opt_gym.archive.task_records import TaskRecord, read_record
+from opt_gym.archive.task_records import TaskRecord, longer_of, read_record
 from opt_gym.runtime.files import cache_folder
 
 SHIPPED = Path(__file__).resolve().parents[2] / "envs_registry/archive"
@@ -51,6 +51,6 @@ def other_data(wanted: TaskRecord, where: Iterable[Path] | None = None) -> list[
 def _joined(first: TaskRecord, second: TaskRecord) -> TaskRecord:
     return first._replace(
         measured={**second.measured, **first.measured},
-        trials={**second.trials, **first.trials},
+        trials=longer_of(second.trials, first.trials),
         groups={**second.groups, **first.groups},
     )

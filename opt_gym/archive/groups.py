@@ -3,8 +3,10 @@
 A setting is named by its group and what sets it apart: "adam 0.001", "prodigy cosine".
 """
 
+import json
 from collections.abc import Callable, Mapping
-from functools import partial
+from functools import cache, partial
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +14,7 @@ import numpy as np
 from opt_gym import plugins
 from opt_gym.adapters import optax_text
 from opt_gym.archive.task_records import Measured, TaskRecord
+from opt_gym.evaluation.search_spaces import SPACES
 from opt_gym.normalize import LEARNING_RATES
 from opt_gym.records import LearnedOptimizer
 
@@ -29,6 +32,14 @@ Thetas = Mapping[str, dict[str, float]]
 """Entries of θ by setting."""
 
 
+CHOSEN = Path(__file__).resolve().parents[2] / "envs_registry/archive/chosen.json"
+"""Settings that were chosen on the training tasks, written by
+`envs_registry.choose_settings`."""
+
+NUM_TRIALS = 100
+"""Of a search on every task."""
+
+
 class Group(NamedTuple):
     """Settings of one optimizer.
 
@@ -39,6 +50,8 @@ class Group(NamedTuple):
         num_seeds: the first of the archive's.
         factor: the horizon over the reference horizon.
         curves: whether curves are kept beside the numbers.
+        space: the search space whose first trials these are; of a trial three numbers are
+            kept.
         needs_reference: whether the judge's normalizer of the task has to be there; the
             candidates, on the training tasks, go by the table of normalizers.
     """
@@ -49,6 +62,7 @@ class Group(NamedTuple):
     num_seeds: int
     factor: float = 1.0
     curves: bool = True
+    space: str = ""
     needs_reference: bool = True
 
 
@@ -120,15 +134,85 @@ TUNING_FREE = {
 }
 """optax's, at their defaults."""
 
+RATES = {
+    "muon": ("muon(constant 1.0)", (1e-3, 3e-3, 1e-2, 3e-2)),
+    "lion": ("lion(constant 1.0)", (1e-5, 1e-4, 3e-4, 1e-3)),
+    "ademamix": ("ademamix(constant 1.0)", (3e-4, 1e-3, 3e-3, 1e-2)),
+    "schedule_free_adamw": (
+        "schedule_free_adamw(1.0)",
+        (1e-3, 3e-3, 1e-2, 3e-2),
+    ),
+    "sgd_momentum": ("sgd(constant 1.0,momentum=0.9)", (1e-3, 1e-2, 3e-2, 1e-1)),
+}
+"""optax's optimizers with a rate, and the rates among which one is chosen on the training
+tasks."""
+
+
+@cache
+def chosen() -> dict[str, dict[str, float]]:
+    """Entries of θ by setting, as they were chosen; empty before anybody chose."""
+    return json.loads(CHOSEN.read_text()) if CHOSEN.exists() else {}
+
+
+def _chosen(group: str, record: TaskRecord) -> Thetas:
+    return {
+        setting: theta
+        for setting, theta in chosen().items()
+        if setting.rpartition(" ")[0] == group or setting == group
+    }
+
+
+def _rated(name: str, text: str, rates: tuple[float, ...]) -> tuple[Group, Group]:
+    """(on the training tasks, all rates; on suites, the chosen one)."""
+    optimizer = partial(optax_text.from_text, text)
+    of_rates = {f"{name}_rates {rate:g}": {"learning_rate": rate} for rate in rates}
+    return (
+        Group(
+            f"{name}_rates",
+            optimizer,
+            lambda record: of_rates,
+            num_seeds=1,
+            curves=False,
+            needs_reference=False,
+        ),
+        Group(name, optimizer, partial(_chosen, name), num_seeds=3),
+    )
+
+
+def _search(name: str, space: str, trials: range) -> Group:
+    """Trials of a space: the first, or more of them, each under its number."""
+    of_space = SPACES[space]
+    return Group(
+        name,
+        partial(plugins.build, "architecture", of_space.architecture, of_space.options),
+        lambda record: {f"{name} {k}": of_space.trial(k) for k in trials},
+        num_seeds=1,
+        curves=False,
+        space=space,
+    )
+
+
+_NADAMW = partial(plugins.build, "architecture", "nadamw")
+_ON_TRAINING, _ON_SUITES = zip(
+    *(_rated(name, text, rates) for name, (text, rates) in RATES.items()), strict=True
+)
+
 _ALL = (
     Group(REFERENCE, _adam(), partial(_rates, REFERENCE), num_seeds=5),
     Group(
         "candidate",
-        partial(plugins.build, "architecture", "nadamw"),
+        _NADAMW,
         lambda record: CANDIDATES,
         num_seeds=1,
         curves=False,
         needs_reference=False,
+    ),
+    Group("one_trial", _NADAMW, partial(_chosen, "one_trial"), num_seeds=5),
+    Group(
+        "opt_list_first",
+        partial(plugins.build, "architecture", "nadamw", SPACES["opt_list"].options),
+        lambda record: {"opt_list_first": SPACES["opt_list"].trial(0)},
+        num_seeds=5,
     ),
     Group(
         "adam_cosine",
@@ -148,6 +232,8 @@ _ALL = (
         )
         for factor in (0.5, 2.0, 4.0)
     ),
+    *_ON_TRAINING,
+    *_ON_SUITES,
     Group(
         "adam_10x",
         _adam(),
@@ -155,7 +241,20 @@ _ALL = (
         num_seeds=2,
         factor=10.0,
     ),
+    _search("adam8p", "adam8p_wide_grid", range(NUM_TRIALS)),
+    _search("nadamw", "nadamw_grid", range(NUM_TRIALS)),
+    _search("opt_list", "opt_list", range(NUM_TRIALS)),
+    _search("adam8p_1000", "adam8p_wide_grid", range(1000)),
+    _search("opt_list_1000", "opt_list", range(1000)),
 )
 
 GROUPS = {group.name: group for group in _ALL}
 """By name, in the order they are measured."""
+
+TRAINING_GROUPS = tuple(g.name for g in _ALL if not g.needs_reference)
+"""Those that choose settings on the training tasks."""
+
+SUITE_GROUPS = tuple(
+    g.name for g in _ALL if g.needs_reference and not g.name.endswith("_1000")
+)
+"""Those that every task of a suite has; the searches of a thousand trials are for a few."""

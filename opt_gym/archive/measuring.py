@@ -19,6 +19,7 @@ from opt_gym.archive.task_records import (
     Measured,
     TaskRecord,
     judges_normalizer,
+    longer_of,
     measured,
     write_record,
 )
@@ -60,9 +61,10 @@ class GroupJob(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a job found: settings, and what is written down of the measurement."""
+    """What a job found: settings or trials, and what is written down of the measurement."""
 
     settings: dict[str, Measured]
+    trials: dict[str, np.ndarray]
     about: dict[str, Any]
 
 
@@ -112,7 +114,16 @@ def measure_job(job: GroupJob, report: Any = None) -> Found | None:
         "date": date.today().isoformat(),
         "versions": {name: metadata.version(name) for name in PACKAGES},
     }
-    return Found(settings, about)
+    if group.space:
+        return Found({}, {group.space: _trials(settings)}, about)
+    return Found(settings, {}, about)
+
+
+def _trials(settings: dict[str, Measured]) -> np.ndarray:
+    """[trials, 3]: mean cost, final train and valid loss."""
+    return np.array(
+        [[one.mean_cost[0], *one.final_losses[0, :2]] for one in settings.values()]
+    )
 
 
 def _normalizer(group: Group, job: GroupJob, runs: Sequence[Runs]) -> Normalizer:
@@ -152,6 +163,7 @@ def measure(
     groups: Sequence[str],
     folder: Path,
     *,
+    known: Sequence[Path] = (),
     source: str = "auto",
     workers: int = 0,
     limit: float | None = None,
@@ -166,13 +178,14 @@ def measure(
         tasks: config by name; None where it is that behind the name.
         groups: names.
         folder: of the archive.
+        known: other folders, what these have is not measured again.
         source: of the data.
         workers, limit: see `worker_processes.run_jobs`.
         seconds: no job begins after so many.
     """
     until = time.time() + seconds
     for group in groups:
-        jobs = _missing(tasks, group, folder, source, until)
+        jobs = _missing(tasks, group, [folder, *known], source, until)
         outcomes = worker_processes.run_jobs(
             _FUNCTION, jobs, workers=workers, limit=limit
         )
@@ -188,18 +201,18 @@ def measure(
 def _missing(
     tasks: Mapping[str, Config | None],
     group: str,
-    folder: Path,
+    folders: Sequence[Path],
     source: str,
     until: float,
 ) -> list[GroupJob]:
-    """The jobs of a group that the folder has nothing of, the quickest first."""
+    """The jobs of a group that the folders have nothing of, the quickest first."""
     jobs = []
     for name, config in tasks.items():
         record = empty_record(name, config, source)
-        known = files.find(record, [folder]) or record
+        known = files.find(record, folders) or record
         needed = GROUPS[group].needs_reference and group != REFERENCE
         ready = not needed or REFERENCE in known.groups
-        if group not in known.groups and ready:
+        if group not in known.groups and ready and GROUPS[group].thetas(known):
             jobs.append(GroupJob(group, name, config, source, known, until))
     return sorted(jobs, key=lambda job: _seconds(job.record))
 
@@ -213,6 +226,7 @@ def _keep(folder: Path, job: GroupJob, found: Found) -> None:
     known = files.find(job.record, [folder]) or job.record
     record = known._replace(
         measured={**known.measured, **found.settings},
+        trials=longer_of(known.trials, found.trials),
         groups={**known.groups, job.group: found.about},
     )
     write_record(folder, record)

@@ -47,6 +47,10 @@ class Measured(NamedTuple):
     spread: Float[np.ndarray, "3 points"] | None = None
 
 
+Trials = Mapping[str, Float[np.ndarray, "trials 3"]]
+"""By search space: mean cost, final train and valid loss of its first trials."""
+
+
 class TaskRecord(NamedTuple):
     """What is known of one task.
 
@@ -54,7 +58,7 @@ class TaskRecord(NamedTuple):
         name: of the task.
         config, data: digests of them.
         measured: by setting, as "adam 0.001".
-        trials: by search space, [trials, 3]: mean cost, final train and valid loss.
+        trials: of searches.
         groups: by group of settings, how it was measured: seconds of a core, date, versions.
     """
 
@@ -62,7 +66,7 @@ class TaskRecord(NamedTuple):
     config: str
     data: str
     measured: Mapping[str, Measured] = {}
-    trials: Mapping[str, Float[np.ndarray, "trials 3"]] = {}
+    trials: Trials = {}
     groups: Mapping[str, dict[str, Any]] = {}
 
     @property
@@ -77,6 +81,15 @@ class TaskRecord(NamedTuple):
             for setting, found in self.measured.items()
             if setting.rpartition(" ")[0] == group or setting == group
         }
+
+
+def longer_of(first: Trials, second: Trials) -> Trials:
+    """Of every space the longer search; the second's where both are as long."""
+    found = dict(first)
+    for space, trials in second.items():
+        if len(trials) >= len(found.get(space, ())):
+            found[space] = trials
+    return found
 
 
 def judges_normalizer(

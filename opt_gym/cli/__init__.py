@@ -20,6 +20,7 @@ A first session:
   opt-gym resume runs/first                goes on where it was interrupted
   opt-gym compare-trainers --seeds 1       evolution, backprop, search, RL side by side
   opt-gym evaluate runs/first/theta.safetensors --tasks small_mlp/held_out --out results
+  opt-gym report runs/first/theta.safetensors --suite small --out report
   opt-gym scores --tasks small_mlp_family_seed200   what a return means there
   opt-gym normalize mlp_family_seed3       where its normalized loss is 0 and 1
   opt-gym stats --summary                  what the tasks of TaskSet are and cost
@@ -60,6 +61,7 @@ def main(args: Sequence[str] | None = None) -> int:
         evaluate,
         list,
         normalize,
+        report,
         scores,
         show,
         stats,
@@ -72,6 +74,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "train": train.train,
         "resume": train.resume,
         "evaluate": evaluate.evaluate,
+        "report": report.report,
         "compare-trainers": compare_trainers.compare_trainers,
         "scores": scores.scores,
         "normalize": normalize.normalize,

@@ -38,6 +38,8 @@ RANGES: dict[str, Range] = {
     "evaluate_every": COUNT,
     "evaluate_seeds": COUNT,
     "horizon": Range(1, 2**24),
+    "horizons": Range(1, 1000),
+    "hours": Range(0, 1e5, open=True),
     "inner_steps": COUNT,
     "learning_rate": Range(0, LARGEST_RATE, open=True),
     "learning_rates": Range(0, LARGEST_RATE, open=True),

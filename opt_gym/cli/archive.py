@@ -28,7 +28,7 @@ def archive(
 
     Args:
         tasks: names, ids, frozen lists or .json files.
-        groups: of settings; all of them by default.
+        groups: of settings; by default those that every task of a suite has.
         data: where data sets come from.
         workers: processes, each on a core of its own. 0: this process.
         limit: seconds for one group on one task, then it is left out; needs workers.
@@ -41,7 +41,7 @@ def archive(
         raise ValueError("--limit needs --workers: a job is stopped with its process")
     opt_gym.use_all_cores()
     from opt_gym.archive import files
-    from opt_gym.archive.groups import GROUPS
+    from opt_gym.archive.groups import GROUPS, SUITE_GROUPS
     from opt_gym.archive.measuring import measure
     from opt_gym.cli._tasks import expand
     from opt_gym.plugins import unknown
@@ -58,7 +58,7 @@ def archive(
     folder = out or files.user_folder()
     for step in measure(
         configs,
-        groups or list(GROUPS),
+        groups or SUITE_GROUPS,
         folder,
         source=data,
         workers=workers,

@@ -85,7 +85,7 @@ def run_jobs(
 
 
 def _here(function: str, jobs: Sequence[Any]) -> Iterator[Outcome]:
-    call = _named(function)
+    call = named(function)
     for job in jobs:
         reported: list[Any] = [None]
         try:
@@ -95,7 +95,8 @@ def _here(function: str, jobs: Sequence[Any]) -> Iterator[Outcome]:
         yield outcome
 
 
-def _named(function: str) -> Callable[..., Any]:
+def named(function: str) -> Callable[..., Any]:
+    """What "module:name" stands for."""
     module, name = function.split(":")
     return getattr(importlib.import_module(module), name)
 
@@ -156,7 +157,7 @@ def _work(function: str, core: int, pipe: Any) -> None:
     with contextlib.suppress(AttributeError, OSError):  # not on every system
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[core % len(cores)]})
-    call = _named(function)
+    call = named(function)
     last: list[Any] = [None]
 
     def report(result: Any) -> None:
