@@ -66,7 +66,7 @@ class TaskRecord(NamedTuple):
     config: str
     data: str
     measured: Mapping[str, Measured] = {}
-    trials: Trials = {}
+    trials: Trials = {}  # noqa: RUF012
     groups: Mapping[str, dict[str, Any]] = {}
 
     @property
@@ -139,7 +139,8 @@ def measured(runs: Runs, normalizer: Normalizer, *, curves: bool) -> Measured:
         kept = {"inner_steps": runs.inner_steps, "mean": mean, "spread": spread}
     return Measured(
         horizon=runs.horizon,
-        mean_cost=mean_cost(runs, normalizer),
+        # As a file keeps it: what is measured again is equal, not only close.
+        mean_cost=mean_cost(runs, normalizer).astype(np.float32),
         final_losses=runs.final_losses,
         final_accuracy=runs.final_accuracy,
         diverged=runs.diverged,

@@ -149,7 +149,8 @@ def sign_flip(differences: Float[np.ndarray, " tasks"], *, seed: int = 0) -> flo
     from scipy import stats
 
     (differences,) = checked(np.asarray(differences)[None])
-    if not np.any(differences):
+    # Of one task, either sign is as far from 0; scipy takes two at least.
+    if len(differences) < 2 or not np.any(differences):
         return 1.0
     return float(
         stats.permutation_test(

@@ -77,10 +77,10 @@ def _of_file(path: Path) -> tuple[LearnedOptimizer, None]:
             f"{path} defines no `optimizer`: an optax transformation, or a function of the "
             "horizon that makes one"
         )
-    is_ready = isinstance(optimizer, optax.GradientTransformation)
+    is_made = callable(optimizer)
 
     def make(theta: tuple, horizon: Any) -> optax.GradientTransformation:
-        made = optimizer if is_ready else optimizer(horizon)
+        made = optimizer(horizon) if is_made else optimizer
         check_transformation(made)
         return made
 

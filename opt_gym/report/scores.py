@@ -290,7 +290,7 @@ def with_ranks(comparison: Comparison, found: Sequence[Scores]) -> list[Scores]:
     """The mean rank of the final training loss, on the tasks that all have."""
     names = [one.optimizer for one in found if one.num_tasks]
     tasks = comparison.common(names)
-    if not tasks:
+    if not names or not tasks:
         return list(found)
     losses = [
         [
