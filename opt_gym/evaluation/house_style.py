@@ -5,6 +5,7 @@ Drawn on a canvas of their own (Agg): no window, no backend switched, no global 
 
 import io
 import math
+import re
 import textwrap
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -111,8 +112,20 @@ def render(
             figure.savefig(
                 content, format=ending, dpi=dpi, facecolor="white", **undated
             )
-            contents[ending] = content.getvalue()
+            contents[ending] = _slim(content.getvalue(), ending)
     return contents
+
+
+def _slim(content: bytes, ending: str) -> bytes:
+    """An SVG whose coordinates have no more digits than an eye: half the size."""
+    if ending != "svg":
+        return content
+    digits = re.compile(rb"(\.\d\d)\d+")
+    return re.sub(
+        rb' (?:d|x|y)="[^"]*"',
+        lambda found: digits.sub(rb"\1", found[0]),
+        content,
+    )
 
 
 def worth_log(values: Any, decades: float = 1.0) -> bool:
