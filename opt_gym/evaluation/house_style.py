@@ -163,7 +163,7 @@ def scale_losses(axes: Any, losses: Any, decades: float = 1.0) -> str:
     if losses.size:
         low, high = losses.min(), losses.max()
         room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-        axes.set_ylim(low - room, high + room)
+        axes.set_ylim(low - room, high + 3 * room)  # the word stands above the lines
     plain_ticks(axes)
     axes.text(
         0.985,

@@ -23,12 +23,14 @@ SIZE = (9.0, 4.4)
 """Without the head."""
 
 _RESAMPLES = 2000
+_MOST_BANDS = 3
+"""More of them hide one another."""
 
 
 def aggregate_curve(comparison: Comparison) -> Drawing | None:
     """All optimizers with curves, over the tasks that they have in common; None without any.
 
-    The band of an entrant is a 95 % interval, tasks drawn anew.
+    The band of an entrant is a 95 % interval, tasks drawn anew; many entrants have none.
     """
     together = shown_together(comparison, has_curve(comparison))
     if not together.optimizers:
@@ -74,7 +76,7 @@ def _draw(
 ) -> None:
     means = {name: per_task.mean(axis=0) for name, per_task in curves.items()}
     for name, per_task in curves.items():
-        if name in entrants and len(per_task) > 1:
+        if name in entrants and len(per_task) > 1 and len(entrants) <= _MOST_BANDS:
             low, high = _band(per_task)
             color = shown[name].color
             axes.fill_between(at, low, high, color=color, alpha=0.12, lw=0)

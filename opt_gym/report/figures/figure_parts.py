@@ -1,7 +1,7 @@
 """What the figures of a report share: who is drawn how, heads with legends, who has what."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -91,6 +91,14 @@ def looks(comparison: Comparison) -> dict[str, Look]:
             found[one.name] = Look(BASELINE_COLORS[color], line, 1.3, 3)
             place += 1
     return found
+
+
+def in_order(comparison: Comparison, names: Collection[str]) -> list[str]:
+    """Entrants, what they are measured by, the others."""
+    first = [one.name for one in comparison.entrants]
+    first += [name for name in (comparison.primary, comparison.co_primary) if name]
+    everyone = [*first, *(one.name for one in comparison.optimizers)]
+    return [name for name in dict.fromkeys(everyone) if name in names]
 
 
 def entries(names: Sequence[str], shown: dict[str, Look]) -> list[Entry]:
@@ -197,11 +205,9 @@ def shown_together(
         if len(common) >= max(least, 1):
             tasks = common
             accepted.add(name)
-    everyone = [one.name for one in comparison.optimizers]
+    left_out = [one.name for one in comparison.optimizers if one.name not in accepted]
     return Together(
-        tuple(name for name in everyone if name in accepted),
-        tuple(tasks),
-        tuple(name for name in everyone if name not in accepted),
+        tuple(in_order(comparison, accepted)), tuple(tasks), tuple(left_out)
     )
 
 

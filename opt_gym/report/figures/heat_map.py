@@ -2,14 +2,20 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Float
 
-from opt_gym.evaluation.house_style import GRID, INK, MUTED, plain, shortened
+from opt_gym.evaluation.house_style import INK, MUTED, plain, shortened
 from opt_gym.report.comparison import Comparison, TaskInfo
-from opt_gym.report.figures.figure_parts import Drawing, Head, looks, mean_cost_of
+from opt_gym.report.figures.figure_parts import (
+    Drawing,
+    Head,
+    in_order,
+    looks,
+    mean_cost_of,
+)
 
 CELL = (0.56, 0.2)
 """Inches."""
@@ -18,7 +24,30 @@ _MOST_LETTERS = 26
 _LINEAR, _FARTHEST = 0.01, 1.0
 """Of the colors: below the first they are next to white, above the second all alike."""
 
+_GAP = 0.35
+"""Above the row of means, in rows."""
+
+_FOOT = (
+    "† a seed diverged: not finite, or it ended above where it began\n"
+    "* without the tasks that are hatched"
+)
 _TICKS = (-1, -0.3, -0.1, -0.03, 0, 0.03, 0.1, 0.3, 1)
+
+
+class Cells(NamedTuple):
+    """What stands in the map, the row of means last.
+
+    Attributes:
+        values: mean normalized losses; NaN where there is none.
+        away: what the colors show; NaN where there is nothing to compare with.
+        marks: behind the numbers.
+        about: the optimizer that colors are about; "" for colors of the loss itself.
+    """
+
+    values: Float[np.ndarray, "rows optimizers"]
+    away: Float[np.ndarray, "rows optimizers"]
+    marks: list[list[str]]
+    about: str
 
 
 def heat_map(
@@ -27,38 +56,18 @@ def heat_map(
     """Numbers are mean normalized losses, colors differences to the one-trial baseline's.
 
     Blue is better than it, red worse; without a primary baseline, darker is worse. The last
-    row is the mean over all tasks, of those that have a result on every one.
+    row holds means over tasks; its colors are of the tasks that the baseline has, too.
 
     Args:
         comparison: whose results.
         optimizers: the columns; by default all that have any result.
     """
-    names = [one.name for one in comparison.optimizers]
+    names = in_order(comparison, {name for name, _ in comparison.results})
     if optimizers is not None:
         names = [name for name in optimizers if name in names]
-    names = [
-        n
-        for n in names
-        if any((n, t.name) in comparison.results for t in comparison.tasks)
-    ]
     if not names:
         return None
-    costs = np.array(
-        [
-            [mean_cost_of(comparison, n, task) for n in names]
-            for task in comparison.tasks
-        ]
-    )
-    about = comparison.primary
-    reference = np.array([mean_cost_of(comparison, about, t) for t in comparison.tasks])
-    if not np.isfinite(reference).any():
-        about, reference = "", np.zeros(len(costs))
-    lost = np.array(
-        [
-            [_diverged(comparison, name, task) for name in names]
-            for task in comparison.tasks
-        ]
-    )
+    found = cells(comparison, names)
     title = "Mean normalized loss of every task"
     head = Head(title)
     labels = [shortened(task.name, 40) for task in comparison.tasks]
@@ -69,82 +78,101 @@ def heat_map(
 
     def draw(figure: Any) -> None:
         axes = head.draw(figure).subplots()
-        image = _draw_cells(axes, costs, reference, lost, about)
+        shades = _shades(found.about)
+        _draw_cells(axes, found, shades)
         _label(axes, comparison, names, labels)
-        _color_bar(axes, image, about)
+        _color_bar(axes, shades, found.about)
 
-    missing = int(np.isnan(costs).sum())
-    note = (
-        f"{missing} cell{'s' * (missing > 1)} without a result: hatched"
-        if missing
-        else ""
-    )
+    missing = int(np.isnan(found.values[:-1]).sum())
+    several = "s" * (missing > 1)
+    note = f"{missing} cell{several} without a result: hatched" if missing else ""
     return Drawing((width, height), draw, title, note)
 
 
-def _draw_cells(
-    axes: Any,
+def cells(comparison: Comparison, names: Sequence[str]) -> Cells:
+    """What the map of these optimizers holds."""
+    tasks, about = comparison.tasks, comparison.primary
+    costs = np.array(
+        [[mean_cost_of(comparison, n, task) for n in names] for task in tasks]
+    )
+    reference = np.array([mean_cost_of(comparison, about, task) for task in tasks])
+    if not np.isfinite(reference).any():
+        about, reference = "", np.zeros(len(costs))
+    away = costs - reference[:, None]
+    marks = [
+        ["†" if _diverged(comparison, name, task) else "" for name in names]
+        for task in tasks
+    ]
+    lacking = list(np.isnan(costs).any(axis=0))
+    marks.append(["*" if lacks else "" for lacks in lacking])
+    return Cells(
+        np.concatenate([costs, _means(costs)]),
+        np.concatenate([away, _means(away)]),
+        marks,
+        about,
+    )
+
+
+def _means(
     costs: Float[np.ndarray, "tasks optimizers"],
-    reference: Float[np.ndarray, " tasks"],
-    lost: Bool[np.ndarray, "tasks optimizers"],
-    about: str,
-) -> Any:
+) -> Float[np.ndarray, "1 optimizers"]:
+    """Over the tasks that are known; NaN for none."""
+    known = np.isfinite(costs)
+    totals = np.where(known, costs, 0.0).sum(axis=0, keepdims=True)
+    counts = known.sum(axis=0, keepdims=True)
+    return np.where(counts > 0, totals / np.maximum(counts, 1), np.nan)
+
+
+def _shades(about: str) -> tuple[Any, Any]:
+    """(norm, colors): diverging about a baseline, or from 0 up."""
     from matplotlib import colormaps
     from matplotlib.colors import Normalize, SymLogNorm
-    from matplotlib.patches import Rectangle
 
-    norm: Any = Normalize(0.0, _FARTHEST)
-    if about:
-        norm = SymLogNorm(
-            _LINEAR, linscale=0.4, vmin=-_FARTHEST, vmax=_FARTHEST, base=10
-        )
-    colors = colormaps["RdBu_r" if about else "YlOrRd"]
-    means = costs.mean(axis=0, keepdims=True)
-    values = np.concatenate([costs, means])
-    away = values - np.append(reference, reference.mean())[:, None]
-    # A row is left free above the means.
-    rows = [*range(len(costs)), len(costs) + 0.35]
-    lost = np.concatenate([lost, np.zeros_like(lost[:1])])
-    for row, y in enumerate(rows):
-        for column, value in enumerate(values[row]):
-            known = math.isfinite(away[row, column])
-            fill = (
-                colors(norm(np.clip(away[row, column], *_ends(norm))))
-                if known
-                else "white"
-            )
-            axes.add_patch(
-                Rectangle(
-                    (column - 0.5, y - 0.5),
-                    1,
-                    1,
-                    facecolor=fill,
-                    edgecolor="white" if known else GRID,
-                    hatch=None if math.isfinite(value) else "/////",
-                    lw=0.8,
-                )
-            )
+    if not about:
+        return Normalize(0.0, _FARTHEST, clip=True), colormaps["YlOrRd"]
+    norm = SymLogNorm(
+        _LINEAR, linscale=0.4, vmin=-_FARTHEST, vmax=_FARTHEST, base=10, clip=True
+    )
+    return norm, colormaps["RdBu_r"]
+
+
+def _draw_cells(axes: Any, found: Cells, shades: tuple[Any, Any]) -> None:
+    norm, colors = shades
+    num_rows, num_columns = found.values.shape
+    heights = [*range(num_rows - 1), num_rows - 1 + _GAP]
+    for row, y in enumerate(heights):
+        for column, value in enumerate(found.values[row]):
+            away = found.away[row, column]
+            fill = colors(norm(away)) if math.isfinite(away) else (1.0, 1.0, 1.0, 1.0)
+            _draw_cell(axes, column, y, fill, hatched=not math.isfinite(value))
             if math.isfinite(value):
-                dark = known and np.dot(fill[:3], (0.3, 0.59, 0.11)) < 0.5
                 axes.text(
                     column,
                     y,
-                    _number(value) + ("†" if lost[row, column] else ""),
+                    _number(value) + found.marks[row][column],
                     ha="center",
                     va="center",
                     fontsize=6.8,
-                    color="white" if dark else INK,
+                    color=INK if np.dot(fill[:3], (0.3, 0.59, 0.11)) > 0.5 else "white",
                 )
-    axes.set_xlim(-0.5, costs.shape[1] - 0.5)
-    axes.set_ylim(rows[-1] + 0.5, -0.5)
-    return norm, colors
+    axes.set_xlim(-0.5, num_columns - 0.5)
+    axes.set_ylim(heights[-1] + 0.5, -0.5)
+
+
+def _draw_cell(axes: Any, column: int, y: float, fill: Any, hatched: bool) -> None:
+    from matplotlib.patches import Rectangle
+
+    look: dict[str, Any] = {"facecolor": fill, "edgecolor": "white", "lw": 0.8}
+    if hatched:
+        look |= {"hatch": "/////", "edgecolor": "#c9ced4"}
+    axes.add_patch(Rectangle((column - 0.5, y - 0.5), 1, 1, **look))
 
 
 def _label(
     axes: Any, comparison: Comparison, names: Sequence[str], labels: Sequence[str]
 ) -> None:
-    ticks = [*range(len(labels)), len(labels) + 0.35]
-    axes.set_yticks(ticks, [*labels, "mean over all tasks"], fontsize=7.5)
+    ticks = [*range(len(labels)), len(labels) + _GAP]
+    axes.set_yticks(ticks, [*labels, "mean over tasks"], fontsize=7.5)
     axes.get_yticklabels()[-1].set_fontweight("bold")
     axes.xaxis.tick_top()
     axes.set_xticks(
@@ -169,14 +197,13 @@ def _label(
     for row in range(1, len(parts)):
         if parts[row] != parts[row - 1]:
             axes.axhline(row - 0.5, color=INK, lw=1.2)
-    words = "† a seed diverged: not finite, or it ended above where it began"
-    axes.set_xlabel(words, fontsize=7.5, loc="left", color=MUTED)
+    axes.set_xlabel(_FOOT, fontsize=7.5, loc="left", color=MUTED)
 
 
-def _color_bar(axes: Any, image: Any, about: str) -> None:
+def _color_bar(axes: Any, shades: tuple[Any, Any], about: str) -> None:
     from matplotlib.cm import ScalarMappable
 
-    norm, colors = image
+    norm, colors = shades
     bar = axes.figure.colorbar(
         ScalarMappable(norm, colors),
         ax=axes,
@@ -195,10 +222,6 @@ def _color_bar(axes: Any, image: Any, about: str) -> None:
         words = "mean normalized loss: darker is worse"
     bar.set_label(words, fontsize=8)
     bar.ax.tick_params(labelsize=7.5, length=2)
-
-
-def _ends(norm: Any) -> tuple[float, float]:
-    return norm.vmin, norm.vmax
 
 
 def _number(value: float) -> str:

@@ -9,7 +9,13 @@ from jaxtyping import Float
 from opt_gym.evaluation.house_style import INK, MUTED, plain, shortened
 from opt_gym.judge.speed import PROFILE_END, profile, profile_area
 from opt_gym.report.comparison import Comparison
-from opt_gym.report.figures.figure_parts import MOST_LETTERS, Drawing, Head, looks
+from opt_gym.report.figures.figure_parts import (
+    MOST_LETTERS,
+    Drawing,
+    Head,
+    in_order,
+    looks,
+)
 
 SIZE = (8.0, 4.2)
 """Without the head."""
@@ -29,9 +35,8 @@ def performance_profile(
             not measured and is left out.
     """
     known = {
-        one.name: np.asarray(ratios[one.name], np.float64)
-        for one in comparison.optimizers
-        if one.name in ratios
+        name: np.asarray(ratios[name], np.float64)
+        for name in in_order(comparison, set(ratios))
     }
     known = {name: own[~np.isnan(own)] for name, own in known.items()}
     empty = [name for name, own in known.items() if not own.size]

@@ -32,6 +32,9 @@ PANEL = (3.9, 3.4)
 _TREND = 8
 """Tasks that a line of medians needs."""
 
+_FEW = 6
+"""Sizes that get a median each; of more, neighbours share one."""
+
 
 class Points(NamedTuple):
     """What one panel shows of one entrant: x, y and the line through its medians."""
@@ -128,7 +131,7 @@ def _draw(
             zorder=3,
             gid=name,
         )
-        middle = _medians(points, by_value=across == "horizon")
+        middle = _medians(points)
         if middle is not None:
             axes.plot(middle.x, middle.y, color=color, lw=1.8, zorder=4)
     axes.set_xscale("log")
@@ -151,6 +154,8 @@ def _set_heights(
     row: Sequence[Any], panels: dict[str, dict[str, Points]], about: str
 ) -> None:
     """One y axis for all; what is beyond it is a triangle at its edge."""
+    from matplotlib.ticker import FixedLocator
+
     y = np.concatenate([one.y for found in panels.values() for one in found.values()])
     limit = robust_limit(y)
     lowest = max(-limit, min(0.0, float(y.min())) * 1.15 - 0.03 * limit)
@@ -167,22 +172,24 @@ def _set_heights(
                     y_edge = np.full(far.sum(), edge)
                     axes.plot(x[far], y_edge, marker, clip_on=False, **look)
         plain_ticks(axes)
+    if "horizon" in panels:
+        ticks = np.unique(np.concatenate([one.x for one in panels["horizon"].values()]))
+        row[-1].xaxis.set_major_locator(FixedLocator(list(ticks)))
     words = "mean normalized loss"
     if about:
         words += f"\nminus that of {shortened(about, 28)}"
     row[0].set_ylabel(words)
 
 
-def _medians(points: Points, by_value: bool) -> Points | None:
-    """A line through medians: of equal parts of the tasks, or of every x there is."""
+def _medians(points: Points) -> Points | None:
+    """A line through medians: of every x where these are few, else of parts of the tasks."""
     values = np.unique(points.x)
-    if by_value:
+    if len(points.x) < _TREND or len(values) < 2:
+        return None
+    if len(values) <= _FEW:
         groups = [points.x == value for value in values]
     else:
-        if len(points.x) < _TREND or len(values) < 3:
-            return None
         order = np.argsort(points.x, kind="stable")
-        parts = np.array_split(order, 4)
-        groups = [np.isin(np.arange(len(order)), part) for part in parts]
+        groups = np.array_split(order, min(_FEW - 1, len(order) // 4))
     x = np.array([np.median(points.x[own]) for own in groups])
     return Points(x, np.array([np.median(points.y[own]) for own in groups]))

@@ -74,9 +74,15 @@ def cast(
         chosen = chosen or _lowest(comparison, names)
     if background is None:
         background = [name for name in names if name not in chosen]
+    drawn = {
+        name
+        for (name, _), found in comparison.results.items()
+        if found.mean is not None
+    }
     strong = [one.name for one in comparison.entrants]
-    strong += [name for name in chosen if name in names and name not in strong]
-    return Cast(tuple(strong), tuple(n for n in background if n not in strong))
+    strong += [name for name in chosen if name in drawn and name not in strong]
+    thin = [name for name in background if name in drawn and name not in strong]
+    return Cast(tuple(strong), tuple(thin))
 
 
 def pages(
@@ -174,7 +180,9 @@ def draw_panel(
         axes.plot(one.x, one.mean, **look.options)
         low, high = _band(one, axes.get_yscale() == "log")
         band: dict[str, Any] = {"color": look.color, "alpha": 0.14, "lw": 0}
-        axes.fill_between(one.x, low, np.minimum(high, cap), **band)
+        # Where a mean is cut off, its spread says nothing of what is shown.
+        high = np.minimum(high, cap)
+        axes.fill_between(one.x, low, high, where=one.mean < cap, **band)
         if comparison.diverged(one.name, task).any() and one.x.size:
             axes.plot(one.x[-1], one.mean[-1], color=look.color, **_LOST)
     _say_who_failed(axes, comparison, task, who)
