@@ -117,15 +117,17 @@ def render(
 
 
 def _slim(content: bytes, ending: str) -> bytes:
-    """An SVG whose coordinates have no more digits than an eye: half the size."""
+    """An SVG whose coordinates have no more digits than an eye: a quarter less.
+
+    What a browser's font makes a little longer is not cut at the edge.
+    """
     if ending != "svg":
         return content
     digits = re.compile(rb"(\.\d\d)\d+")
-    return re.sub(
-        rb' (?:d|x|y)="[^"]*"',
-        lambda found: digits.sub(rb"\1", found[0]),
-        content,
+    shorter = re.sub(
+        rb' (?:d|x|y)="[^"]*"', lambda found: digits.sub(rb"\1", found[0]), content
     )
+    return shorter.replace(b"<svg ", b'<svg overflow="visible" ', 1)
 
 
 def worth_log(values: Any, decades: float = 1.0) -> bool:
@@ -163,7 +165,7 @@ def scale_losses(axes: Any, losses: Any, decades: float = 1.0) -> str:
     if losses.size:
         low, high = losses.min(), losses.max()
         room = 0.05 * (high - low) or 0.05 * abs(high) or 1.0
-        axes.set_ylim(low - room, high + 3 * room)  # the word stands above the lines
+        axes.set_ylim(low - room, high + 3.8 * room)  # the word stands above the lines
     plain_ticks(axes)
     axes.text(
         0.985,

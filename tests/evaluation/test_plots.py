@@ -107,7 +107,7 @@ def test_panels_of_flows_are_not_drawn_at_nothing(monkeypatch):
     assert 1e-3 < above.get_ylim()[0] < 0.01  # not 1e-12
 
 
-@pytest.mark.parametrize("num", [1, 14])
+@pytest.mark.parametrize("num", [1, 13])
 def test_titles_do_not_run_into_each_other(monkeypatch, num):
     name = "rnn_text_classification_family_seed4{}".format
     own = [runs(name(i), "ours") for i in range(num)]

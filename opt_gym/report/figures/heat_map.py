@@ -24,6 +24,9 @@ _MOST_LETTERS = 26
 _LINEAR, _FARTHEST = 0.01, 1.0
 """Of the colors: below the first they are next to white, above the second all alike."""
 
+_FEW_ROWS = 10
+"""Below which the scale of colors lies under the map: beside it, it would be too short."""
+
 _GAP = 0.35
 """Above the row of means, in rows."""
 
@@ -75,13 +78,15 @@ def heat_map(
     slanted = 0.062 * min(max(map(len, names)), _MOST_LETTERS) + 0.35
     width = max(6.0, edge + CELL[0] * len(names) + 1.5)
     height = head.height(width) + slanted + CELL[1] * (len(labels) + 2) + 0.5
+    lies = len(labels) < _FEW_ROWS
+    height += 0.6 * lies
 
     def draw(figure: Any) -> None:
         axes = head.draw(figure).subplots()
         shades = _shades(found.about)
         _draw_cells(axes, found, shades)
         _label(axes, comparison, names, labels)
-        _color_bar(axes, shades, found.about)
+        _color_bar(axes, shades, found.about, lies)
 
     missing = int(np.isnan(found.values[:-1]).sum())
     several = "s" * (missing > 1)
@@ -103,7 +108,7 @@ def cells(comparison: Comparison, names: Sequence[str]) -> Cells:
         ["†" if _diverged(comparison, name, task) else "" for name in names]
         for task in tasks
     ]
-    lacking = list(np.isnan(costs).any(axis=0))
+    lacking = [bool(np.isnan(column).any()) for column in costs.T]
     marks.append(["*" if lacks else "" for lacks in lacking])
     return Cells(
         np.concatenate([costs, _means(costs)]),
@@ -200,7 +205,7 @@ def _label(
     axes.set_xlabel(_FOOT, fontsize=7.5, loc="left", color=MUTED)
 
 
-def _color_bar(axes: Any, shades: tuple[Any, Any], about: str) -> None:
+def _color_bar(axes: Any, shades: tuple[Any, Any], about: str, lies: bool) -> None:
     from matplotlib.cm import ScalarMappable
 
     norm, colors = shades
@@ -208,8 +213,9 @@ def _color_bar(axes: Any, shades: tuple[Any, Any], about: str) -> None:
         ScalarMappable(norm, colors),
         ax=axes,
         extend="both" if about else "max",
-        shrink=0.7,
-        aspect=28,
+        location="bottom" if lies else "right",
+        shrink=0.8,
+        aspect=36 if lies else 28,
         pad=0.02,
     )
     bar.outline.set_visible(False)

@@ -56,7 +56,9 @@ def matched_trials(
         return None
     title = f"Improvement of {entrant or 'the entrant'} at matched trials"
     dots: dict[str, Any] = {"marker": "o", "ls": "none", "color": color}
+    means = [abs(float(one.differences.mean())) for one in kept]
     limit = robust_limit(np.concatenate([one.differences for one in kept]))
+    limit = max(limit, 1.1 * max(means))
     beyond = any((np.abs(one.differences) > limit).any() for one in kept)
     far: dict[str, Any] = {**dots, "marker": ">", "ms": 4, "mew": 0}
     head = Head(
@@ -148,7 +150,7 @@ def _label(axes: Any, kept: list[Violin], limit: float) -> None:
     axes.spines["left"].set_visible(False)
     axes.set_xlabel(
         "mean normalized loss of the row's tuning, minus the entrant's\n"
-        "← entrant is worse      entrant is better →"
+        "← entrant is worse  |  entrant is better →"
     )
 
 
