@@ -3,10 +3,12 @@
 import itertools
 import xml.etree.ElementTree as ET
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from PIL import Image
 
@@ -24,22 +26,19 @@ TWO = [
 ]
 
 
-def drawn(monkeypatch, own, **options):
-    """The finished figure of a comparison, and its text with the boxes it takes up."""
-    kept = {}
-    monkeypatch.setattr(
-        plots,
-        "write_picture",
-        lambda path, size, draw: kept.update(size=size, draw=draw),
-    )
-    plots.plot_comparison(Path("nowhere"), own, subject="ours", **options)
-
-    def draw(figure):
-        kept["draw"](figure)
-        kept["figure"] = figure
-
-    house_style.render(kept["size"], draw, ("png",), dpi=50)
-    return kept["figure"]
+def drawn(monkeypatch, own, laid_out=False) -> Any:
+    """The figure of a comparison; places of text are right only once it is laid out."""
+    kept = []
+    monkeypatch.setattr(plots, "write_picture", lambda *given: kept.extend(given))
+    plots.plot_comparison(Path("nowhere"), own, subject="ours")
+    _, size, draw = kept
+    with mpl.rc_context(rc=house_style.STYLE):
+        figure = Figure(figsize=size, dpi=40, layout="constrained")
+        FigureCanvasAgg(figure)
+        draw(figure)
+        if laid_out:
+            figure.draw_without_rendering()
+    return figure
 
 
 def panels(figure):
@@ -111,7 +110,7 @@ def test_panels_of_flows_are_not_drawn_at_nothing(monkeypatch):
 def test_titles_do_not_run_into_each_other(monkeypatch, num):
     name = "rnn_text_classification_family_seed4{}".format
     own = [runs(name(i), "ours") for i in range(num)]
-    figure = drawn(monkeypatch, own)
+    figure = drawn(monkeypatch, own, laid_out=True)
     shown = panels(figure)
     assert len(shown) == num
     titles = [axes.get_title(loc="left") for axes in shown]

@@ -80,7 +80,7 @@ def cast(
         if found.mean is not None
     }
     strong = [one.name for one in comparison.entrants]
-    strong += [name for name in chosen if name in drawn and name not in strong]
+    strong += [n for n in chosen if n in drawn and n in names and n not in strong]
     thin = [name for name in background if name in drawn and name not in strong]
     return Cast(tuple(strong), tuple(thin))
 
