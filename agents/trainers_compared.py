@@ -109,7 +109,11 @@ def plot_points(path: Path, points: Sequence[Point], title: str) -> Path:
     """Outer-loss against inner steps: a line a trainer (median), a band over seeds."""
     import numpy as np
 
-    from opt_gym.evaluation.plots import OTHER_COLORS, SUBJECT_COLOR, write_picture
+    from opt_gym.evaluation.house_style import (
+        OTHER_COLORS,
+        SUBJECT_COLOR,
+        write_picture,
+    )
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()

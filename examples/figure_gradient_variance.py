@@ -42,7 +42,7 @@ from agents.estimators.slots import evolution_samples, moments
 from agents.outer_optimizers import outer_optimizer
 from agents.records import lengths_of
 from agents.trainers.inverse_variance import merged
-from opt_gym.evaluation.plots import (
+from opt_gym.evaluation.house_style import (
     OTHER_COLORS,
     SUBJECT_COLOR,
     plain_ticks,

@@ -25,7 +25,7 @@ import optax
 import tyro
 
 import learned
-from opt_gym.evaluation.plots import OTHER_COLORS, SUBJECT_COLOR, write_picture
+from opt_gym.evaluation.house_style import OTHER_COLORS, SUBJECT_COLOR, write_picture
 from opt_gym.runtime.files import write_table
 
 BY_HAND = {

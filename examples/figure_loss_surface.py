@@ -35,7 +35,7 @@ import agents
 import learned
 import opt_gym
 from agents.outer_optimizers import outer_optimizer
-from opt_gym.evaluation.plots import (
+from opt_gym.evaluation.house_style import (
     OTHER_COLORS,
     SUBJECT_COLOR,
     plain_ticks,

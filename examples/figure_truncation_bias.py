@@ -30,7 +30,7 @@ import agents
 import learned
 import opt_gym
 from agents.outer_optimizers import outer_optimizer
-from opt_gym.evaluation.plots import OTHER_COLORS, SUBJECT_COLOR, write_picture
+from opt_gym.evaluation.house_style import OTHER_COLORS, SUBJECT_COLOR, write_picture
 from opt_gym.records import Batch, Normalizer, Task
 from opt_gym.runtime import strategy
 from opt_gym.runtime.files import write_table

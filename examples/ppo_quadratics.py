@@ -27,7 +27,7 @@ import opt_gym
 from agents.callbacks import ProgressBar
 from agents.records import OuterTrainer
 from envs_registry.benchmark_sets import QUADRATIC_10
-from opt_gym.evaluation.plots import write_picture
+from opt_gym.evaluation.house_style import write_picture
 from opt_gym.records import Env, LearnedOptimizer
 
 HORIZON, NUM_ENVS = 50, 256

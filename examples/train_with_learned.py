@@ -26,7 +26,7 @@ import opt_gym
 from agents.callbacks import ProgressBar
 from agents.outer_optimizers import clipped
 from envs_registry.benchmark_sets import SMALL_MLP_TRAIN
-from opt_gym.evaluation.plots import OTHER_COLORS, SUBJECT_COLOR, write_picture
+from opt_gym.evaluation.house_style import OTHER_COLORS, SUBJECT_COLOR, write_picture
 from opt_gym.runtime.files import write_table
 
 HORIZON = 1000

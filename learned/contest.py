@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from opt_gym.records import LearnedOptimizer
-from opt_gym.runtime.files import write_atomically
 
 USUAL_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """The learning rates of AdamW that people try."""
@@ -197,18 +196,16 @@ def _size(num: int) -> str:
 
 
 def _plot(contest: Contest, path: Path) -> Path:
-    import io
-
-    from matplotlib import rc_context
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from opt_gym.evaluation.plots import OTHER_COLORS, STYLE, SUBJECT_COLOR
+    from opt_gym.evaluation.house_style import (
+        OTHER_COLORS,
+        SUBJECT_COLOR,
+        worth_log,
+        write_picture,
+    )
 
     window = max(1, contest.num_steps // 50)
-    with rc_context(STYLE):
-        figure = Figure(figsize=(8, 4.5), dpi=150, layout="constrained")
-        FigureCanvasAgg(figure)
+
+    def draw(figure: Any) -> None:
         axes = figure.add_subplot()
         colors = cycle((*OTHER_COLORS, "#9aa3ad", "#22262b"))
         for entry in contest.entries:
@@ -221,16 +218,12 @@ def _plot(contest: Contest, path: Path) -> Path:
                 linewidth=2.0 if entry.is_learned else 1.2,
                 label=f"{entry.name}  {entry.final_loss:.4g}",
             )
-        finite = np.concatenate(
-            [e.losses[np.isfinite(e.losses)] for e in contest.entries]
-        )
-        if finite.size and finite.min() >= 0 and finite.max() > 0:
-            axes.set_yscale("log")  # a loss of exactly 0 is left out
+        if worth_log(np.concatenate([e.losses for e in contest.entries]), 0.3):
+            axes.set_yscale("log", nonpositive="mask")  # a loss of 0 is left out
         axes.set_xlabel("step")
         axes.set_ylabel("training loss")
         figure.legend(
             loc="outside right upper", frameon=False, title="final loss, best first"
         )
-        content = io.BytesIO()
-        figure.savefig(content, format="png")
-    return write_atomically(path, content.getvalue())
+
+    return write_picture(path, (8, 4.5), draw)

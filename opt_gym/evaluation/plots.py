@@ -1,11 +1,7 @@
-"""Pictures of a comparison: the aggregate on top, one small panel a task below.
+"""Pictures of a comparison: the aggregate on top, one small panel a task below."""
 
-Drawn on a canvas of their own (Agg): no window, no backend switched, no global setting changed.
-"""
-
-import io
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,43 +9,27 @@ import numpy as np
 
 from opt_gym.evaluation import bootstrap
 from opt_gym.evaluation.comparison import bounded, group, mean_costs
+from opt_gym.evaluation.house_style import (
+    LINES,
+    OTHER_COLORS,
+    SUBJECT_COLOR,
+    plain_ticks,
+    scale_losses,
+    worth_log,
+    wrapped,
+    write_picture,
+)
 from opt_gym.evaluation.runs import Runs
 from opt_gym.plugins import unknown
-from opt_gym.runtime.files import write_atomically
 
-SUBJECT_COLOR = "#c2185b"
-OTHER_COLORS = ("#5f6b7a", "#e09f1f", "#2a9d8f", "#4c78c9", "#8a5fbf")
-LINES = ("-", "-", (0, (5, 1.5)), (0, (1.5, 1)))
-"""Solid, solid, dashed, dotted: where two optimizers chose the same setting, both show."""
+WIDTH = 12.0
+"""Of a picture, inches."""
 
-MOST_LETTERS = 25
-"""Of a task's title on one line; a panel has no room for more."""
+PANEL_HEIGHT, TITLE_SIZE = 1.75, 8.5
+"""Of a small panel, in inches, and of its title, in points."""
 
 LEAST_COST = 1e-3
 """The aggregate is cut here: lower costs are within the noise of an evaluation."""
-
-_INK, _GRID = "#22262b", "#e6e8eb"
-
-STYLE: dict[Any, Any] = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "text.color": _INK,
-    "axes.edgecolor": "#b8bec5",
-    "axes.labelcolor": _INK,
-    "axes.linewidth": 0.8,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": _GRID,
-    "grid.linewidth": 0.7,
-    "xtick.color": "#5b636c",
-    "ytick.color": "#5b636c",
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "xtick.minor.size": 0,
-    "ytick.minor.size": 0,
-}
 
 
 class _Look(NamedTuple):
@@ -68,8 +48,9 @@ def plot_comparison(
 ) -> Path:
     """Writes a PNG: normalized loss over all tasks, the mean costs, and every task's curves.
 
-    Small panels show the training loss, median and range over the seeds. Losses of diverged
-    runs are drawn at the loss where ℓ̃ = 2.
+    Small panels show the training loss, median and range over the seeds; their axis is
+    logarithmic where the losses are above 0 and span a decade, else linear, and then says so.
+    Losses of diverged runs are drawn at the loss where ℓ̃ = 2.
 
     Args:
         path: of the file; 12 inches wide, 150 dots an inch.
@@ -91,35 +72,10 @@ def plot_comparison(
         raise ValueError(unknown("optimizer", subject, list(shown)))
     # The subject is drawn last, above the others, and listed first.
     shown = {subject: shown.pop(subject), **shown}
-    rows = math.ceil(len(shown[subject]) / _columns(len(shown[subject])))
+    rows = math.ceil(len(shown[subject]) / columns_for(len(shown[subject])))
     title = title or _default_title(shown[subject])
-    return write_picture(
-        path, (12, 3.0 + 1.75 * rows), lambda figure: _draw(figure, shown, title)
-    )
-
-
-def write_picture(
-    path: Path, size: tuple[float, float], draw: Callable[[Any], Any], dpi: int = 150
-) -> Path:
-    """Writes a PNG in the house's style, atomically.
-
-    Args:
-        path: of the file.
-        size: width and height, inches.
-        draw: is given the empty matplotlib figure (constrained layout).
-        dpi: dots an inch.
-    """
-    import matplotlib as mpl
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context(rc=STYLE):
-        figure = Figure(figsize=size, layout="constrained")
-        FigureCanvasAgg(figure)
-        draw(figure)
-        content = io.BytesIO()
-        figure.savefig(content, format="png", dpi=dpi, facecolor="white")
-    return write_atomically(path, content.getvalue())
+    size = (WIDTH, 3.0 + PANEL_HEIGHT * rows)
+    return write_picture(path, size, lambda figure: _draw(figure, shown, title))
 
 
 def task_title(run: Runs) -> str:
@@ -140,25 +96,32 @@ def task_title(run: Runs) -> str:
 
 def _default_title(own: list[Runs]) -> str:
     seeds = len(own[0].mean_cost)
-    return (
-        f"{len(own)} tasks, {seeds} seeds each, {own[0].horizon:,} inner steps: "
-        "lower is better"
-    )
+    tasks = f"{len(own)} task{'s' * (len(own) > 1)}"
+    runs = f"{seeds} seed{'s' * (seeds > 1)} each"
+    return f"{tasks}, {runs}, {own[0].horizon:,} inner steps: lower is better"
 
 
-def _columns(num_tasks: int) -> int:
-    return min(num_tasks, 4 if num_tasks <= 12 else 6)
+def columns_for(num_tasks: int) -> int:
+    """Of small panels in a picture's width; a full row at least looks better than a gap."""
+    most = 4 if num_tasks <= 12 else 5
+    return min(num_tasks, most)
+
+
+def panel_title(title: str, columns: int) -> str:
+    """On as many lines as the width of a small panel asks for, two at most."""
+    letters = int(0.78 * WIDTH / columns * 72 / (0.6 * TITLE_SIZE))
+    return wrapped(title, letters)
 
 
 def _draw(figure: Any, shown: dict[str, list[Runs]], title: str) -> None:
     num_tasks = len(next(iter(shown.values())))
-    columns = _columns(num_tasks)
+    columns = columns_for(num_tasks)
     rows = math.ceil(num_tasks / columns)
     looks = {
         name: _look(place, name == next(iter(shown)))
         for place, name in enumerate(shown)
     }
-    halves: Any = figure.subfigures(2, 1, height_ratios=[2.9, 1.75 * rows])
+    halves: Any = figure.subfigures(2, 1, height_ratios=[2.9, PANEL_HEIGHT * rows])
     top, below = halves
     top.suptitle(title, x=0.012, ha="left", fontsize=13, fontweight="bold")
     pair: Any = top.subplots(1, 2, width_ratios=[1.75, 1])
@@ -170,7 +133,10 @@ def _draw(figure: Any, shown: dict[str, list[Runs]], title: str) -> None:
         if index >= num_tasks:
             axes.set_visible(False)
             continue
-        _draw_task(axes, {name: own[index] for name, own in shown.items()}, looks)
+        own_runs = {name: own[index] for name, own in shown.items()}
+        _draw_task(axes, own_runs, looks)
+        title = panel_title(task_title(own_runs[next(iter(shown))]), columns)
+        axes.set_title(title, loc="left", fontsize=TITLE_SIZE, pad=3)
         if index % columns == 0:
             axes.set_ylabel("training loss")
         if index + columns >= num_tasks:
@@ -182,14 +148,14 @@ def _draw_aggregate(
     axes: Any, shown: dict[str, list[Runs]], looks: dict[str, _Look]
 ) -> None:
     """Mean ℓ̃ over tasks at every evaluation point, with a 95 % interval over tasks."""
-    lowest = math.inf
+    drawn_values = []
     for name in _bottom_first(shown):
         own = shown[name]
         steps = own[0].inner_steps[1:]
         per_task = np.stack([run.costs.mean(axis=0)[1:] for run in own])
         points = [bootstrap.mean(column[:, None]) for column in per_task.T]
         value, low, high = np.array(points).T
-        lowest = min(lowest, *(v for v in value if v > 0))
+        drawn_values.append(value)
         look = looks[name]
         axes.fill_between(steps, low, high, color=look.color, alpha=0.13, lw=0)
         axes.plot(
@@ -201,8 +167,10 @@ def _draw_aggregate(
             label=name,
         )
     axes.set_xscale("log")
-    axes.set_yscale("log")
-    axes.set_ylim(bottom=max(lowest / 2, LEAST_COST))
+    if worth_log(np.concatenate(drawn_values), decades=0.3):
+        above = np.concatenate(drawn_values)
+        axes.set_yscale("log", nonpositive="clip")
+        axes.set_ylim(bottom=max(above[above > 0].min() / 2, LEAST_COST))
     plain_ticks(axes)
     axes.set_title("Normalized loss, mean over tasks", loc="left", fontsize=10)
     axes.set_xlabel("inner step")
@@ -257,9 +225,11 @@ def _draw_costs(
 
 
 def _draw_task(axes: Any, shown: dict[str, Runs], looks: dict[str, _Look]) -> None:
+    every = []
     for name in _bottom_first(shown):
         run, look = shown[name], looks[name]
-        losses = np.maximum(bounded(run, run.train_loss)[:, 1:], 1e-12)
+        losses = bounded(run, run.train_loss)[:, 1:]
+        every.append(losses)
         steps = run.inner_steps[1:]
         axes.fill_between(
             steps, losses.min(0), losses.max(0), color=look.color, alpha=0.14, lw=0
@@ -267,12 +237,7 @@ def _draw_task(axes: Any, shown: dict[str, Runs], looks: dict[str, _Look]) -> No
         middle = np.median(losses, axis=0)
         axes.plot(steps, middle, color=look.color, ls=look.line, lw=look.width)
     axes.set_xscale("log")
-    axes.set_yscale("log")
-    plain_ticks(axes)
-    title = task_title(next(iter(shown.values())))
-    if len(title) > MOST_LETTERS:
-        title = title.replace(" ", "\n", 1)
-    axes.set_title(title, loc="left", fontsize=8.5, pad=3)
+    scale_losses(axes, np.concatenate(every, axis=None))
 
 
 def _look(place: int, is_subject: bool) -> _Look:
@@ -286,19 +251,6 @@ def _bottom_first(shown: dict[str, Any]) -> list[str]:
     """The order of drawing: the subject, which is listed first, above all others."""
     subject, *others = shown
     return [*others, subject]
-
-
-def plain_ticks(axes: Any) -> None:
-    """Decades only, 0.01 rather than a power where that is short."""
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
-
-    def label(value: float, _: Any) -> str:
-        return f"{value:,.10g}" if 1e-3 <= value < 1e5 else f"1e{math.log10(value):.0f}"
-
-    for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(LogLocator(base=10, numticks=6))
-        axis.set_minor_locator(NullLocator())
-        axis.set_major_formatter(FuncFormatter(label))
 
 
 def _wrapped(name: str) -> str:

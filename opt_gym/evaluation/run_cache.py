@@ -35,6 +35,7 @@ WITHOUT_INFLUENCE = (
     "evaluation/comparison.py",
     "evaluation/curves.py",
     "evaluation/evaluations.py",
+    "evaluation/house_style.py",
     "evaluation/measure_normalizers.py",
     "evaluation/opt_list_order.py",
     "evaluation/plots.py",

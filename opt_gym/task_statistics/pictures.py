@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from opt_gym.evaluation.plots import SUBJECT_COLOR, write_picture
+from opt_gym.evaluation.house_style import SUBJECT_COLOR, write_picture
 from opt_gym.task_statistics.statistics_table import PER_10K, Row
 
 _BINS_PER_DECADE = 4

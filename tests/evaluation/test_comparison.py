@@ -2,15 +2,12 @@
 
 import csv
 
-import matplotlib as mpl
 import numpy as np
 import pytest
-from PIL import Image
 
-from opt_gym.evaluation import plots
 from opt_gym.evaluation.comparison import compare, format_summaries, format_tasks, group
 from opt_gym.evaluation.curves import COLUMNS, write_csv
-from tests.evaluation.made_up import TINY, runs
+from tests.evaluation.made_up import runs
 
 TWO = [
     runs("a", "ours", (0.1, 0.1)),
@@ -107,34 +104,3 @@ def test_csv(tmp_path):
     }
     assert rows[-1]["train_loss"] == rows[-2]["test_loss"] == "inf"
     assert rows[-1]["accuracy"] == ""
-
-
-def test_picture(tmp_path):
-    before = dict(mpl.rcParams)
-    path = plots.plot_comparison(tmp_path / "p.png", TWO, subject="ours")
-    assert dict(mpl.rcParams) == before
-    picture = np.asarray(Image.open(path).convert("RGB")).astype(int)
-    assert picture.shape[1] == 1800
-    for color in (plots.SUBJECT_COLOR, plots.OTHER_COLORS[0]):
-        wanted = [int(color[i : i + 2], 16) for i in (1, 3, 5)]
-        drawn = np.all(abs(picture - wanted) < 12, axis=-1)
-        height = picture.shape[0]
-        assert drawn[: height // 2].sum() > 500  # in the aggregate
-        if color == plots.SUBJECT_COLOR:
-            # Both tasks' curves are there. (The others lie below it: same losses.)
-            left, right = drawn[height * 2 // 3 :, :900], drawn[height * 2 // 3 :, 900:]
-            assert left.sum() > 100
-            assert right.sum() > 100
-
-
-def test_pictures_that_cannot_be(tmp_path):
-    with pytest.raises(ValueError, match="unknown optimizer"):
-        plots.plot_comparison(tmp_path / "p.png", TWO, subject="mine")
-    with pytest.raises(ValueError, match=r"no runs of horizon 7, only of \[100\]"):
-        plots.plot_comparison(tmp_path / "p.png", TWO, subject="ours", horizon=7)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_titles_of_tasks():
-    assert plots.task_title(runs(config=TINY)) == "64-6-10 relu, batch 8"
-    assert plots.task_title(runs("quadratic_family_seed3")) == "quadratic family seed3"
