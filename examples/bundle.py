@@ -21,7 +21,7 @@ import opt_gym
 from envs_registry.benchmark_sets import SMALL_MLP_HELD_OUT, SMALL_MLP_TRAIN
 from learned.theta_file import read_header
 from opt_gym.cli.train import resume, train
-from opt_gym.evaluation.bootstrap import Interval
+from opt_gym.evaluation import Interval
 from opt_gym.evaluation.comparison import Summary, compare
 from opt_gym.plugins import unknown
 

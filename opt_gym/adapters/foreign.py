@@ -57,7 +57,8 @@ def from_maker(
         make: (θ, horizon) -> transformation; both may be traced. The tree of its state must
             not depend on them.
         theta: at the start; Python numbers.
-        name, config: as those of a `LearnedOptimizer`.
+        name, config: as those of a `LearnedOptimizer`; a config whose "foreign" tells all
+            about the optimizer lets its results be cached.
         evaluated: see `from_optax`.
     """
 

@@ -70,7 +70,7 @@ def from_text(text: str) -> LearnedOptimizer:
         check_transformation(make(theta, 1000))
     except (TypeError, ValueError, AttributeError) as error:
         raise ValueError(f"optax:{text}: {error}") from None
-    config = {"optax": text, "version": optax.__version__}
+    config = {"foreign": f"optax {optax.__version__}: {text}"}
     return from_maker(make, theta, text, config, _evaluated(call))
 
 

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
         evaluate_baselines,
         parse_baseline,
     )
-    from opt_gym.evaluation.bootstrap import Interval
     from opt_gym.evaluation.comparison import (
+        Interval,
         Summary,
         compare,
         format_summaries,
@@ -41,8 +41,13 @@ _HOMES = {
         "evaluate_baselines",
         "parse_baseline",
     ),
-    "bootstrap": ("Interval",),
-    "comparison": ("Summary", "compare", "format_summaries", "format_tasks"),
+    "comparison": (
+        "Interval",
+        "Summary",
+        "compare",
+        "format_summaries",
+        "format_tasks",
+    ),
     "curves": ("write_csv",),
     "evaluations": ("evaluate", "evaluator", "name_tasks"),
     "measure_normalizers": ("Measurement", "measure"),

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import numpy as np
 from jaxtyping import Float
 
-from opt_gym.evaluation import bootstrap
-from opt_gym.evaluation.bootstrap import Interval
 from opt_gym.evaluation.runs import Runs
+from opt_gym.judge import intervals
+from opt_gym.judge.intervals import Interval
 from opt_gym.plugins import unknown
 
 
@@ -16,8 +16,9 @@ class Summary(NamedTuple):
     """One optimizer over all tasks and seeds, at one horizon. Lower is better.
 
     Attributes:
-        mean_cost: ℓ̃ averaged over inner steps, seeds and tasks; interval over tasks.
-        iqm_cost: its interquartile mean over tasks x seeds; interval over seeds.
+        mean_cost: ℓ̃ averaged over inner steps, seeds and tasks; interval of *tasks like these*.
+        iqm_cost: its interquartile mean over tasks; interval of *these tasks*, NaN where
+            there are fewer than five seeds.
         final_cost: ℓ̃ of the objective after the last step.
         valid_loss, test_loss, accuracy: after the last step; a loss counts at most as much
             as ℓ̃ = 2 would.
@@ -180,23 +181,24 @@ def _summary(
     name: str, horizon: int, own: list[Runs], beside: list[Runs] | None
 ) -> Summary:
     costs = mean_costs(own)
-    reference = None if beside is None else mean_costs(beside)
-    difference = None
-    if reference is not None:
-        difference = bootstrap.mean_difference(costs, reference)
+    difference, wins = None, 0
+    if beside is not None:
+        off = costs.mean(axis=1) - mean_costs(beside).mean(axis=1)
+        wins = int(np.sum(off < 0))
+        difference = intervals.tasks_like_these(off)
     accuracies = [run.accuracy[:, -1].mean() for run in own]
     known = [accuracy for accuracy in accuracies if not np.isnan(accuracy)]
     return Summary(
         optimizer=name,
         horizon=horizon,
-        mean_cost=bootstrap.mean(costs),
-        iqm_cost=bootstrap.iqm(costs),
+        mean_cost=intervals.tasks_like_these(costs.mean(axis=1)),
+        iqm_cost=intervals.these_tasks(costs, intervals.interquartile_mean),
         final_cost=float(np.mean([run.costs[:, -1].mean() for run in own])),
         valid_loss=_final(own, "valid_loss"),
         test_loss=_final(own, "test_loss"),
         accuracy=float(np.mean(known)) if known else float("nan"),
         difference=difference,
-        wins=0 if reference is None else bootstrap.wins(costs, reference),
+        wins=wins,
         num_tasks=len(own),
         seconds_per_step=float(np.mean([run.seconds_per_step for run in own])),
         num_diverged=int(sum(run.diverged.sum() for run in own)),
@@ -212,7 +214,7 @@ def _final(own: list[Runs], field: str) -> float:
 def _with_interval(interval: Interval, sign: bool = False) -> str:
     shape = "+.4f" if sign else ".4f"
     value, low, high = (format(number, shape) for number in interval)
-    return f"{value} [{low}, {high}]"
+    return value if np.isnan(interval.low) else f"{value} [{low}, {high}]"
 
 
 def _aligned(rows: list[list[str]]) -> str:

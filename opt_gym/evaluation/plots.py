@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from opt_gym.evaluation import bootstrap
 from opt_gym.evaluation.comparison import bounded, group, mean_costs
 from opt_gym.evaluation.house_style import (
     LINES,
@@ -20,6 +19,7 @@ from opt_gym.evaluation.house_style import (
     write_picture,
 )
 from opt_gym.evaluation.runs import Runs
+from opt_gym.judge import intervals
 from opt_gym.plugins import unknown
 
 WIDTH = 12.0
@@ -153,7 +153,7 @@ def _draw_aggregate(
         own = shown[name]
         steps = own[0].inner_steps[1:]
         per_task = np.stack([run.costs.mean(axis=0)[1:] for run in own])
-        points = [bootstrap.mean(column[:, None]) for column in per_task.T]
+        points = [intervals.tasks_like_these(column) for column in per_task.T]
         value, low, high = np.array(points).T
         drawn_values.append(value)
         look = looks[name]
@@ -193,8 +193,8 @@ def _draw_costs(
     for place, (name, own) in enumerate(shown.items()):
         costs = mean_costs(own)
         for offset, marker, interval in (
-            (-0.14, "o", bootstrap.mean(costs)),
-            (0.14, "D", bootstrap.iqm(costs)),
+            (-0.14, "o", intervals.tasks_like_these(costs.mean(axis=1))),
+            (0.14, "D", intervals.these_tasks(costs, intervals.interquartile_mean)),
         ):
             color = looks[name].color
             y = place + offset
@@ -203,7 +203,7 @@ def _draw_costs(
             axes.plot(interval.value, y, marker, color=color, mfc=fill, mew=1.8, ms=6.5)
             axes.annotate(
                 f"{interval.value:.4f}",
-                (interval.high, y),
+                (np.fmax(interval.value, interval.high), y),
                 xytext=(6, 0),
                 textcoords="offset points",
                 va="center",

@@ -31,7 +31,6 @@ WITHOUT_INFLUENCE = (
     "testing/",
     "evaluation/__init__.py",
     "evaluation/baselines.py",
-    "evaluation/bootstrap.py",
     "evaluation/comparison.py",
     "evaluation/curves.py",
     "evaluation/evaluations.py",
@@ -52,10 +51,10 @@ _BUILDING = "building"
 def is_cacheable(learned_optimizer: LearnedOptimizer, env: Env) -> bool:
     """Whether names and configs tell everything about the optimizer and the task.
 
-    A foreign optimizer that has a config is told by it: `adapters.optax_text`.
+    A foreign optimizer may say what tells it, as `adapters.optax_text` does.
     """
     is_architecture = learned_optimizer.name in plugins.names("architecture")
-    known = is_architecture or bool(learned_optimizer.config)
+    known = is_architecture or "foreign" in learned_optimizer.config
     return known and bool(env.task.config)
 
 

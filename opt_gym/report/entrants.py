@@ -88,7 +88,7 @@ def _of_file(path: Path) -> tuple[LearnedOptimizer, None]:
         make((), 1000)
     except Exception as error:
         raise ValueError(f"{path}: optimizer(1000): {error}") from error
-    config = {"file": hashlib.sha256(path.read_bytes()).hexdigest()}
+    config = {"foreign": hashlib.sha256(path.read_bytes()).hexdigest()}
     policy = from_maker(make, (), path.stem, config, names.get("evaluated"))
     return policy, None
 

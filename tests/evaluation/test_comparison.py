@@ -23,9 +23,9 @@ def test_summaries():
     assert ours.mean_cost.value == pytest.approx(0.25)
     assert ours.difference is not None
     assert ours.difference.value == pytest.approx(0.25 - 0.3)
-    # Task a: 0.1 - 0.3, task b: 0.4 - 0.3, whatever the order they come in.
-    assert ours.difference.low == pytest.approx(-0.2)
-    assert ours.difference.high == pytest.approx(0.1)
+    # Two tasks say nothing of others, two seeds nothing of others.
+    assert np.isnan(ours.difference.low)
+    assert np.isnan(ours.iqm_cost.high)
     assert (ours.wins, ours.num_tasks) == (1, 2)
     assert theirs.difference is None
     assert ours.final_cost == pytest.approx(0.125)  # the loss 0.25 of 2
@@ -33,6 +33,19 @@ def test_summaries():
     assert ours.test_loss == pytest.approx(0.75)
     assert ours.accuracy == 0.5
     assert (ours.num_diverged, ours.num_runs) == (0, 4)
+
+
+def test_differences_are_paired_by_task():
+    costs = dict(zip("abcde", (0.1, 1.0, 0.4, 1.9, 0.7), strict=True))
+    all_runs = [
+        *(runs(task, "theirs", (cost,) * 5) for task, cost in costs.items()),
+        *(runs(task, "ours", (cost - 0.05,) * 5) for task, cost in costs.items()),
+    ]
+    theirs, ours = compare(all_runs, "theirs")
+    assert ours.difference == pytest.approx((-0.05, -0.05, -0.05))
+    assert theirs.mean_cost.high - theirs.mean_cost.low > 0.5
+    assert ours.iqm_cost == pytest.approx((0.65,) * 3)
+    assert "-0.0500 [-0.0500, -0.0500]" in format_summaries([theirs, ours], "theirs")
 
 
 def test_diverged_runs_leave_tables_finite():
@@ -61,7 +74,7 @@ def test_tables_as_text():
     head, line, ours, theirs = text.splitlines()
     assert "minus theirs" in head
     assert set(line) == {"-"}
-    assert "-0.0500 [-0.2000, +0.1000]" in ours
+    assert " -0.0500  1 of 2" in ours
     assert "1 of 2" in ours
     assert theirs.startswith("theirs")
     rows = [line.split() for line in format_tasks(TWO, "ours").splitlines()]

@@ -25,7 +25,7 @@ def test_statistics_of_a_few_numbers():
 
 
 def test_one_seed_has_no_interval():
-    """Today's bootstrap gives one seed an interval of no width."""
+    """A bootstrap would give one seed an interval of no width."""
     few = these_tasks(np.ones((3, 4)))
     assert few.value == 1.0
     assert np.isnan([few.low, few.high]).all()
@@ -35,6 +35,31 @@ def test_one_seed_has_no_interval():
 def test_numbers_that_are_all_alike_have_an_interval_of_no_width():
     assert tasks_like_these(np.full(6, 0.25)) == (0.25, 0.25, 0.25)
     assert these_tasks(np.ones((4, 5))) == (1.0, 1.0, 1.0)
+
+
+def test_tasks_are_kept_and_seeds_drawn():
+    alike = np.repeat([[1.0], [9.0]], 5, axis=1)
+    # Drawing seeds changes nothing here; drawing tasks would.
+    assert these_tasks(alike, interquartile_mean) == (5.0, 5.0, 5.0)
+
+
+def test_an_interval_over_tasks_narrows():
+    rng = np.random.default_rng(2)
+    few, many = rng.normal(3.0, 1.0, 8), rng.normal(3.0, 1.0, 400)
+    wide, narrow = tasks_like_these(few), tasks_like_these(many)
+    assert narrow.low < 3.0 < narrow.high
+    # The standard error of 400 is 0.05: 95 % is 3.92 of them.
+    assert narrow.high - narrow.low == pytest.approx(3.92 * 0.05, rel=0.15)
+    assert wide.high - wide.low > 3 * (narrow.high - narrow.low)
+
+
+def test_a_seed_is_an_interval():
+    scores = np.random.default_rng(0).normal(size=(6, 5))
+    assert these_tasks(scores, seed=3) == these_tasks(scores, seed=3)
+    assert these_tasks(scores, seed=3) != these_tasks(scores, seed=4)
+    for judge in (these_tasks, lambda x, level: tasks_like_these(x[0], level=level)):
+        with pytest.raises(ValueError, match="level must be between 0 and 1, got 95"):
+            judge(scores, level=95)
 
 
 def test_flipped_signs_of_all_ways():
