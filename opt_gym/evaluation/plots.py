@@ -102,9 +102,10 @@ def _default_title(own: list[Runs]) -> str:
 
 
 def columns_for(num_tasks: int) -> int:
-    """Of small panels in a picture's width; a full row at least looks better than a gap."""
-    most = 4 if num_tasks <= 12 else 5
-    return min(num_tasks, most)
+    """Of small panels in a picture's width: of many, as leave the smaller gap at the end."""
+    if num_tasks <= 12:
+        return min(num_tasks, 4)
+    return min((5, 4), key=lambda columns: -num_tasks % columns)
 
 
 def panel_title(title: str, columns: int) -> str:

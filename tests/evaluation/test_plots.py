@@ -160,3 +160,8 @@ def test_words_of_pictures():
     assert house_style.wrapped("one two three four", 7) == "one two\nthree…"
     assert house_style.shortened("a" * 20 + "b" * 20, 9) == "aaaa…bbbb"
     assert house_style.shortened("short", 9) == "short"
+
+
+def test_rows_of_panels_leave_small_gaps():
+    columns = [plots.columns_for(num) for num in (1, 3, 12, 13, 16, 20, 24, 40)]
+    assert columns == [1, 3, 4, 5, 4, 5, 4, 5]

@@ -104,7 +104,8 @@ FIGURES = (
         "heat_map",
         "Tasks and optimizers",
         "Mean normalized loss of every optimizer on every task; blue is better than the "
-        "one-trial baseline, red is worse, and hatched was not measured.",
+        "one-trial baseline and red is worse (without one, darker is worse), and hatched was "
+        "not measured.",
         ("comparison",),
         lambda m: _pages(heat_map(m.comparison)),
     ),
@@ -135,8 +136,8 @@ FIGURES = (
     Figure(
         "result_against_size",
         "Result against size",
-        "Mean normalized loss minus the one-trial baseline's against the size of a task; "
-        "below zero is better than it, and the shade is what θ was trained on.",
+        "Mean normalized loss, minus the one-trial baseline's where there is one, against "
+        "the size of a task; lower is better, and the shade is what θ was trained on.",
         ("comparison",),
         lambda m: _pages(result_against_size(m.comparison, m.trained_on, m.others)),
     ),
