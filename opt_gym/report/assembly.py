@@ -9,7 +9,7 @@ import numpy as np
 from opt_gym import factory, normalize
 from opt_gym.archive import files
 from opt_gym.archive.measuring import empty_record
-from opt_gym.archive.task_records import TaskRecord, judges_normalizer
+from opt_gym.archive.task_records import Measured, TaskRecord, judges_normalizer
 from opt_gym.normalize import REFERENCE_HORIZON
 from opt_gym.records import Normalizer, Task
 from opt_gym.report import baselines as archive_baselines
@@ -183,6 +183,8 @@ def _comparison(
         (one.job.entrant.name, one.job.name): one.error for one in done if one.error
     }
     is_reference = horizon == REFERENCE_HORIZON
+    if not is_reference:
+        results = {place: _by_curve(one) for place, one in results.items()}
     for task in known.tasks:
         record = known.records[task.name]
         if is_reference:
@@ -210,6 +212,13 @@ def _comparison(
         primary=primary if primary in shown else "",
         co_primary=co_primary if co_primary in shown else "",
     )
+
+
+def _by_curve(found: Measured) -> Measured:
+    """Its final losses those of the curve, as the baselines of other horizons have them."""
+    assert found.mean is not None
+    ends = np.tile(found.mean[:, -1], (len(found.mean_cost), 1))
+    return found._replace(final_losses=ends)
 
 
 def _info(
