@@ -20,15 +20,23 @@ def matched_trials(
 
     A row has the tasks for which the archive knows it; none where it knows nothing.
     """
+    rows = matched_by_task(comparison, entrant, records)
+    return {title: np.array(list(row.values())) for title, row in rows.items()}
+
+
+def matched_by_task(
+    comparison: Comparison, entrant: str, records: Mapping[str, TaskRecord]
+) -> dict[str, dict[str, float]]:
+    """The same by title of the row and name of the task."""
     tasks = comparison.common([entrant])
-    rows: dict[str, list[float]] = {title: [] for title in _ROWS}
+    rows: dict[str, dict[str, float]] = {title: {} for title in _ROWS}
     for task, cost in zip(tasks, comparison.mean_costs(entrant, tasks), strict=True):
         record = records.get(task.name)
         for title, of in _ROWS.items():
             theirs = None if record is None else of(record)
             if theirs is not None:
-                rows[title].append(theirs - float(cost.mean()))
-    return {title: np.array(found) for title, found in rows.items()}
+                rows[title][task.name] = theirs - float(cost.mean())
+    return rows
 
 
 def _setting(name: str, record: TaskRecord) -> float | None:
