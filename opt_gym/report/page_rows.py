@@ -1,0 +1,186 @@
+"""The tables of the page: cells with what they are sorted by."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from opt_gym.judge.intervals import Interval
+from opt_gym.judge.speed import SpeedUp
+from opt_gym.report.comparison import Comparison, Optimizer, TaskInfo
+from opt_gym.report.judged import Judged
+from opt_gym.report.scores import Scores, TaskScores
+from opt_gym.report.words_of_numbers import interval, plain_number, signed
+
+LAST = "1e308"
+"""What is not known is sorted behind every number."""
+
+
+class Cell(NamedTuple):
+    """Text, what it is sorted by, and small text after it; a number stands right."""
+
+    text: str
+    order: str = ""
+    small: str = ""
+    is_number: bool = False
+
+
+class TableOfPage(NamedTuple):
+    """A table: (words, explanation) of columns, and rows of as many cells."""
+
+    columns: tuple[tuple[str, str], ...]
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+_SCORES = (
+    ("optimizer", "† its setting was chosen in hindsight"),
+    ("tasks", "with a result, of all"),
+    ("mean", "normalized loss over a run; [these tasks]"),
+    ("IQM", "interquartile mean over tasks; [these tasks]"),
+    ("worst tenth", "mean of the worst tenth of tasks"),
+    (
+        "Δ primary",
+        "mean over a run, minus the one-trial baseline's; [tasks like these]",
+    ),
+    ("p", "sign flip of the primary difference"),
+    ("lost", "tasks worse than the one-trial baseline by more than 0.1"),
+    ("final", "normalized loss after the last step"),
+    ("Δ final", "minus the best Adam's with a cosine; [tasks like these]"),
+    ("improves", "probability to end lower than the best Adam with a cosine"),
+    ("rank", "of the final loss, mean over tasks that all have"),
+    ("speed-up", "median; steps of Adam at its best rate, over its own"),
+    ("area", "of the performance profile, 1x to 4x"),
+    ("diverged", "runs, of all"),
+)
+
+_TASKS = (
+    ("task", ""),
+    ("part", "list of the suite"),
+    ("family", ""),
+    ("weights", "of the network"),
+    ("optimizer", "entrant"),
+    ("mean", "normalized loss over a run"),
+    ("Δ primary", "minus the one-trial baseline's"),
+    ("final", "normalized loss after the last step"),
+    ("Δ final", "minus the best Adam's with a cosine"),
+    ("test loss", "of the weights at the end"),
+    ("test at best valid", "loss of the weights at the best validation loss"),
+    ("accuracy", "at the end"),
+    ("speed-up", "steps of Adam at its best rate, over its own"),
+    ("time", "steps to the target, over the reference's"),
+    ("diverged", "seeds, of all"),
+    ("note", "why there is nothing"),
+)
+
+
+def score_table(judged: Judged) -> TableOfPage:
+    """A row an optimizer."""
+    comparison = judged.comparison
+    rows = [
+        _score_row(comparison, one, judged.of(one.name))
+        for one in comparison.optimizers
+    ]
+    return _without_empty(TableOfPage(_SCORES, tuple(rows)))
+
+
+def task_table(judged: Judged) -> TableOfPage:
+    """A row an entrant and task; one that failed, too."""
+    comparison = judged.comparison
+    rows = [
+        _task_row(task, judged.per_task[one.name, task.name])
+        for one in comparison.entrants
+        for task in comparison.tasks
+    ]
+    return _without_empty(TableOfPage(_TASKS, tuple(rows)))
+
+
+def _score_row(
+    comparison: Comparison, one: Optimizer, scores: Scores
+) -> tuple[Cell, ...]:
+    primary, final = scores.primary, scores.co_primary
+    lost = None if not comparison.primary or primary is None else len(scores.lost)
+    return (
+        Cell(f"{one.name}{' †' * one.in_hindsight}", small=one.about),
+        _count(scores.num_tasks, len(comparison.tasks)),
+        _interval_cell(scores.mean_cost),
+        _interval_cell(scores.iqm_cost),
+        _number(scores.worst),
+        _interval_cell(primary and primary.mean, with_sign=True),
+        _number(primary and primary.p_value),
+        _number(lost),
+        _number(scores.final_cost),
+        _interval_cell(final and final.mean, with_sign=True),
+        _number(scores.improves),
+        _number(scores.rank),
+        _speed(scores.speed_up),
+        _number(scores.profile_area),
+        _count(scores.num_diverged, scores.num_runs),
+    )
+
+
+def _task_row(task: TaskInfo, scores: TaskScores) -> tuple[Cell, ...]:
+    return (
+        Cell(task.name),
+        Cell(task.part),
+        Cell(task.family),
+        Cell(f"{task.num_weights:,}", str(task.num_weights), is_number=True),
+        Cell(scores.optimizer),
+        _number(scores.mean_cost),
+        _number(scores.difference, with_sign=True),
+        _number(scores.final_cost),
+        _number(scores.final_difference, with_sign=True),
+        _number(scores.test_loss),
+        _number(scores.test_at_best_valid),
+        _number(scores.accuracy),
+        _speed(scores.speed_up),
+        _number(scores.time_ratio),
+        _count(scores.diverged, scores.num_seeds),
+        Cell(_last_line(scores.error)),
+    )
+
+
+def _number(value: float | None, *, with_sign: bool = False) -> Cell:
+    if value is None or np.isnan(value):
+        return Cell("–", LAST, is_number=True)
+    order = f"{value:.9g}" if np.isfinite(value) else LAST
+    text = signed(value) if with_sign else plain_number(value)
+    return Cell(text, order, is_number=True)
+
+
+def _interval_cell(value: Interval | None, *, with_sign: bool = False) -> Cell:
+    if value is None:
+        return Cell("–", LAST, is_number=True)
+    small = interval(value).strip()
+    if not with_sign:
+        small = small.replace("+", "")
+    return _number(value.value, with_sign=with_sign)._replace(small=small)
+
+
+def _speed(value: SpeedUp | None) -> Cell:
+    if value is None:
+        return Cell("–", LAST, is_number=True)
+    more = ">" if value.censored else ""
+    return Cell(f"{more}{value.factor:.2g}x", f"{value.factor:.9g}", is_number=True)
+
+
+def _count(number: int, of: int) -> Cell:
+    return Cell(f"{number} / {of}", str(number), is_number=True)
+
+
+def _last_line(error: str) -> str:
+    lines = error.strip().splitlines()
+    return lines[-1][:200] if lines else ""
+
+
+def _without_empty(table: TableOfPage) -> TableOfPage:
+    """Without columns in which nothing is known."""
+    kept = [
+        place
+        for place in range(len(table.columns))
+        if any(row[place].text not in ("", "–") for row in table.rows)
+    ]
+
+    def only(cells: Sequence) -> tuple:
+        return tuple(cells[place] for place in kept)
+
+    return TableOfPage(only(table.columns), tuple(only(row) for row in table.rows))
