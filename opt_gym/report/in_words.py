@@ -33,6 +33,13 @@ from opt_gym.report.words_of_seconds import cost_of
 BETTER, WORSE_THAN, UNCLEAR, UNKNOWN = "better", "worse", "unclear", "unknown"
 
 
+class Sentence(NamedTuple):
+    """What is said, and in a word or two what of."""
+
+    about: str
+    text: str
+
+
 class Finding(NamedTuple):
     """What is said of an entrant at a horizon.
 
@@ -49,7 +56,7 @@ class Finding(NamedTuple):
     horizon: int
     verdict: str
     headline: str
-    sentences: tuple[str, ...]
+    sentences: tuple[Sentence, ...]
     limits: tuple[str, ...]
 
 
@@ -93,20 +100,20 @@ def _finding(judged: Judged, entrant: str, background: Background) -> Finding:
     timed = [one for (name, _), one in background.timings.items() if name == entrant]
     training = background.training.get(entrant, {})
     stands_in = _stand_in(comparison, background.records)
-    sentences = [
-        _primary(comparison, scores, stands_in),
-        _co_primary(comparison, scores),
-        _robustness(scores, rows),
-        _losses(comparison, rows),
-        _speed(scores, rows),
-        cost_of(judged, entrant, timed, training),
-    ]
+    sentences = {
+        "Over a run": _primary(comparison, scores, stands_in),
+        "At the end": _co_primary(comparison, scores),
+        "Where it loses": _losses(comparison, rows),
+        "Diverged": _robustness(scores, rows),
+        "Speed": _speed(scores, rows),
+        "Cost": cost_of(judged, entrant, timed, training),
+    }
     return Finding(
         entrant=entrant,
         horizon=comparison.horizon,
         verdict=verdict(scores.primary),
         headline=_headline(comparison, scores, stands_in),
-        sentences=tuple(one for one in sentences if one),
+        sentences=tuple(Sentence(*one) for one in sentences.items() if one[1]),
         limits=limits_of(
             judged, entrant, stands_in, background.status, bool(timed), training
         ),
@@ -120,23 +127,23 @@ def _headline(comparison: Comparison, scores: Scores, stands_in: int) -> str:
         )
     name = _called(comparison.primary)
     if stands_in:
-        name += f" ({STAND_IN} stands in)"
-    first = _short(scores.primary, name)
+        name = f"{STAND_IN}, which stands for the one-trial baseline"
+    first = _short(scores.primary, "over a run", name)
     if not comparison.co_primary or comparison.co_primary == comparison.primary:
-        return f"{first} over a run" if scores.primary else first
-    second = _short(scores.co_primary, _called(comparison.co_primary))
-    return f"{first} over a run; {second} at the end"
+        return first
+    second = _short(scores.co_primary, "at the end", _called(comparison.co_primary))
+    return f"{first}; {second}"
 
 
-def _short(paired: Paired | None, other: str) -> str:
+def _short(paired: Paired | None, when: str, other: str) -> str:
     if paired is None:
-        return f"not compared with {other}"
+        return f"{when} not compared with {other}"
     number = signed(paired.mean.value)
     return {
-        BETTER: f"better than {other} ({number})",
-        WORSE_THAN: f"worse than {other} ({number})",
-        UNCLEAR: f"no difference to {other} can be shown ({number})",
-        UNKNOWN: f"{number} beside {other}, on too few tasks for an interval",
+        BETTER: f"{when} better than {other} ({number})",
+        WORSE_THAN: f"{when} worse than {other} ({number})",
+        UNCLEAR: f"{when} no difference to {other} can be shown ({number})",
+        UNKNOWN: f"{when} {number} beside {other}, on too few tasks for an interval",
     }[verdict(paired)]
 
 
@@ -157,9 +164,7 @@ def _primary(comparison: Comparison, scores: Scores, stands_in: int) -> str:
     other = _called(comparison.primary)
     if stands_in:
         other += f" ({STAND_IN} stands in)"
-    if comparison.primary == ONE_TRIAL:
-        other += ", one setting for all tasks that was chosen on training tasks"
-    return f"Mean over a run, beside {other}: {_difference(scores.primary)}."
+    return f"Mean normalized loss, beside {other}: {_difference(scores.primary)}."
 
 
 def _co_primary(comparison: Comparison, scores: Scores) -> str:
@@ -169,8 +174,8 @@ def _co_primary(comparison: Comparison, scores: Scores) -> str:
     hindsight = {one.name for one in comparison.optimizers if one.in_hindsight}
     name = _called(other)
     if other in hindsight:
-        name += ", its rate chosen for each task in hindsight, on the scored runs"
-    words = f"At the last step, beside {name}: {_difference(paired)}"
+        name += ", whose rate is chosen in hindsight"
+    words = f"Normalized loss of the last step, beside {name}: {_difference(paired)}"
     if scores.log_ratio is not None and np.isfinite(scores.log_ratio):
         ratio = 10.0**scores.log_ratio
         words += (
@@ -210,8 +215,8 @@ def _robustness(scores: Scores, rows: Sequence[TaskScores]) -> str:
     where = [row.task for row in rows if row.diverged]
     names = f", on {listed(where)}" if where else ""
     return (
-        f"Diverged (not finite, or ended above the initial loss): {scores.num_diverged} of "
-        f"{counted(scores.num_runs, 'run')}{names}."
+        f"{scores.num_diverged} of {counted(scores.num_runs, 'run')}{names} (not finite, or "
+        "above the initial loss at the end)."
     )
 
 
@@ -224,14 +229,13 @@ def _losses(comparison: Comparison, rows: Sequence[TaskScores]) -> str:
     lost = [row for row in ordered if (row.difference or 0.0) > WORSE]
     if lost:
         names = listed([f"{one.task} ({signed(one.difference)})" for one in lost], 6)
-        words = (
-            f"It loses by more than {WORSE:g} on {len(lost)} of {len(known)}: {names}"
-        )
+        words = f"By more than {WORSE:g} on {len(lost)} of {len(known)} tasks: {names}"
     else:
         worst = ordered[0]
+        is_lower = ", still lower" if (worst.difference or 0.0) < 0 else ""
         words = (
-            f"It loses by more than {WORSE:g} on none of {counted(len(known), 'task')}; its "
-            f"worst is {worst.task} ({signed(worst.difference)})"
+            f"By more than {WORSE:g} on none of {counted(len(known), 'task')}; its "
+            f"worst is {worst.task} ({signed(worst.difference)}{is_lower})"
         )
     return f"{words}{_worst_groups(comparison, known)}{_lost_at_end(comparison, rows)}."
 
@@ -271,14 +275,16 @@ def _speed(scores: Scores, rows: Sequence[TaskScores]) -> str:
         return ""
     count = sum(row.speed_up is not None for row in rows)
     words = (
-        "Steps that Adam at its best constant rate needs to the entrant's final loss, over "
-        f"the entrant's: {_median(scores.speed_up, scores.shares)} of "
+        "To the entrant's final loss Adam at its best constant rate needs, in the entrant's "
+        f"steps, {_median(scores.speed_up, scores.shares)} of "
         f"{counted(count, 'task')}"
     )
     if scores.cosine_speed_up is not None:
         found = _median(scores.cosine_speed_up, scores.cosine_shares)
         count = sum(row.cosine_speed_up is not None for row in rows)
-        words += f"; Adam with a cosine of other lengths: {found} of {count}"
+        words += (
+            f"; Adam with a cosine, over runs of T/2, T, 2T and 4T, {found} of {count}"
+        )
     return f"{words}."
 
 
@@ -288,7 +294,7 @@ def _median(found: SpeedUp, shares: Sequence[float]) -> str:
         f"above {threshold:g}x on {percent(share)}"
         for threshold, share in zip(THRESHOLDS, shares, strict=True)
     )
-    return f"median {more}{found.factor:.2g}x; {each}"
+    return f"a median of {more}{found.factor:.2g}x; {each}"
 
 
 def _stand_in(comparison: Comparison, records: Mapping[str, TaskRecord]) -> int:

@@ -18,7 +18,7 @@ from opt_gym.report.assembly import Outcome
 from opt_gym.report.csv_tables import timing_row
 from opt_gym.report.definitions import COVERAGE, DEFINITIONS
 from opt_gym.report.in_words import Finding
-from opt_gym.report.interactive import NUM_COLORS, charts
+from opt_gym.report.interactive import charts
 from opt_gym.report.judged import Judged
 from opt_gym.report.report_json import archive_digest, as_json, versions
 from opt_gym.report.words_of_numbers import duration, plain_number
@@ -100,7 +100,11 @@ def html(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters |= {"plain": plain_number, "duration": duration}
+    environment.filters |= {
+        "plain": plain_number,
+        "duration": duration,
+        "breakable": _breakable,
+    }
     given = _given(outcome, all_judged, findings, pictures, command)
     return environment.get_template("report.html").render(given)
 
@@ -146,11 +150,17 @@ def _given(
         "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
         "versions": versions(),
         "archive_digest": archive_digest(records),
-        "num_colors": NUM_COLORS,
         "style": Markup((TEMPLATES / "report.css").read_text()),
         "script": Markup((TEMPLATES / "report.js").read_text()),
         **{name: Markup(text) for name, text in _libraries().items()},
     }
+
+
+def _breakable(text: str) -> Any:
+    """A name that may go on in another line after each of its underscores."""
+    from markupsafe import Markup, escape
+
+    return Markup(str(escape(text)).replace("_", "_<wbr>"))
 
 
 def _libraries() -> dict[str, str]:

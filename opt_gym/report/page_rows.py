@@ -10,7 +10,7 @@ from opt_gym.judge.speed import SpeedUp
 from opt_gym.report.comparison import Comparison, Optimizer, TaskInfo
 from opt_gym.report.judged import Judged
 from opt_gym.report.scores import Scores, TaskScores
-from opt_gym.report.words_of_numbers import interval, plain_number, signed
+from opt_gym.report.words_of_numbers import interval, p_value, plain_number, signed
 
 LAST = "1e308"
 """What is not known is sorted behind every number."""
@@ -55,10 +55,10 @@ _SCORES = (
 
 _TASKS = (
     ("task", ""),
+    ("entrant", ""),
     ("part", "list of the suite"),
     ("family", ""),
     ("weights", "of the network"),
-    ("optimizer", "entrant"),
     ("mean", "normalized loss over a run"),
     ("Δ primary", "minus the one-trial baseline's"),
     ("final", "normalized loss after the last step"),
@@ -91,7 +91,9 @@ def task_table(judged: Judged) -> TableOfPage:
         for one in comparison.entrants
         for task in comparison.tasks
     ]
-    return _without_empty(TableOfPage(_TASKS, tuple(rows)))
+    return _without_empty(
+        TableOfPage(_TASKS, tuple(rows)), ("entrant", "part", "family")
+    )
 
 
 def _score_row(
@@ -106,8 +108,8 @@ def _score_row(
         _interval_cell(scores.iqm_cost),
         _number(scores.worst),
         _interval_cell(primary and primary.mean, with_sign=True),
-        _number(primary and primary.p_value),
-        _number(lost),
+        _p_value(primary and primary.p_value),
+        Cell("–", LAST, is_number=True) if lost is None else _whole(lost),
         _number(scores.final_cost),
         _interval_cell(final and final.mean, with_sign=True),
         _number(scores.improves),
@@ -121,10 +123,10 @@ def _score_row(
 def _task_row(task: TaskInfo, scores: TaskScores) -> tuple[Cell, ...]:
     return (
         Cell(task.name),
+        Cell(scores.optimizer),
         Cell(task.part),
         Cell(task.family),
-        Cell(f"{task.num_weights:,}", str(task.num_weights), is_number=True),
-        Cell(scores.optimizer),
+        _whole(task.num_weights),
         _number(scores.mean_cost),
         _number(scores.difference, with_sign=True),
         _number(scores.final_cost),
@@ -167,18 +169,29 @@ def _count(number: int, of: int) -> Cell:
     return Cell(f"{number} / {of}", str(number), is_number=True)
 
 
+def _p_value(value: float | None) -> Cell:
+    if value is None:
+        return Cell("–", LAST, is_number=True)
+    text = p_value(value).removeprefix("p ").removeprefix("= ")
+    return Cell(text, f"{value:.9g}", is_number=True)
+
+
+def _whole(number: int) -> Cell:
+    return Cell(f"{number:,}", str(number), is_number=True)
+
+
 def _last_line(error: str) -> str:
     lines = error.strip().splitlines()
     return lines[-1][:200] if lines else ""
 
 
-def _without_empty(table: TableOfPage) -> TableOfPage:
-    """Without columns in which nothing is known."""
-    kept = [
-        place
-        for place in range(len(table.columns))
-        if any(row[place].text not in ("", "–") for row in table.rows)
-    ]
+def _without_empty(table: TableOfPage, about: Sequence[str] = ()) -> TableOfPage:
+    """Without columns in which nothing is known, or of `about` all is the same."""
+    kept = []
+    for place, (name, _) in enumerate(table.columns):
+        words = {row[place].text for row in table.rows}
+        if words - {"", "–"} and (name not in about or len(words) > 1):
+            kept.append(place)
 
     def only(cells: Sequence) -> tuple:
         return tuple(cells[place] for place in kept)

@@ -10,7 +10,7 @@ MINUS = "−"
 
 
 def plain_number(value: float | None) -> str:
-    """Three significant digits, at most four decimals; "–" for what is not known."""
+    """Three significant digits; "–" for what is not known."""
     if value is None or np.isnan(value):
         return "–"
     if np.isinf(value):
@@ -21,7 +21,7 @@ def plain_number(value: float | None) -> str:
     elif size >= 100:
         text = f"{size:,.0f}"
     else:
-        decimals = 0 if size == 0 else int(np.clip(2 - np.floor(np.log10(size)), 0, 4))
+        decimals = 0 if size == 0 else int(max(2 - np.floor(np.log10(size)), 0))
         text = f"{size:.{decimals}f}"
     return f"{MINUS}{text}" if value < 0 else text
 

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from opt_gym.report import page
 from opt_gym.report.assembly import Outcome
 from opt_gym.report.csv_tables import tables, write_tables
 from opt_gym.report.in_words import Background, Finding, findings
 from opt_gym.report.judged import Judged, judged
+from opt_gym.report.page import check_installed, write_page
 from opt_gym.report.report_json import document, write_report_json
 
 
@@ -23,13 +23,13 @@ def write(out: Path, outcome: Outcome, command: str = "") -> list[Path]:
         ValueError: packages that the page needs are missing.
         OSError: full disk, no permission.
     """
-    page.check_installed()
+    check_installed()
     records = outcome.known.records
     all_judged = [judged(one, records) for one in outcome.comparisons]
     found = found_in(outcome, all_judged)
     made = tables(all_judged, records, outcome.timings)
     return [
-        page.write_page(out / "report.html", outcome, all_judged, found, (), command),
+        write_page(out / "report.html", outcome, all_judged, found, (), command),
         write_report_json(out, document(outcome, all_judged, found, command)),
         *write_tables(out, made),
     ]

@@ -10,7 +10,13 @@ import subprocess
 import time
 from pathlib import Path
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+NAMES = (
+    "chromium",
+    "chromium-browser",
+    "google-chrome",
+    "google-chrome-stable",
+    "chrome",
+)
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -38,8 +44,10 @@ class Browser:
         mine, theirs = os.pipe(), os.pipe()
         self._write, self._read = mine[1], theirs[0]
         self._process = subprocess.Popen(
-            ["bash", "-c", f'exec "$@" 3<&{mine[0]} 4>&{theirs[1]}', "bash", program]
-            + [*FLAGS, f"--user-data-dir={folder}", "about:blank"],
+            [
+                *("bash", "-c", f'exec "$@" 3<&{mine[0]} 4>&{theirs[1]}', "bash"),
+                *(program, *FLAGS, f"--user-data-dir={folder}", "about:blank"),
+            ],
             pass_fds=(mine[0], theirs[1]),
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -68,7 +76,9 @@ class Browser:
 
     def open(self, path, width=1440, height=900, dark=False):
         """Loads a file and waits until its scripts are done."""
-        self._call("Page.navigate", url="about:blank")  # the same page is loaded anew, too
+        self._call(
+            "Page.navigate", url="about:blank"
+        )  # the same page is loaded anew, too
         self._call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -94,7 +104,10 @@ class Browser:
     def value(self, expression):
         """Of JavaScript."""
         found = self._call(
-            "Runtime.evaluate", expression=expression, returnByValue=True, awaitPromise=True
+            "Runtime.evaluate",
+            expression=expression,
+            returnByValue=True,
+            awaitPromise=True,
         )
         if "exceptionDetails" in found:
             raise ValueError(found["exceptionDetails"])
@@ -108,16 +121,13 @@ class Browser:
 
     def errors(self):
         """Of the console and the page."""
-        found = []
-        for one in self.events:
-            if one["method"] == "Runtime.exceptionThrown":
-                found.append(one["params"]["exceptionDetails"])
-            if one["method"] == "Runtime.consoleAPICalled":
-                if one["params"]["type"] in ("error", "warning", "assert"):
-                    found.append(one["params"]["args"])
-            if one["method"] == "Log.entryAdded":
-                found.append(one["params"]["entry"])
-        return found
+        bad = ("Runtime.exceptionThrown", "Log.entryAdded")
+        return [
+            one["params"]
+            for one in self.events
+            if one["method"] in bad
+            or one["params"].get("type") in ("error", "warning", "assert")
+        ]
 
     def requests(self):
         """Addresses that were asked for, but for the file and what it has in itself."""

@@ -31,7 +31,7 @@
       paper_bgcolor: "rgba(0,0,0,0)",
       plot_bgcolor: "rgba(0,0,0,0)",
       font: { color: "var(--ink)", size: narrow ? 11 : 12, family: "system-ui, sans-serif" },
-      margin: { l: 8, r: 8, t: 12, b: 8 },
+      margin: { l: 56, r: 12, t: 14, b: 50 },
       hovermode: "closest",
       hoverlabel: { bgcolor: "var(--panel)", bordercolor: "var(--line)", font: { color: "var(--ink)" }, namelength: 40 },
       dragmode: touch ? false : "zoom",
@@ -92,7 +92,7 @@
     const box = document.getElementById(id);
     const narrow = box.parentElement.clientWidth < 640;
     const { data, layout } = figureOf(id);
-    const config = { responsive: true, displaylogo: false, displayModeBar: touch ? false : "hover", modeBarButtonsToRemove: ["select2d", "lasso2d", "autoScale2d"] };
+    const config = { responsive: true, displaylogo: false, displayModeBar: false };
     const entries = data.filter((one) => one.showlegend !== false && one.name).length;
     const legend = narrow && layout.showlegend !== false && data[0].type === "scatter";
     box.style.height = `${drawn[id].height + (legend ? 17 * Math.ceil(entries * 0.8) : 0)}px`;
