@@ -241,14 +241,19 @@ def _losses(comparison: Comparison, rows: Sequence[TaskScores]) -> str:
 
 
 def _lost_at_end(comparison: Comparison, rows: Sequence[TaskScores]) -> str:
-    ordered = sorted(rows, key=lambda row: -(row.final_difference or 0.0))
-    lost = [row for row in ordered if (row.final_difference or 0.0) > WORSE]
-    if not lost:
+    known = [row for row in rows if row.final_difference is not None]
+    ordered = sorted(known, key=lambda row: -(row.final_difference or 0.0))
+    higher = [row for row in ordered if (row.final_difference or 0.0) > 0.0]
+    if not higher or comparison.co_primary == comparison.primary:
         return ""
-    names = listed([f"{one.task} ({signed(one.final_difference)})" for one in lost], 4)
+    lost = [row for row in higher if (row.final_difference or 0.0) > WORSE]
+    shown = [
+        f"{one.task} ({signed(one.final_difference)})" for one in lost or higher[:1]
+    ]
+    how = f", by more than {WORSE:g} on {len(lost)}: " if lost else ", most on "
     return (
-        f"; at the end it is higher than {_called(comparison.co_primary)} by more than "
-        f"{WORSE:g} on {len(lost)}: {names}"
+        f"; at the end it is higher than {_called(comparison.co_primary)} on {len(higher)} of "
+        f"{counted(len(known), 'task')}{how}{listed(shown, 4)}"
     )
 
 
