@@ -148,7 +148,7 @@
     console.error(`${what}: ${error}`);
     for (const box of what === "figures" ? document.querySelectorAll("[data-plot]:empty") : []) {
       box.style.height = "auto";
-      box.textContent = "This browser could not draw the figure; it is beside this page as PNG and SVG.";
+      box.textContent = "This browser could not draw the figure; it is in the folder figures as PNG and SVG.";
     }
   };
   Promise.all([
