@@ -127,7 +127,7 @@ def _headline(comparison: Comparison, scores: Scores, stands_in: int) -> str:
         )
     name = _called(comparison.primary)
     if stands_in:
-        name = f"{STAND_IN}, which stands for the one-trial baseline"
+        name = f"the one-trial baseline ({STAND_IN} stands for it)"
     first = _short(scores.primary, "over a run", name)
     if not comparison.co_primary or comparison.co_primary == comparison.primary:
         return first

@@ -83,11 +83,11 @@ def heat(judged: Judged) -> Chart | None:
         "Tasks and optimizers",
         "Mean normalized loss of a run"
         + (
-            ", minus the one-trial baseline's: blue is better, red is worse."
+            f", minus that of “{comparison.primary}”: blue is better, red is worse."
             if has_primary
             else "."
         )
-        + " Empty cells were not measured, or failed.",
+        + " An empty cell has no number, or none to compare with: the pointer says which.",
         {
             "": {
                 "data": [_heat_trace(comparison, names, cells, words, limit)],

@@ -35,7 +35,7 @@
       hovermode: "closest",
       hoverlabel: { bgcolor: "var(--panel)", bordercolor: "var(--line)", font: { color: "var(--ink)" }, namelength: 40 },
       dragmode: touch ? false : "zoom",
-      legend: narrow ? { orientation: "h", y: -0.22, yanchor: "top", font: { size: 10.5 } } : { font: { size: 11.5 } },
+      legend: { tracegroupgap: 0, ...(narrow ? { orientation: "h", y: -0.22, yanchor: "top", font: { size: 10.5 } } : { font: { size: 11.5 } }) },
       ...layout,
     };
     for (const name of ["xaxis", "yaxis"]) {
@@ -88,15 +88,19 @@
     return figures[chooser ? chooser.value : Object.keys(figures)[0]];
   }
 
+  const isNarrow = (box) => box.parentElement.clientWidth < 640;
+
   function draw(id) {
     const box = document.getElementById(id);
-    const narrow = box.parentElement.clientWidth < 640;
+    const narrow = isNarrow(box);
     const { data, layout } = figureOf(id);
     const config = { responsive: true, displaylogo: false, displayModeBar: false };
     const entries = data.filter((one) => one.showlegend !== false && one.name).length;
     const legend = narrow && layout.showlegend !== false && data[0].type === "scatter";
-    box.style.height = `${drawn[id].height + (legend ? 17 * Math.ceil(entries * 0.8) : 0)}px`;
-    return window.Plotly.react(box, colored(data), themed(layout, narrow), config);
+    const height = drawn[id].height + (legend ? 14 * entries : 0);
+    box.style.height = `${height}px`;
+    box.dataset.narrow = narrow;
+    return window.Plotly.react(box, colored(data), themed({ ...layout, height }, narrow), config);
   }
 
   async function drawAll() {
@@ -111,13 +115,12 @@
       }
     }
     dark.addEventListener("change", () => ids.forEach(draw));
-    let wasNarrow = window.innerWidth < 700;
-    window.addEventListener("resize", () => {
-      if (wasNarrow !== window.innerWidth < 700) {
-        wasNarrow = !wasNarrow;
-        ids.forEach(draw);
-      }
-    });
+    const turned = (id) => {
+      const box = document.getElementById(id);
+      return box.dataset.narrow !== String(isNarrow(box));
+    };
+    window.addEventListener("resize", () => ids.filter(turned).forEach(draw));
+    ids.filter(turned).forEach(draw);
   }
 
   async function sortTables() {
