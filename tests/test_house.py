@@ -254,6 +254,10 @@ def test_heavy_packages_are_imported_where_they_are_used():
         "sklearn",
         "sentencepiece",
         "evosax",
+        "plotly",
+        "itables",
+        "jinja2",
+        "markupsafe",
     }
     # `import learned.torch` asks for torch, `import agents.rl.sb3.…` for SB3 too.
     asked = {

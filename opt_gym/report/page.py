@@ -5,6 +5,7 @@ matplotlib drew, go in as they are.
 """
 
 import base64
+import functools
 import gzip
 import re
 from collections.abc import Sequence
@@ -32,12 +33,13 @@ class Picture(NamedTuple):
     """A drawing that stands still.
 
     Attributes:
-        name, title, caption: of the figure.
+        horizon: at which.
+        title, caption: of the figure.
         svg: the content of an SVG file.
         note: what is left out; "" where nothing is.
     """
 
-    name: str
+    horizon: int
     title: str
     caption: str
     svg: str
@@ -131,6 +133,11 @@ def _given(
                 "charts": [(f"{chart.name}-{horizon}", chart) for chart in own],
                 "scores": page_rows.score_table(judged),
                 "tasks": page_rows.task_table(judged),
+                "pictures": [
+                    one._replace(svg=Markup(inlined(one.svg)))
+                    for one in pictures
+                    if one.horizon == horizon
+                ],
             }
         )
     return {
@@ -141,7 +148,6 @@ def _given(
         "findings": findings,
         "sections": sections,
         "drawn": drawn,
-        "pictures": [one._replace(svg=Markup(inlined(one.svg))) for one in pictures],
         "timings": [timing_row(one) for one in outcome.timings.values()],
         "notes": outcome.known.notes,
         "definitions": DEFINITIONS,
@@ -163,6 +169,7 @@ def _breakable(text: str) -> Any:
     return Markup(str(escape(text)).replace("_", "_<wbr>"))
 
 
+@functools.cache
 def _libraries() -> dict[str, str]:
     """plotly.js and DataTables, packed; the page unpacks them (a third of the size)."""
     import itables
@@ -202,8 +209,11 @@ def inlined(svg: str) -> str:
     text = re.sub(r"<!--.*?-->", "", svg[start:], flags=re.DOTALL)
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r"<style[^>]*>.*?</style>", "", text, flags=re.DOTALL)
-    text = re.sub(r'(<svg[^>]*?) width="[^"]*"', r"\1", text, count=1)
     text = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", text, count=1)
+    size = r"width: 100%; max-width: \2; min-width: min(560px, \2)"
+    text = re.sub(
+        r'(<svg[^>]*?) width="([\d.]+pt)"', rf'\1 style="{size}"', text, count=1
+    )
     for old, new in _HOUSE_COLORS.items():
         text = re.sub(rf"(fill|stroke): {old}\b", rf"\1: {new}", text)
     return text

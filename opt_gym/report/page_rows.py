@@ -56,9 +56,6 @@ _SCORES = (
 _TASKS = (
     ("task", ""),
     ("entrant", ""),
-    ("part", "list of the suite"),
-    ("family", ""),
-    ("weights", "of the network"),
     ("mean", "normalized loss over a run"),
     ("Δ primary", "mean, minus the primary baseline's"),
     ("final", "normalized loss after the last step"),
@@ -69,6 +66,9 @@ _TASKS = (
     ("speed-up", "steps of Adam at its best rate, over its own"),
     ("time", "steps to the target, over the reference's"),
     ("diverged", "seeds, of all"),
+    ("part", "list of the suite"),
+    ("family", ""),
+    ("weights", "of the network"),
     ("note", "why there is nothing"),
 )
 
@@ -124,9 +124,6 @@ def _task_row(task: TaskInfo, scores: TaskScores) -> tuple[Cell, ...]:
     return (
         Cell(task.name),
         Cell(scores.optimizer),
-        Cell(task.part),
-        Cell(task.family),
-        _whole(task.num_weights),
         _number(scores.mean_cost),
         _number(scores.difference, with_sign=True),
         _number(scores.final_cost),
@@ -137,6 +134,9 @@ def _task_row(task: TaskInfo, scores: TaskScores) -> tuple[Cell, ...]:
         _speed(scores.speed_up),
         _number(scores.time_ratio),
         _count(scores.diverged, scores.num_seeds),
+        Cell(task.part),
+        Cell(task.family),
+        _whole(task.num_weights),
         Cell(_last_line(scores.error)),
     )
 

@@ -8,7 +8,7 @@ import numpy as np
 from opt_gym.evaluation.house_style import render
 from opt_gym.report.baselines import BEST_ADAM, BEST_COSINE, ONE_TRIAL
 from opt_gym.report.comparison import Comparison
-from opt_gym.report.figures.every_figure import Material, every_page
+from opt_gym.report.figures.every_figure import Material, Page, every_page
 from opt_gym.report.judged import Judged
 from opt_gym.report.page import Picture
 from opt_gym.report.running import Timing
@@ -52,11 +52,11 @@ def write_pictures(
                 continue
             pictures.append(
                 Picture(
-                    page.figure.name,
+                    judged.comparison.horizon,
                     page.drawing.title,
                     page.figure.caption,
                     contents["svg"].decode(),
-                    page.drawing.note,
+                    _note(page),
                 )
             )
     return paths, pictures
@@ -84,6 +84,13 @@ def material(
         seconds=_seconds(names, timings),
         others=others,
     )
+
+
+def _note(page: Page) -> str:
+    notes = [page.drawing.note]
+    if page.figure.name == "loss_against_seconds":
+        notes.append("Adams of the archive at AdamW's seconds a step")
+    return "; ".join(note for note in notes if note)
 
 
 def _seconds(

@@ -15,11 +15,11 @@ def plain_number(value: float | None) -> str:
         return "–"
     if np.isinf(value):
         return "∞" if value > 0 else f"{MINUS}∞"
-    size = abs(value)
+    size = float(f"{abs(value):.3g}")
     if size and not 1e-4 <= size < 1e5:
         text = f"{size:.2e}".replace("e-0", "e-").replace("e+0", "e").replace("e+", "e")
     elif size >= 100:
-        text = f"{size:,.0f}"
+        text = f"{abs(value):,.0f}"
     else:
         decimals = 0 if size == 0 else int(max(2 - np.floor(np.log10(size)), 0))
         text = f"{size:.{decimals}f}"
