@@ -69,7 +69,6 @@ _TASKS = (
     ("part", "list of the suite"),
     ("family", ""),
     ("weights", "of the network"),
-    ("note", "why there is nothing"),
 )
 
 
@@ -122,7 +121,7 @@ def _score_row(
 
 def _task_row(task: TaskInfo, scores: TaskScores) -> tuple[Cell, ...]:
     return (
-        Cell(task.name),
+        Cell(task.name, small=_why(scores.error)),
         Cell(scores.optimizer),
         _number(scores.mean_cost),
         _number(scores.difference, with_sign=True),
@@ -137,7 +136,6 @@ def _task_row(task: TaskInfo, scores: TaskScores) -> tuple[Cell, ...]:
         Cell(task.part),
         Cell(task.family),
         _whole(task.num_weights),
-        Cell(_last_line(scores.error)),
     )
 
 
@@ -180,9 +178,10 @@ def _whole(number: int) -> Cell:
     return Cell(f"{number:,}", str(number), is_number=True)
 
 
-def _last_line(error: str) -> str:
+def _why(error: str) -> str:
+    """There is no result: the last line of what was said."""
     lines = error.strip().splitlines()
-    return lines[-1][:200] if lines else ""
+    return f"no result: {lines[-1][:200]}" if lines else ""
 
 
 def _without_empty(table: TableOfPage, about: Sequence[str] = ()) -> TableOfPage:

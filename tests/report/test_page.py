@@ -44,7 +44,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         self.tags.append(tag)
-        self._in_cell = tag == "td"
+        self._in_cell = tag in ("td", "small")
         for name, value in attrs:
             is_link = tag == "a" and name == "href"
             if name in self.LOADS or (name.endswith("href") and not is_link):
@@ -113,9 +113,10 @@ def test_a_failed_task_is_a_row_that_says_why():
     given = compared(costs, errors={("mine", "t1"): "killed\nout of <memory>"})
     (one,) = judged_of(outcome(given))
     rows = {row[0].text: row for row in task_table(one).rows}
-    assert rows["t1"][-1].text == "out of <memory>"
+    assert rows["t1"][0].small == "no result: out of <memory>"
+    assert rows["t0"][0].small == ""
     assert "–" in [cell.text for cell in rows["t1"]]
-    assert "out of <memory>" in Reader(text_of(outcome(given))).cells
+    assert "no result: out of <memory>" in Reader(text_of(outcome(given))).cells
 
 
 def test_columns_in_which_nothing_is_known_are_left_out():
