@@ -16,7 +16,7 @@ import numpy as np
 
 from envs_registry.benchmark_sets import BENCHMARK_SETS
 from opt_gym import factory, normalize
-from opt_gym.archive import files
+from opt_gym.archive import archive_files
 from opt_gym.archive.groups import CANDIDATES, CHOSEN, RATES
 from opt_gym.archive.measuring import empty_record
 from opt_gym.archive.task_records import TaskRecord
@@ -34,7 +34,7 @@ def read_training(folder: Path) -> list[TaskRecord]:
     """
     records = []
     for name in BENCHMARK_SETS[TRAINING]:
-        record = files.find(empty_record(name, None, "embedded"), [folder])
+        record = archive_files.find(empty_record(name, None, "embedded"), [folder])
         if record is None:
             raise ValueError(f"{folder} has nothing of {name}")
         records.append(record)

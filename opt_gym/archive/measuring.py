@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from opt_gym import factory, normalize
-from opt_gym.archive import files
+from opt_gym.archive import archive_files
 from opt_gym.archive.groups import GROUPS, REFERENCE, Group
 from opt_gym.archive.task_records import (
     Measured,
@@ -209,7 +209,7 @@ def _missing(
     jobs = []
     for name, config in tasks.items():
         record = empty_record(name, config, source)
-        known = files.find(record, folders) or record
+        known = archive_files.find(record, folders) or record
         needed = GROUPS[group].needs_reference and group != REFERENCE
         ready = not needed or REFERENCE in known.groups
         if group not in known.groups and ready and GROUPS[group].thetas(known):
@@ -223,7 +223,7 @@ def _seconds(record: TaskRecord) -> float:
 
 def _keep(folder: Path, job: GroupJob, found: Found) -> None:
     """Adds what a job found to the task's file."""
-    known = files.find(job.record, [folder]) or job.record
+    known = archive_files.find(job.record, [folder]) or job.record
     record = known._replace(
         measured={**known.measured, **found.settings},
         trials=longer_of(known.trials, found.trials),

@@ -40,7 +40,7 @@ def archive(
     if limit is not None and not workers:
         raise ValueError("--limit needs --workers: a job is stopped with its process")
     opt_gym.use_all_cores()
-    from opt_gym.archive import files
+    from opt_gym.archive import archive_files
     from opt_gym.archive.groups import GROUPS, SUITE_GROUPS
     from opt_gym.archive.measuring import measure
     from opt_gym.cli._tasks import expand
@@ -55,7 +55,7 @@ def archive(
     }
     failures = 0
     seconds = float("inf") if hours is None else 3600 * hours
-    folder = out or files.user_folder()
+    folder = out or archive_files.user_folder()
     for step in measure(
         configs,
         groups or SUITE_GROUPS,

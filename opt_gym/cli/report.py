@@ -111,7 +111,7 @@ def report(
 
 
 def _suite(name: str, quick: bool) -> Any:
-    from envs_registry.suites import SUITES
+    from envs_registry.judge_suites import SUITES
     from opt_gym.plugins import unknown
 
     if name not in SUITES:
@@ -131,7 +131,7 @@ def _cores() -> int:
 
 def _measure_baselines(suite: Any, data: str, workers: int | None) -> None:
     """Measures the groups that neither archive has, into the user's."""
-    from opt_gym.archive import files
+    from opt_gym.archive import archive_files
     from opt_gym.archive.groups import SUITE_GROUPS
     from opt_gym.archive.measuring import measure
 
@@ -143,8 +143,8 @@ def _measure_baselines(suite: Any, data: str, workers: int | None) -> None:
     steps = measure(
         tasks,
         SUITE_GROUPS,
-        files.user_folder(),
-        known=files.folders(),
+        archive_files.user_folder(),
+        known=archive_files.folders(),
         source=data,
         workers=_cores() if workers is None else workers,
     )

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from opt_gym.report.assembly import Outcome, judge
     from opt_gym.report.entrants import Entrant, from_optax_text, from_python_file
-    from opt_gym.report.judged import Judged, judged
     from opt_gym.report.running import RunSettings
     from opt_gym.report.suites import Suite
+    from opt_gym.report.verdict import Judged, judged
     from opt_gym.report.writing import write
 
 _HOME_OF = {
@@ -24,8 +24,8 @@ _HOME_OF = {
     "RunSettings": "running",
     "judge": "assembly",
     "Outcome": "assembly",
-    "judged": "judged",
-    "Judged": "judged",
+    "judged": "verdict",
+    "Judged": "verdict",
     "write": "writing",
 }
 

@@ -7,16 +7,15 @@ import jax
 import numpy as np
 
 from opt_gym import factory, normalize
-from opt_gym.archive import files
+from opt_gym.archive import archive_files
 from opt_gym.archive.measuring import empty_record
 from opt_gym.archive.task_records import Measured, TaskRecord, judges_normalizer
 from opt_gym.normalize import REFERENCE_HORIZON
 from opt_gym.records import Normalizer, Task
-from opt_gym.report import baselines as archive_baselines
-from opt_gym.report import running
-from opt_gym.report.comparison import Comparison, Optimizer, TaskInfo
+from opt_gym.report import archive_baselines, running
 from opt_gym.report.entrants import Entrant
 from opt_gym.report.running import EntrantJob, Finished, RunSettings, Timing, TimingJob
+from opt_gym.report.side_by_side import Comparison, Optimizer, TaskInfo
 from opt_gym.report.suites import Suite
 
 TellProgress = Callable[[Finished, int, int], None]
@@ -49,6 +48,8 @@ class Outcome(NamedTuple):
         comparisons: one a horizon.
         known: of the archive.
         timings: by (entrant, task).
+        trained_on: sizes of the tasks that the entrant was trained on, low and high; None
+            where it is not known, or there are several entrants.
     """
 
     suite: Suite
@@ -57,6 +58,7 @@ class Outcome(NamedTuple):
     comparisons: tuple[Comparison, ...]
     known: Known
     timings: Mapping[tuple[str, str], Timing]
+    trained_on: Mapping[str, tuple[float, float]] | None = None
 
 
 def look_up(suite: Suite, source: str = "auto") -> Known:
@@ -70,9 +72,9 @@ def look_up(suite: Suite, source: str = "auto") -> Known:
         for name, given in own.items():
             task = factory.as_task(given)
             wanted = empty_record(name, task.config, source)
-            record = files.find(wanted)
+            record = archive_files.find(wanted)
             if record is None:
-                (others if files.other_data(wanted) else unknown).append(name)
+                (others if archive_files.other_data(wanted) else unknown).append(name)
             records[name] = record or wanted
             tasks.append(_info(name, part, task, records[name], source))
     notes = []
@@ -156,7 +158,35 @@ def judge(
             for entrant in entrants
         ]
         timings = running.time_entrants(asked, limit)
-    return Outcome(suite, settings, tuple(entrants), comparisons, known, timings)
+    return Outcome(
+        suite,
+        settings,
+        tuple(entrants),
+        comparisons,
+        known,
+        timings,
+        trained_on(entrants[0]) if len(entrants) == 1 else None,
+    )
+
+
+def trained_on(entrant: Entrant) -> dict[str, tuple[float, float]] | None:
+    """Numbers of weights and batch sizes of an entrant's training tasks, low and high."""
+    listed = entrant.training.get("tasks")
+    if not isinstance(listed, list | tuple) or not listed:
+        return None
+    try:
+        tasks = [
+            factory.as_task(one["config"] if isinstance(one, dict) else one)
+            for one in listed
+        ]
+        sizes = [_num_weights(task, "embedded") for task in tasks]
+    except (ValueError, KeyError, TypeError):  # tasks of somebody else's
+        return None
+    batches = [task.batch_size for task in tasks]
+    return {
+        "num_weights": (min(sizes), max(sizes)),
+        "batch_size": (min(batches), max(batches)),
+    }
 
 
 def timed_tasks(tasks: Sequence[TaskInfo]) -> list[str]:
@@ -185,6 +215,14 @@ def _comparison(
     is_reference = horizon == REFERENCE_HORIZON
     if not is_reference:
         results = {place: _by_curve(one) for place, one in results.items()}
+    listed = [one.optimizer for one in archive_baselines.BASELINES]
+    listed.append(archive_baselines.LONG_ADAM)
+    # An entrant may have a baseline's name.
+    taken = {one.name for one in entrants}
+    apart = {
+        one.name: f"{one.name} (archive)" if one.name in taken else one.name
+        for one in listed
+    }
     for task in known.tasks:
         record = known.records[task.name]
         if is_reference:
@@ -193,15 +231,15 @@ def _comparison(
             theirs = archive_baselines.longer_baselines_of(
                 record, horizon, task.normalizers
             )
-        results.update({(name, task.name): one for name, one in theirs.items()})
+        results.update({(apart[name], task.name): one for name, one in theirs.items()})
     shown = {name for name, _ in results}
-    listed = [one.optimizer for one in archive_baselines.BASELINES]
-    listed.append(archive_baselines.LONG_ADAM)
     optimizers = [Optimizer(one.name, True, about=one.about) for one in entrants]
-    optimizers += [one for one in listed if one.name in shown]
+    renamed = [one._replace(name=apart[one.name]) for one in listed]
+    optimizers += [one for one in renamed if one.name in shown]
     primary, co_primary = archive_baselines.ONE_TRIAL, archive_baselines.BEST_COSINE
     if not is_reference:
         primary = co_primary = archive_baselines.LONG_ADAM.name
+    primary, co_primary = apart[primary], apart[co_primary]
     return Comparison(
         suite=suite.name,
         horizon=horizon,
@@ -224,16 +262,20 @@ def _by_curve(found: Measured) -> Measured:
 def _info(
     name: str, part: str, task: Task, record: TaskRecord, source: str
 ) -> TaskInfo:
-    shapes = jax.eval_shape(task.init, jax.random.key(0), task.load_data(source))[0]
     return TaskInfo(
         name=name,
         part=part,
         family=str(task.config.get("family", "")),
-        num_weights=sum(leaf.size for leaf in jax.tree.leaves(shapes)),
+        num_weights=_num_weights(task, source),
         batch_size=task.batch_size,
         has_floor=task.loss_floor == 0.0,
         normalizers=_normalizers(task, record, source),
     )
+
+
+def _num_weights(task: Task, source: str) -> int:
+    shapes = jax.eval_shape(task.init, jax.random.key(0), task.load_data(source))[0]
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 def _normalizers(task: Task, record: TaskRecord, source: str) -> dict[str, Normalizer]:

@@ -13,10 +13,10 @@ from opt_gym.archive.task_records import SPLITS, TaskRecord
 from opt_gym.judge.comparisons import Paired
 from opt_gym.judge.intervals import Interval
 from opt_gym.judge.speed import SpeedUp
-from opt_gym.report.judged import Judged
 from opt_gym.report.matched import matched_by_task
 from opt_gym.report.running import Timing
-from opt_gym.report.scores import Scores, TaskScores
+from opt_gym.report.scoring import Scores, TaskScores
+from opt_gym.report.verdict import Judged
 from opt_gym.runtime.files import write_table
 
 Row = dict[str, Any]

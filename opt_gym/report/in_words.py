@@ -13,11 +13,11 @@ from opt_gym.archive.task_records import TaskRecord
 from opt_gym.judge.comparisons import WORSE, Paired
 from opt_gym.judge.intervals import FEWEST_TASKS, Interval
 from opt_gym.judge.speed import THRESHOLDS, SpeedUp
-from opt_gym.report.baselines import BEST_COSINE, GLOBAL_ADAM, ONE_TRIAL
-from opt_gym.report.comparison import Comparison
-from opt_gym.report.judged import Judged
+from opt_gym.report.archive_baselines import BEST_COSINE, GLOBAL_ADAM, ONE_TRIAL
 from opt_gym.report.running import Timing
-from opt_gym.report.scores import Scores, TaskScores
+from opt_gym.report.scoring import Scores, TaskScores
+from opt_gym.report.side_by_side import Comparison
+from opt_gym.report.verdict import Judged
 from opt_gym.report.words_of_limits import STAND_IN, limits_of
 from opt_gym.report.words_of_numbers import (
     counted,

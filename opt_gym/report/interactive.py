@@ -9,7 +9,6 @@ from jaxtyping import Float
 from opt_gym.archive.task_records import TaskRecord
 from opt_gym.evaluation.runs import normalized
 from opt_gym.judge.speed import PROFILE_END, profile
-from opt_gym.report.comparison import Comparison, TaskInfo
 from opt_gym.report.interactive_by_task import heat, task_curves, violins
 from opt_gym.report.interactive_parts import (
     Chart,
@@ -22,7 +21,8 @@ from opt_gym.report.interactive_parts import (
     shown_at_first,
     trace,
 )
-from opt_gym.report.judged import Judged
+from opt_gym.report.side_by_side import Comparison, TaskInfo
+from opt_gym.report.verdict import Judged
 from opt_gym.report.words_of_numbers import counted, plain_number
 
 _SLOWEST = 10.0

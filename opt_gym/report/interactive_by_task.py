@@ -6,7 +6,6 @@ from html import escape
 import numpy as np
 
 from opt_gym.archive.task_records import SPLITS, TaskRecord
-from opt_gym.report.comparison import Comparison
 from opt_gym.report.interactive_parts import (
     Chart,
     Json,
@@ -19,8 +18,9 @@ from opt_gym.report.interactive_parts import (
     shown_at_first,
     trace,
 )
-from opt_gym.report.judged import Judged
 from opt_gym.report.matched import matched_by_task
+from opt_gym.report.side_by_side import Comparison
+from opt_gym.report.verdict import Judged
 from opt_gym.report.words_of_numbers import plain_number, signed
 
 

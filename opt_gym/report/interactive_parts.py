@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from opt_gym.report.baselines import BEST_ADAM
-from opt_gym.report.comparison import Comparison, TaskInfo
+from opt_gym.report.archive_baselines import BEST_ADAM
+from opt_gym.report.side_by_side import Comparison, TaskInfo
 from opt_gym.report.words_of_numbers import listed
 
 Json = dict[str, Any]

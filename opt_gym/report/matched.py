@@ -9,8 +9,8 @@ import numpy as np
 from jaxtyping import Float
 
 from opt_gym.archive.task_records import TaskRecord
-from opt_gym.report.baselines import GLOBAL_ADAM
-from opt_gym.report.comparison import Comparison
+from opt_gym.report.archive_baselines import GLOBAL_ADAM
+from opt_gym.report.side_by_side import Comparison
 
 
 def matched_trials(

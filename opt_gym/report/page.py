@@ -20,8 +20,8 @@ from opt_gym.report.csv_tables import timing_row
 from opt_gym.report.definitions import COVERAGE, DEFINITIONS
 from opt_gym.report.in_words import Finding
 from opt_gym.report.interactive import charts
-from opt_gym.report.judged import Judged
 from opt_gym.report.report_json import archive_digest, as_json, versions
+from opt_gym.report.verdict import Judged
 from opt_gym.report.words_of_numbers import duration, plain_number
 from opt_gym.runtime.files import write_atomically
 

@@ -7,9 +7,9 @@ import numpy as np
 
 from opt_gym.judge.intervals import Interval
 from opt_gym.judge.speed import SpeedUp
-from opt_gym.report.comparison import Comparison, Optimizer, TaskInfo
-from opt_gym.report.judged import Judged
-from opt_gym.report.scores import Scores, TaskScores
+from opt_gym.report.scoring import Scores, TaskScores
+from opt_gym.report.side_by_side import Comparison, Optimizer, TaskInfo
+from opt_gym.report.verdict import Judged
 from opt_gym.report.words_of_numbers import interval, p_value, plain_number, signed
 
 LAST = "1e308"

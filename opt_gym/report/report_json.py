@@ -18,10 +18,10 @@ import numpy as np
 from opt_gym.archive import task_records
 from opt_gym.archive.task_records import TaskRecord
 from opt_gym.report.assembly import Outcome
-from opt_gym.report.comparison import TaskInfo
 from opt_gym.report.csv_tables import timing_row
 from opt_gym.report.in_words import Finding
-from opt_gym.report.judged import Judged
+from opt_gym.report.side_by_side import TaskInfo
+from opt_gym.report.verdict import Judged
 from opt_gym.runtime.files import write_atomically
 from opt_gym.runtime.json_digest import json_digest
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from opt_gym.evaluation.house_style import render
-from opt_gym.report.baselines import BEST_ADAM, BEST_COSINE, ONE_TRIAL
-from opt_gym.report.comparison import Comparison
+from opt_gym.report.archive_baselines import BEST_ADAM, BEST_COSINE, ONE_TRIAL
 from opt_gym.report.figures.every_figure import Material, Page, every_page
-from opt_gym.report.judged import Judged
+from opt_gym.report.figures.result_against_size import Ranges
 from opt_gym.report.page import Picture
 from opt_gym.report.running import Timing
+from opt_gym.report.side_by_side import Comparison
+from opt_gym.report.verdict import Judged
 from opt_gym.runtime.files import write_atomically
 
 INTERACTIVE = (
@@ -31,6 +32,7 @@ def write_pictures(
     folder: Path,
     all_judged: Sequence[Judged],
     timings: Mapping[tuple[str, str], Timing],
+    trained_on: Ranges | None = None,
 ) -> tuple[list[Path], list[Picture]]:
     """Writes every figure as PNG and SVG; returns the files, and what the page shows.
 
@@ -38,11 +40,12 @@ def write_pictures(
         folder: of the files; those of a second horizon have it in their names.
         all_judged: one a horizon.
         timings: by (entrant, task).
+        trained_on: sizes of the tasks that the entrant was trained on.
     """
     paths, pictures = [], []
     for place, judged in enumerate(all_judged):
         others = [one.comparison for one in all_judged if one is not judged]
-        for page in every_page(material(judged, timings, others)):
+        for page in every_page(material(judged, timings, others, trained_on)):
             contents = render(page.drawing.size, page.drawing.draw)
             suffix = f"-{judged.comparison.horizon}" if place else ""
             for ending, content in contents.items():
@@ -66,6 +69,7 @@ def material(
     judged: Judged,
     timings: Mapping[tuple[str, str], Timing],
     others: Sequence[Comparison] = (),
+    trained_on: Ranges | None = None,
 ) -> Material:
     """What the figures of a horizon are drawn of."""
     names = [one.name for one in judged.comparison.optimizers]
@@ -83,6 +87,7 @@ def material(
         },
         seconds=_seconds(names, timings),
         others=others,
+        trained_on=trained_on,
     )
 
 

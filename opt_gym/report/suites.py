@@ -1,4 +1,4 @@
-"""What a suite is; those that come with the package are `envs_registry.suites`."""
+"""What a suite is; those that come with the package are `envs_registry.judge_suites`."""
 
 from collections.abc import Mapping
 from typing import NamedTuple

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from opt_gym.judge.intervals import FEWEST_SEEDS
-from opt_gym.report.baselines import GLOBAL_ADAM
-from opt_gym.report.judged import Judged
+from opt_gym.report.archive_baselines import GLOBAL_ADAM
+from opt_gym.report.verdict import Judged
 from opt_gym.report.words_of_numbers import counted, interval, listed, plain_number
 from opt_gym.report.words_of_seconds import outer_seconds
 

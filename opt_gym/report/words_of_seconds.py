@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from opt_gym.judge.comparisons import uses_to_pay
-from opt_gym.report.judged import Judged
 from opt_gym.report.running import Timing
+from opt_gym.report.verdict import Judged
 from opt_gym.report.words_of_numbers import counted, duration, plain_number
 
 NUM_RATES = 14

@@ -6,10 +6,10 @@ from pathlib import Path
 from opt_gym.report.assembly import Outcome
 from opt_gym.report.csv_tables import tables, write_tables
 from opt_gym.report.in_words import Background, Finding, findings
-from opt_gym.report.judged import Judged, judged
 from opt_gym.report.page import check_installed, write_page
 from opt_gym.report.report_json import document, write_report_json
 from opt_gym.report.still_pictures import write_pictures
+from opt_gym.report.verdict import Judged, judged
 
 
 def write(out: Path, outcome: Outcome, command: str = "") -> list[Path]:
@@ -29,7 +29,9 @@ def write(out: Path, outcome: Outcome, command: str = "") -> list[Path]:
     all_judged = [judged(one, records) for one in outcome.comparisons]
     found = found_in(outcome, all_judged)
     made = tables(all_judged, records, outcome.timings)
-    drawn, pictures = write_pictures(out / "figures", all_judged, outcome.timings)
+    drawn, pictures = write_pictures(
+        out / "figures", all_judged, outcome.timings, outcome.trained_on
+    )
     return [
         write_page(out / "report.html", outcome, all_judged, found, pictures, command),
         write_report_json(out, document(outcome, all_judged, found, command)),

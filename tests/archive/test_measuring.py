@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from opt_gym.archive import files, groups
+from opt_gym.archive import archive_files, groups
 from opt_gym.archive.measuring import empty_record, measure
 from opt_gym.cli import main
 from opt_gym.normalize import LEARNING_RATES
@@ -21,7 +21,9 @@ def folder(parabola_family):  # noqa: F811
 
 
 def record_in(folder):
-    return files.find(empty_record("parabola", TASKS["parabola"], "embedded"), [folder])
+    return archive_files.find(
+        empty_record("parabola", TASKS["parabola"], "embedded"), [folder]
+    )
 
 
 def test_groups_are_measured_once_and_build_on_each_other(folder):
@@ -74,10 +76,10 @@ def test_time_that_is_up_and_jobs_that_fail_are_told(folder, monkeypatch):
 def test_other_data_and_other_configs_are_another_task(folder):
     assert [step.error for step in measure(TASKS, ["adam"], folder)] == [""]
     wanted = empty_record("parabola", TASKS["parabola"], "embedded")
-    assert files.find(wanted._replace(config="other"), [folder]) is None
+    assert archive_files.find(wanted._replace(config="other"), [folder]) is None
     other = wanted._replace(data="ffffffffffffffff")
-    assert files.find(other, [folder]) is None
-    assert files.other_data(other, [folder]) == [wanted.data[:8]]
+    assert archive_files.find(other, [folder]) is None
+    assert archive_files.other_data(other, [folder]) == [wanted.data[:8]]
 
 
 def test_the_command(folder, capsys):

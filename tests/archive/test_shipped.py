@@ -5,13 +5,13 @@ import time
 import numpy as np
 import pytest
 
-from envs_registry.suites import SUITES
-from opt_gym.archive import files
+from envs_registry.judge_suites import SUITES
+from opt_gym.archive import archive_files
 from opt_gym.archive.groups import GROUPS
 from opt_gym.archive.measuring import GroupJob, empty_record, runs_of
 from opt_gym.archive.task_records import judges_normalizer, read_record
 
-FILES = sorted(files.SHIPPED.glob("*.npz"))
+FILES = sorted(archive_files.SHIPPED.glob("*.npz"))
 
 
 def test_it_is_small_and_quickly_read():
@@ -27,7 +27,7 @@ def test_every_file_is_whole_and_of_a_task_that_is():
     small = SUITES["small"].parts["held_out"]
     for name in small:
         wanted = empty_record(name, None, "embedded")
-        record = files.find(wanted, [files.SHIPPED])
+        record = archive_files.find(wanted, [archive_files.SHIPPED])
         assert record is not None, name
         assert {"adam", "adam_cosine"} <= set(record.groups)
         assert judges_normalizer(record.of_group("adam")).source == "archive"
@@ -47,7 +47,9 @@ def check_again(name, settings, group="adam"):
             if key in settings
         }
     )
-    record = files.find(empty_record(name, None, "embedded"), [files.SHIPPED])
+    record = archive_files.find(
+        empty_record(name, None, "embedded"), [archive_files.SHIPPED]
+    )
     assert record is not None
     job = GroupJob(group, name, None, "embedded", record, np.inf)
     for run in runs_of(some, job):

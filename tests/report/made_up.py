@@ -1,8 +1,8 @@
 """Comparisons with numbers of one's choice."""
 
 from opt_gym.records import Normalizer
-from opt_gym.report import baselines
-from opt_gym.report.comparison import Comparison, Optimizer, TaskInfo
+from opt_gym.report import archive_baselines as baselines
+from opt_gym.report.side_by_side import Comparison, Optimizer, TaskInfo
 
 NORMALIZER = Normalizer(2.0, 0.0, "archive")
 """A cost is half the loss of `tests.archive.made_up`."""

@@ -1,12 +1,12 @@
 """Finished reports with numbers of one's choice."""
 
 from opt_gym.archive.task_records import TaskRecord
-from opt_gym.report import baselines
+from opt_gym.report import archive_baselines as baselines
 from opt_gym.report.assembly import Known, Outcome
 from opt_gym.report.entrants import Entrant
-from opt_gym.report.judged import judged
 from opt_gym.report.running import RunSettings, Timing
 from opt_gym.report.suites import Suite
+from opt_gym.report.verdict import judged
 from tests.archive.made_up import measured
 from tests.report.made_up import comparison, task
 

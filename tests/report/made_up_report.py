@@ -7,7 +7,7 @@ import numpy as np
 from opt_gym.archive.task_records import Measured
 from opt_gym.evaluation.runs import normalized
 from opt_gym.records import Normalizer
-from opt_gym.report.comparison import Comparison, Optimizer, TaskInfo
+from opt_gym.report.side_by_side import Comparison, Optimizer, TaskInfo
 
 STEPS = np.unique(np.concatenate([[0], np.geomspace(1, 1000, 40).astype(int)]))
 FAMILIES = {  # initial and lowest loss

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 
 import learned
-from opt_gym.archive import files
+from opt_gym.archive import archive_files
 from opt_gym.archive.measuring import measure
 from opt_gym.report import looks, running
-from opt_gym.report.assembly import judge, look_up, timed_tasks
-from opt_gym.report.baselines import BEST_ADAM
+from opt_gym.report.archive_baselines import BEST_ADAM
+from opt_gym.report.assembly import judge, look_up, timed_tasks, trained_on
 from opt_gym.report.entrants import Entrant, from_optax_text, from_python_file
-from opt_gym.report.judged import judged
 from opt_gym.report.running import RunSettings
 from opt_gym.report.suites import Suite
+from opt_gym.report.verdict import judged
 from tests.cli.test_cli import parabola_family  # noqa: F401 — a fixture
 from tests.report.made_up import task
 
@@ -35,7 +35,7 @@ def measured_once(tmp_path_factory):
 def archive(parabola_family, measured_once):  # noqa: F811
     done = measure({"parabola": CONFIG}, ["adam"], measured_once)
     assert [step.error for step in done] in ([""], [])
-    shutil.copytree(measured_once, files.user_folder())
+    shutil.copytree(measured_once, archive_files.user_folder())
 
 
 def adam(rate):
@@ -113,6 +113,23 @@ def test_entrants_that_cannot_be_told_apart(archive):
         judge(SUITE, [adam(0.1), adam(0.1)], SETTINGS)
     with pytest.raises(ValueError, match="at least one entrant"):
         judge(SUITE, [], SETTINGS)
+
+
+def test_an_entrant_may_have_the_name_of_a_baseline(archive):
+    namesake = adam(0.1)._replace(name=BEST_ADAM)
+    _, found = result([namesake])
+    names = [one.name for one in found.comparison.optimizers]
+    assert names.count(BEST_ADAM) == 1
+    mine, theirs = found.of(BEST_ADAM), found.of(f"{BEST_ADAM} (archive)")
+    assert mine.mean_cost != theirs.mean_cost
+
+
+def test_what_a_theta_was_trained_on():
+    tasks = ["small_mlp_family_seed0", "small_mlp_family_seed1"]
+    given = Entrant("mine", broken, training={"tasks": tasks})
+    assert trained_on(given) == {"num_weights": (2710, 8520), "batch_size": (55, 76)}
+    assert trained_on(given._replace(training={"tasks": ["nobody's"]})) is None
+    assert trained_on(given._replace(training={})) is None
 
 
 def test_a_python_file(archive, tmp_path):

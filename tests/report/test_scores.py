@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from opt_gym.archive.task_records import TaskRecord
-from opt_gym.report.baselines import (
+from opt_gym.report.archive_baselines import (
     BEST_ADAM,
     BEST_COSINE,
     LONG_ADAM,
@@ -16,9 +16,9 @@ from opt_gym.report.baselines import (
     noise_floor,
     up_to,
 )
-from opt_gym.report.judged import judged
 from opt_gym.report.matched import matched_trials
-from opt_gym.report.scores import task_scores
+from opt_gym.report.scoring import task_scores
+from opt_gym.report.verdict import judged
 from tests.archive.made_up import measured
 from tests.report.made_up import NORMALIZER, comparison, task
 

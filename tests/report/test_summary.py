@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from opt_gym.report.baselines import LONG_ADAM
+from opt_gym.report.archive_baselines import LONG_ADAM
 from opt_gym.report.in_words import Background, findings, verdict
 from opt_gym.report.words_of_numbers import (
     duration,

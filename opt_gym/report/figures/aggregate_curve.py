@@ -7,7 +7,6 @@ from jaxtyping import Float
 
 from opt_gym.evaluation.house_style import plain_ticks, worth_log
 from opt_gym.evaluation.plots import LEAST_COST
-from opt_gym.report.comparison import Comparison
 from opt_gym.report.figures.figure_parts import (
     Drawing,
     Head,
@@ -18,6 +17,7 @@ from opt_gym.report.figures.figure_parts import (
     looks,
     shown_together,
 )
+from opt_gym.report.side_by_side import Comparison
 
 SIZE = (9.0, 4.4)
 """Without the head."""

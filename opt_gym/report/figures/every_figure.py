@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float
 
 from opt_gym.evaluation.house_style import FORMATS, write_figure
-from opt_gym.report.comparison import Comparison
 from opt_gym.report.figures.aggregate_curve import aggregate_curve
 from opt_gym.report.figures.figure_parts import Drawing, looks
 from opt_gym.report.figures.heat_map import heat_map
@@ -17,6 +16,7 @@ from opt_gym.report.figures.matched_trials import matched_trials
 from opt_gym.report.figures.performance_profile import performance_profile
 from opt_gym.report.figures.result_against_size import Ranges, result_against_size
 from opt_gym.report.figures.task_curves import task_curves
+from opt_gym.report.side_by_side import Comparison
 
 
 class Material(NamedTuple):

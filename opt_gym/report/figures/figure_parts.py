@@ -10,7 +10,7 @@ from jaxtyping import Float
 from opt_gym.archive.task_records import Measured
 from opt_gym.evaluation.house_style import INK, MUTED, Draw, shortened
 from opt_gym.evaluation.runs import normalized
-from opt_gym.report.comparison import Comparison, TaskInfo
+from opt_gym.report.side_by_side import Comparison, TaskInfo
 
 ENTRANT_COLORS = ("#c2185b", "#1f6fd1", "#e07b00", "#12866f", "#7b3fc4", "#8c5a2b")
 BASELINE_COLORS = (

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float
 
 from opt_gym.evaluation.house_style import INK, MUTED, plain, shortened
-from opt_gym.report.comparison import Comparison, TaskInfo
 from opt_gym.report.figures.figure_parts import (
     Drawing,
     Head,
@@ -16,6 +15,7 @@ from opt_gym.report.figures.figure_parts import (
     looks,
     mean_cost_of,
 )
+from opt_gym.report.side_by_side import Comparison, TaskInfo
 
 CELL = (0.56, 0.2)
 """Inches."""

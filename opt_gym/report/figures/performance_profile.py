@@ -8,7 +8,6 @@ from jaxtyping import Float
 
 from opt_gym.evaluation.house_style import INK, MUTED, plain, shortened
 from opt_gym.judge.speed import PROFILE_END, profile, profile_area
-from opt_gym.report.comparison import Comparison
 from opt_gym.report.figures.figure_parts import (
     MOST_LETTERS,
     Drawing,
@@ -16,6 +15,7 @@ from opt_gym.report.figures.figure_parts import (
     in_order,
     looks,
 )
+from opt_gym.report.side_by_side import Comparison
 
 SIZE = (8.0, 4.2)
 """Without the head."""

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Float
 
 from opt_gym.evaluation.house_style import MUTED, plain_ticks, shortened
-from opt_gym.report.comparison import Comparison
 from opt_gym.report.figures.figure_parts import (
     Drawing,
     Head,
@@ -17,6 +16,7 @@ from opt_gym.report.figures.figure_parts import (
     mean_cost_of,
     robust_limit,
 )
+from opt_gym.report.side_by_side import Comparison
 
 Ranges = Mapping[str, tuple[float, float]]
 """What a θ was trained on: "num_weights", "batch_size" and "horizon" -> (low, high)."""

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from opt_gym.archive.task_records import Measured
-from opt_gym.report.comparison import Comparison, TaskInfo
 from opt_gym.report.figures.figure_parts import Drawing
 from opt_gym.report.figures.task_panels import cast, pages
+from opt_gym.report.side_by_side import Comparison, TaskInfo
 
 
 def task_curves(

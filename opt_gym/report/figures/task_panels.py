@@ -15,7 +15,6 @@ from opt_gym.evaluation.plots import (
     columns_for,
     panel_title,
 )
-from opt_gym.report.comparison import Comparison, TaskInfo
 from opt_gym.report.figures.figure_parts import (
     BACKGROUND,
     Drawing,
@@ -26,6 +25,7 @@ from opt_gym.report.figures.figure_parts import (
     mean_cost_of,
     say_nothing_there,
 )
+from opt_gym.report.side_by_side import Comparison, TaskInfo
 
 PAGE = 20
 """Tasks on one page, at most."""

@@ -7,10 +7,10 @@ import numpy as np
 from jaxtyping import Float
 
 from opt_gym.archive.task_records import TaskRecord
-from opt_gym.report.baselines import noise_floor
-from opt_gym.report.comparison import Comparison
+from opt_gym.report.archive_baselines import noise_floor
 from opt_gym.report.matched import matched_trials
-from opt_gym.report.scores import Scores, TaskScores, scores, task_scores, with_ranks
+from opt_gym.report.scoring import Scores, TaskScores, scores, task_scores, with_ranks
+from opt_gym.report.side_by_side import Comparison
 
 
 class Judged(NamedTuple):

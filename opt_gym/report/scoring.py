@@ -11,7 +11,7 @@ from opt_gym.judge import comparisons, intervals, speed
 from opt_gym.judge.comparisons import WORSE, Paired
 from opt_gym.judge.intervals import FEWEST_SEEDS, Interval
 from opt_gym.judge.speed import SpeedUp
-from opt_gym.report.comparison import (
+from opt_gym.report.side_by_side import (
     Comparison,
     TaskInfo,
     at_best_validation,

@@ -9,7 +9,7 @@ from opt_gym.archive.groups import TUNING_FREE, best_of
 from opt_gym.archive.task_records import Measured, TaskRecord
 from opt_gym.evaluation.runs import normalized
 from opt_gym.records import Normalizer
-from opt_gym.report.comparison import Optimizer
+from opt_gym.report.side_by_side import Optimizer
 
 BEST_ADAM = "Adam, best of 14"
 BEST_COSINE = "Adam with cosine, best of 14"
