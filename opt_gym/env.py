@@ -18,7 +18,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from opt_gym.checks import is_number
 from opt_gym.data.corruptions import check_corruption, corrupt
 from opt_gym.maths.limits import all_finite, held, hold
-from opt_gym.numerics import own_buffers, with_fixed_numerics
+from opt_gym.numerics import (
+    own_buffers,
+    record_with_fixed_numerics,
+    with_fixed_numerics,
+)
 from opt_gym.plugins import unknown
 from opt_gym.records import (
     OBJECTIVES,
@@ -127,10 +131,9 @@ def build(
 
 def halves(env: Env) -> Halves:
     """The parts of an environment's reset and step."""
-    parts = _halves(
-        env.task, env.features, env.action_map, env.normalizer, env.settings
+    return record_with_fixed_numerics(
+        _halves(env.task, env.features, env.action_map, env.normalizer, env.settings)
     )
-    return Halves(*map(with_fixed_numerics, parts))
 
 
 def _halves(

@@ -20,6 +20,7 @@ sees the loss.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -101,11 +102,11 @@ def make(
     def step(
         theta: PyTree, carry: Memory, signal: Signal, observation: Observation
     ) -> tuple[Memory, tuple]:
+        params, tensors = leaves(signal.params), observation.tensors
+        log_steps = _log_steps(theta, tensors, observation.numbers)
         deltas = [
-            learning_rate * _step(theta, tensor, leaf, observation.numbers)
-            for leaf, tensor in zip(
-                leaves(signal.params), observation.tensors, strict=True
-            )
+            learning_rate * _step(theta, tensor, leaf, observation.numbers, log_step)
+            for leaf, tensor, log_step in zip(params, tensors, log_steps, strict=True)
         ]
         return carry, (like(signal.params, deltas),)
 
@@ -119,12 +120,23 @@ def make(
     )
 
 
-def _step(theta: PyTree, tensor: TensorObservation, param: Any, shared: Any) -> Any:
+def _log_steps(theta: PyTree, tensors: Sequence[TensorObservation], shared: Any) -> Any:
+    """The sum lg + s of every tensor.
+
+    The net sees all of them at once: each on its own has its operations compiled anew.
+    """
+    if "tensor" not in theta or not tensors:
+        return [theta["log_step"]] * len(tensors)
+    numbers = namespace(shared).stack([tensor.numbers for tensor in tensors])
+    scales = theta["log_step"] + _tensor_net(theta["tensor"], numbers, shared)
+    return [scales[i] for i in range(len(tensors))]
+
+
+def _step(
+    theta: PyTree, tensor: TensorObservation, param: Any, shared: Any, of_tensor: Any
+) -> Any:
     """Δφ of one tensor in units of the learning rate."""
     xp = namespace(shared)
-    of_tensor = theta["log_step"]
-    if "tensor" in theta:
-        of_tensor = of_tensor + _tensor_net(theta["tensor"], tensor.numbers, shared)
 
     def delta(*sources: Any) -> Any:
         seen, adam = tensor.rows(*sources)
@@ -154,11 +166,11 @@ def _parameter_net(theta: PyTree, x: Any, shared: Any) -> Any:
 
 
 def _tensor_net(theta: PyTree, numbers: Any, shared: Any) -> Any:
-    """Shapes: numbers [7]; shared [9]; result []."""
+    """Shapes: numbers [k, 7], a row a tensor; shared [9]; result [k]."""
     xp = namespace(shared)
-    z = xp.concat([shared, numbers])
-    h = xp.tanh(theta["w_in"] @ z + theta["b_hidden"])
-    return theta["w_out"] @ h + theta["w_skip"] @ z
+    z = xp.concat([xp.stack([shared] * numbers.shape[0]), numbers], axis=1)
+    h = xp.tanh(z @ theta["w_in"].T + theta["b_hidden"][None])
+    return h @ theta["w_out"] + z @ theta["w_skip"]
 
 
 SPEC = Spec(
