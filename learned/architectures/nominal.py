@@ -103,10 +103,10 @@ def make(
         theta: PyTree, carry: Memory, signal: Signal, observation: Observation
     ) -> tuple[Memory, tuple]:
         params, tensors = leaves(signal.params), observation.tensors
-        log_steps = _log_steps(theta, tensors, observation.numbers)
+        steps = _steps(theta, tensors, observation.numbers)
         deltas = [
-            learning_rate * _step(theta, tensor, leaf, observation.numbers, log_step)
-            for leaf, tensor, log_step in zip(params, tensors, log_steps, strict=True)
+            learning_rate * _step(theta, tensor, leaf, observation.numbers, of_tensor)
+            for leaf, tensor, of_tensor in zip(params, tensors, steps, strict=True)
         ]
         return carry, (like(signal.params, deltas),)
 
@@ -120,33 +120,42 @@ def make(
     )
 
 
-def _log_steps(theta: PyTree, tensors: Sequence[TensorObservation], shared: Any) -> Any:
-    """The sum lg + s of every tensor.
+def _steps(theta: PyTree, tensors: Sequence[TensorObservation], shared: Any) -> Any:
+    """What every tensor's Δφ is multiplied by: lg + s, or exp of it where it needs no o₁.
 
-    The net sees all of them at once: each on its own has its operations compiled anew.
+    The net sees all tensors at once: each on its own has every operation compiled anew.
     """
-    if "tensor" not in theta or not tensors:
-        return [theta["log_step"]] * len(tensors)
-    numbers = namespace(shared).stack([tensor.numbers for tensor in tensors])
-    scales = theta["log_step"] + _tensor_net(theta["tensor"], numbers, shared)
-    return [scales[i] for i in range(len(tensors))]
+    if not tensors:
+        return []
+    xp = namespace(shared)
+    steps = xp.stack([theta["log_step"]] * len(tensors))
+    if "tensor" in theta:
+        numbers = xp.stack([tensor.numbers for tensor in tensors])
+        steps = steps + _tensor_net(theta["tensor"], numbers, shared)
+    steps = steps if "parameter" in theta else _scale(steps)
+    return [steps[i] for i in range(len(tensors))]
 
 
 def _step(
     theta: PyTree, tensor: TensorObservation, param: Any, shared: Any, of_tensor: Any
 ) -> Any:
     """Δφ of one tensor in units of the learning rate."""
-    xp = namespace(shared)
 
-    def delta(*sources: Any) -> Any:
+    def corrected(*sources: Any) -> Any:
         seen, adam = tensor.rows(*sources)
-        direction, log_step = adam[0], of_tensor
-        if "parameter" in theta:
-            o1, o2 = _parameter_net(theta["parameter"], seen, shared)
-            log_step, direction = log_step + o1, direction + o2
-        return -(xp.exp(xp.clip(log_step, *LOG_STEP_LIMITS)) * direction)[None]
+        o1, o2 = _parameter_net(theta["parameter"], seen, shared)
+        return -(_scale(of_tensor + o1) * (adam[0] + o2))[None]
 
+    def scaled(*sources: Any) -> Any:
+        return -of_tensor * tensor.rows(*sources)[1]
+
+    delta = corrected if "parameter" in theta else scaled
     return elementwise(delta, tensor.sources, param, 1)[0]
+
+
+def _scale(log_step: Any) -> Any:
+    xp = namespace(log_step)
+    return xp.exp(xp.clip(log_step, *LOG_STEP_LIMITS))
 
 
 def _hidden_weights(key: PRNGKeyArray, outputs: int, fan_in: int) -> Any:

@@ -119,15 +119,16 @@ def make(time_clamp: int | None = None) -> Features:
         ]
         squares = _squares(params, f.tensors, factors)
         numbers = _numbers(params, squares, f.tensors, signal.ages)
+        reciprocals = rsqrt(squares[:, 0] + _TINY)
         tensors = tuple(
             TensorObservation(
                 rows=_rows,
-                sources=_sources(*parts),
+                sources=_sources(*parts, reciprocals[i]),
                 scale=1.0 + zeros((len(ROW_NAMES) + 1,), parts[0]),
                 numbers=numbers[i],
             )
             for i, parts in enumerate(
-                zip(params, grads, f.tensors, factors, squares, strict=True)
+                zip(params, grads, f.tensors, factors, strict=True)
             )
         )
         return Observation(tensors, shared)
@@ -173,8 +174,8 @@ def _follow(
 
 def _squares(
     params: list[Any], tensors: tuple[NominalMoments, ...], factors: list[tuple]
-) -> list[Any]:
-    """Mean squares over every tensor [4]: φ, g short, g long (v̂ both), Adam's direction."""
+) -> Any:
+    """Mean squares over every tensor [k, 4]: φ, g short, g long (v̂ both), Adam's direction."""
 
     def products(param: Any, moments: NominalMoments, factors: tuple) -> tuple:
         m, v = moments.momentum, moments.second_moment
@@ -182,19 +183,19 @@ def _squares(
         direction = m[1:2] * factors[0][1:2] / (root + ADAM_EPSILON)
         return (param[None], param[None]), (v, None), (direction, direction)
 
-    def mean(param: Any, sums: Any, factors: tuple) -> Any:
+    def divisor(param: Any, factors: tuple) -> Any:
+        size, unbiased = constant([math.prod(param.shape)], param), factors[1]
         xp = namespace(param)
-        one = xp.ones_like(sums[:1])
-        unbiased = xp.concat([one, xp.reshape(factors[1], (-1,)), one])
-        return sums * unbiased / math.prod(param.shape)
+        return xp.concat([size, size / xp.reshape(unbiased, (-1,)), size])
 
-    totals = sums(map(products, params, tensors, factors))
-    return list(map(mean, params, totals, factors))
+    xp = namespace(params[0])
+    totals = xp.stack(sums(map(products, params, tensors, factors)))
+    return totals / xp.stack(list(map(divisor, params, factors)))
 
 
 def _numbers(
     params: list[Any],
-    squares: list[Any],
+    squares: Any,
     tensors: tuple[NominalMoments, ...],
     ages: Any,
 ) -> Any:
@@ -204,7 +205,7 @@ def _numbers(
     and a call in torch.
     """
     xp = namespace(params[0])
-    seen = xp.stack(squares) + _TINY
+    seen = squares + _TINY
     cosines = [
         moments.cosine / (1.0 - COSINE_DECAY ** (age + 1))
         for moments, age in zip(tensors, ages, strict=True)
@@ -224,7 +225,7 @@ def _numbers(
 
 
 def _sources(
-    param: Any, grad: Any, moments: NominalMoments, factors: tuple, squares: Any
+    param: Any, grad: Any, moments: NominalMoments, factors: tuple, reciprocal_rms: Any
 ) -> tuple:
     """The averages as they are kept, with their factors beside them.
 
@@ -232,7 +233,7 @@ def _sources(
     optimizer's time with 600,000 weights on one core.
     """
     m, v = moments.momentum, moments.second_moment
-    return param, grad, m, factors[0], v, factors[1], rsqrt(squares[0] + _TINY)
+    return param, grad, m, factors[0], v, factors[1], reciprocal_rms
 
 
 def _rows(
