@@ -27,7 +27,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.building.networks import affine, first_layer, relu
+from learned.building.networks import affine, first_layer, is_fused, relu
 from opt_gym import plugins
 from opt_gym.checks import check_counts, check_not_negative
 from opt_gym.maths.accumulators import leaves, like
@@ -142,14 +142,16 @@ def _step(
     """Δφ of one tensor in units of the learning rate."""
 
     def corrected(*sources: Any) -> Any:
-        seen, adam = tensor.rows(*sources)
+        *seen, adam = tensor.rows(*sources)
         o1, o2 = _parameter_net(theta["parameter"], seen, shared)
         return -(_scale(of_tensor + o1) * (adam[0] + o2))[None]
 
     def scaled(*sources: Any) -> Any:
-        return -of_tensor * tensor.rows(*sources)[1]
+        return -of_tensor * tensor.rows(*sources)[-1]
 
     delta = corrected if "parameter" in theta else scaled
+    if is_fused(theta["parameter"]["w_rows"] if "parameter" in theta else None, param):
+        return delta(*tensor.sources)[0]
     return elementwise(delta, tensor.sources, param, 1)[0]
 
 
@@ -162,14 +164,18 @@ def _hidden_weights(key: PRNGKeyArray, outputs: int, fan_in: int) -> Any:
     return jax.random.normal(key, (outputs, fan_in)) / math.sqrt(fan_in)
 
 
-def _parameter_net(theta: PyTree, x: Any, shared: Any) -> Any:
-    """Shapes: x [9, *shape]; shared [9], of which it sees the 7 times; results [*shape]."""
+def _parameter_net(theta: PyTree, rows: Sequence[Any], shared: Any) -> Any:
+    """The outputs o₁ and o₂.
+
+    Shapes: rows nine times [1, *shape]; shared [9], of which it sees the 7 times;
+    results [*shape].
+    """
     xp = namespace(shared)
     times = shared[: theta["w_times"].shape[1]]
     bias = theta["w_times"] @ times + theta["b_hidden"]
     # The skip is one more unit of the first layer, without relu.
     weights = xp.concat([theta["w_rows"], theta["w_skip"][None]])
-    h = first_layer(weights, xp.concat([bias, xp.zeros_like(bias[:1])]), (x,))
+    h = first_layer(weights, xp.concat([bias, xp.zeros_like(bias[:1])]), rows)
     o1, o2 = affine(theta["w_out"], relu(h[:-1]), xp.zeros_like(theta["w_out"][:, 0]))
     return o1, o2 + h[-1]
 

@@ -246,16 +246,18 @@ def _rows(
     reciprocal_rms: Any,
 ) -> tuple:
     xp = namespace(grad)
-    m, v = momentum * m_factor, second_moment * v_factor
-    root = xp.sqrt(v)
-    reciprocal = 1.0 / (root + ADAM_EPSILON)
-    direction = m[1] * reciprocal[1]
-    fast = xp.concat([grad[None], m]) * reciprocal[:1]
-    slow = xp.stack([direction, m[2] * reciprocal[1], grad * reciprocal[1]])
-    ratio = xp.log((root[0] + ADAM_EPSILON) * reciprocal[1])
-    rest = xp.stack([param * reciprocal_rms, ratio])
-    rows = xp.clip(xp.concat([fast, slow, rest]), -CLIP, CLIP)
-    return rows, direction[None]
+    # Blocks of one row, never a block of nine: XLA fuses what is summed row by row, and
+    # asks at every element of a concatenation which row it is in.
+    m = [momentum[i] * m_factor[i] for i in range(len(MOMENTUM_DECAYS))]
+    root = [xp.sqrt(second_moment[i] * v_factor[i]) for i in range(len(MOMENT_DECAYS))]
+    fast, slow = (1.0 / (one + ADAM_EPSILON) for one in root)
+    direction = m[1] * slow
+    rows = (
+        *(row * fast for row in (grad, *m)),
+        *(direction, m[2] * slow, grad * slow),
+        *(param * reciprocal_rms, xp.log((root[0] + ADAM_EPSILON) * slow)),
+    )
+    return (*(xp.clip(row, -CLIP, CLIP)[None] for row in rows), direction[None])
 
 
 def _shared(losses: NominalLosses, signal: Signal, time_clamp: int | None) -> Any:
