@@ -156,18 +156,6 @@ def first_layer(weights: Any, bias: Any, blocks: Sequence[Any]) -> Any:
     return xp.reshape(out, (weights.shape[0], *shape))
 
 
-def is_fused(weights: Any, like: Any) -> bool:
-    """Whether what is made of a tensor by this first layer (None: by none) is one loop of XLA.
-
-    Such a loop stores nothing on its way, so to walk along the tensor in pieces would only
-    cost: 280,000 weights with 9 features and 8 units take 2.7 ms a step in one loop, 3.1 in
-    pieces of it, and 4.8 in pieces with a product of matrices in each.
-    """
-    if is_torch(like):
-        return False
-    return weights is None or weights.shape[0] < NARROW
-
-
 def affine(weights: Any, x: Any, bias: Any) -> Any:
     """The sum weights @ x + bias along the leading axis of x, which may be a list."""
     if isinstance(x, list):
