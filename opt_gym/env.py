@@ -18,7 +18,11 @@ from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 from opt_gym.checks import is_number
 from opt_gym.data.corruptions import check_corruption, corrupt
 from opt_gym.maths.limits import all_finite, held, hold
-from opt_gym.numerics import own_buffers, with_fixed_numerics
+from opt_gym.numerics import (
+    own_buffers,
+    record_with_fixed_numerics,
+    with_fixed_numerics,
+)
 from opt_gym.plugins import unknown
 from opt_gym.records import (
     OBJECTIVES,
@@ -38,6 +42,24 @@ from opt_gym.records import (
 
 COST_LIMIT = 2.0
 """|ℓ̃| never exceeds this; a diverged episode pays it at every step to its horizon."""
+
+
+class Halves(NamedTuple):
+    """What reset and step of an environment are made of.
+
+    reset is `begin`, then `evaluate`; step is `apply`, then `evaluate`. A loop that evaluates
+    at the top of its body and applies at the end has the gradient in its program once, where
+    `reset` before a loop of `step`s has it twice; see `evaluation/program.py`.
+
+    begin: (key, data, horizon) -> EnvState before its first evaluation, t = 0.
+    apply: (state, action) -> EnvState with the new φ and t.
+    evaluate: (data, state) -> (EnvState, StepOut); reads no gradient of the state's. At t = 0
+        there is no update that the StepOut could tell of.
+    """
+
+    begin: Callable[[PRNGKeyArray, Data, Int[Array, ""]], EnvState]
+    apply: Callable[[EnvState, tuple], EnvState]
+    evaluate: Callable[[Data, EnvState], tuple[EnvState, StepOut]]
 
 
 class StreamKeys(NamedTuple):
@@ -82,98 +104,17 @@ def build(
             that is no float or has no elements.
     """
     _check(task, normalizer, settings)
-    objective_loss = _objective_loss(task, settings)
-    valid_loss = _valid_loss(task, settings.valid_every)
-
-    def train_gradient(
-        keys: StreamKeys, data: Data, params: PyTree, instance: PyTree
-    ) -> tuple[Any, Float[Array, ""], dict[str, Any], PyTree]:
-        batch = task.sample_batch(keys.batch, data, instance, "train")
-
-        def loss_fn(params: PyTree) -> tuple[Float[Array, ""], dict[str, Any]]:
-            return task.loss(keys.loss, params, instance, batch)
-
-        (loss, aux), grad = jax.value_and_grad(loss_fn, has_aux=True)(params)
-        return batch, loss, aux, grad
-
-    def signal_of(state: EnvState) -> Signal:
-        # The one place where second derivatives are cut: what is fed back, never the
-        # accumulators, so that momenta still carry gradients of θ through time.
-        whole = settings.second_derivatives
-        cut = (lambda x: x) if whole else jax.lax.stop_gradient
-        return Signal(
-            params=state.params,
-            grad=cut(state.grad),
-            loss=hold(cut(state.loss)),
-            valid_loss=hold(cut(state.valid_loss)),
-            has_valid=state.has_valid,
-            t=state.t,
-            horizon=state.horizon,
-            ages=(state.t,) * len(jax.tree.leaves(state.params)),
-        )
-
-    def with_features(state: EnvState) -> EnvState:
-        return state._replace(
-            features=features.update(state.features, signal_of(state))
-        )
+    begin, apply, evaluate = _halves(task, features, action_map, normalizer, settings)
 
     def reset(key: PRNGKeyArray, data: Data, horizon: Int[Array, ""]) -> EnvState:
-        k_init, k_stream = split_reset_key(key)
-        params, instance = task.init(k_init, data)
-        _check_params(params)
-        t = jnp.zeros((), jnp.int32)
-        keys = stream_keys(k_stream, t)
-        _, loss, _, grad = train_gradient(keys, data, params, instance)
-        valid, has_valid = valid_loss(keys.valid, data, params, instance, t)
-        state = EnvState(
-            key=k_stream,
-            t=t,
-            horizon=jnp.asarray(horizon, jnp.int32),
-            params=params,
-            instance=instance,
-            features=features.init(params),
-            action=action_map.init(params),
-            loss=loss,
-            grad=held(grad),
-            valid_loss=valid,
-            has_valid=has_valid,
-            dead=~all_finite((loss, grad)),
-        )
-        return own_buffers(with_features(state))
+        return own_buffers(evaluate(data, begin(key, data, horizon))[0])
 
     def observe(state: EnvState) -> tuple[Signal, Observation]:
-        signal = signal_of(state)
+        signal = _signal(state, settings)
         return signal, features.observe(state.features, signal)
 
     def step(data: Data, state: EnvState, action: tuple) -> tuple[EnvState, StepOut]:
-        memory, delta = action_map.apply(state.action, signal_of(state), action)
-        params = task.constrain(jax.tree.map(jnp.add, state.params, delta))
-        t = state.t + 1
-        keys = stream_keys(state.key, t)
-        batch, loss, aux, grad = train_gradient(keys, data, params, state.instance)
-        counted = objective_loss(keys, data, params, state.instance, batch, loss)
-        valid, has_valid = valid_loss(keys.valid, data, params, state.instance, t)
-        dead = state.dead | ~all_finite((loss, counted, grad))
-        cost = jnp.where(dead, COST_LIMIT, normalized(normalizer, counted))
-        out = StepOut(
-            loss=counted,
-            cost=cost,
-            reward=-cost / state.horizon,
-            terminated=dead,
-            truncated=t >= state.horizon,
-            aux=aux,
-        )
-        state = state._replace(
-            t=t,
-            params=params,
-            action=memory,
-            loss=loss,
-            grad=held(grad),
-            valid_loss=jnp.where(has_valid, valid, state.valid_loss),
-            has_valid=has_valid,
-            dead=dead,
-        )
-        return with_features(state), out
+        return evaluate(data, apply(state, action))
 
     return Env(
         config=_config(task, features, action_map, normalizer, settings),
@@ -185,6 +126,101 @@ def build(
         reset=with_fixed_numerics(reset),
         observe=with_fixed_numerics(observe),
         step=with_fixed_numerics(step),
+    )
+
+
+def halves(env: Env) -> Halves:
+    """The parts of an environment's reset and step."""
+    return record_with_fixed_numerics(
+        _halves(env.task, env.features, env.action_map, env.normalizer, env.settings)
+    )
+
+
+def _halves(
+    task: Task,
+    features: Features,
+    action_map: ActionMap,
+    normalizer: Normalizer,
+    settings: EnvSettings,
+) -> Halves:
+    objective_loss = _objective_loss(task, settings)
+    valid_loss = _valid_loss(task, settings.valid_every)
+
+    def begin(key: PRNGKeyArray, data: Data, horizon: Int[Array, ""]) -> EnvState:
+        k_init, k_stream = split_reset_key(key)
+        params, instance = task.init(k_init, data)
+        _check_params(params)
+        return EnvState(
+            key=k_stream,
+            t=jnp.zeros((), jnp.int32),
+            horizon=jnp.asarray(horizon, jnp.int32),
+            params=params,
+            instance=instance,
+            features=features.init(params),
+            action=action_map.init(params),
+            loss=jnp.zeros(()),
+            grad=jax.tree.map(jnp.zeros_like, params),
+            valid_loss=jnp.zeros(()),
+            has_valid=jnp.zeros((), bool),
+            dead=jnp.zeros((), bool),
+        )
+
+    def apply(state: EnvState, action: tuple) -> EnvState:
+        signal = _signal(state, settings)
+        memory, delta = action_map.apply(state.action, signal, action)
+        params = task.constrain(jax.tree.map(jnp.add, state.params, delta))
+        return state._replace(t=state.t + 1, params=params, action=memory)
+
+    def evaluate(data: Data, state: EnvState) -> tuple[EnvState, StepOut]:
+        t, params, instance = state.t, state.params, state.instance
+        keys = stream_keys(state.key, t)
+        batch = task.sample_batch(keys.batch, data, instance, "train")
+
+        def loss_fn(params: PyTree) -> tuple[Float[Array, ""], dict[str, Any]]:
+            return task.loss(keys.loss, params, instance, batch)
+
+        (loss, aux), grad = jax.value_and_grad(loss_fn, has_aux=True)(params)
+        counted = objective_loss(keys, data, params, instance, batch, loss)
+        valid, has_valid = valid_loss(keys.valid, data, params, instance, t)
+        # What counts is the loss after an update: at t = 0 nobody dies of it.
+        counts = jnp.where(t > 0, counted, 0.0) if counted is not loss else loss
+        dead = state.dead | ~all_finite((loss, counts, grad))
+        cost = jnp.where(dead, COST_LIMIT, normalized(normalizer, counted))
+        out = StepOut(
+            loss=counted,
+            cost=cost,
+            reward=-cost / state.horizon,
+            terminated=dead,
+            truncated=t >= state.horizon,
+            aux=aux,
+        )
+        state = state._replace(
+            loss=loss,
+            grad=held(grad),
+            valid_loss=jnp.where(has_valid, valid, state.valid_loss),
+            has_valid=has_valid,
+            dead=dead,
+        )
+        memory = features.update(state.features, _signal(state, settings))
+        return state._replace(features=memory), out
+
+    return Halves(begin, apply, evaluate)
+
+
+def _signal(state: EnvState, settings: EnvSettings) -> Signal:
+    # The one place where second derivatives are cut: what is fed back, never the
+    # accumulators, so that momenta still carry gradients of θ through time.
+    whole = settings.second_derivatives
+    cut = (lambda x: x) if whole else jax.lax.stop_gradient
+    return Signal(
+        params=state.params,
+        grad=cut(state.grad),
+        loss=hold(cut(state.loss)),
+        valid_loss=hold(cut(state.valid_loss)),
+        has_valid=state.has_valid,
+        t=state.t,
+        horizon=state.horizon,
+        ages=(state.t,) * len(jax.tree.leaves(state.params)),
     )
 
 

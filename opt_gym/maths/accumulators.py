@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from opt_gym.maths.array_namespace import column, constant, namespace, over
+from opt_gym.maths.array_namespace import constant, namespace, over
 from opt_gym.records import Signal
 
 
@@ -30,8 +30,8 @@ def debias(decays: Sequence[float], age: Any, like: Any) -> Any:
 
     Shapes: result [k, 1, ..., 1] for a block over `like`. age counts updates before this one.
     """
-    decay = column(decays, like)
-    return 1.0 / (1.0 - decay ** (age + 1))
+    # Shaped at the end: XLA then computes it once for all tensors of one age.
+    return over(1.0 / (1.0 - constant(decays, like) ** (age + 1)), like)
 
 
 def clock(signal: Signal, clamp: int | None) -> Any:

@@ -12,6 +12,9 @@ from opt_gym.records import Signal
 LIMIT = 1e15
 """Its square is a float32, and so is the sum of 10^8 of these."""
 
+SMALL = 8192
+"""Up to so many numbers of a tensor a copy of it costs nothing."""
+
 
 def held(tree: PyTree) -> PyTree:
     """Every number within ±LIMIT; NaN stays."""
@@ -33,9 +36,14 @@ def is_readable(x: Any) -> bool:
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether every number is; arrays of JAX, at least one."""
-    # 0 · x is 0, or NaN where x is not finite: one sum a tensor, which cannot overflow.
-    zeros = [jnp.sum(0.0 * leaf) for leaf in jax.tree.leaves(tree)]
+    """Whether every number is; arrays of JAX or numbers, at least one."""
+    # 0 · x is 0, or NaN where x is not finite: a sum of these cannot overflow. One for all
+    # small tensors: each of its own is compiled in 25 ms, of a list in 1 (XLA on CPU).
+    leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
+    small = [leaf.reshape(-1) for leaf in leaves if leaf.size <= SMALL]
+    zeros = [jnp.sum(0.0 * leaf) for leaf in leaves if leaf.size > SMALL]
+    if small:
+        zeros.append(jnp.sum(0.0 * jnp.concat(small)))
     return sum(zeros[1:], zeros[0]) == 0.0
 
 
