@@ -135,7 +135,7 @@ def judge(
         EntrantJob(
             entrant, task.name, given[task.name], settings, task.normalizers["train"]
         )
-        for task in sorted(known.tasks, key=lambda t: -_seconds(known.records[t.name]))
+        for task in _longest_first(known)
         for entrant in entrants
     ]
     spreads = {} if spread is None else {"spread": spread}
@@ -291,8 +291,14 @@ def _normalizers(task: Task, record: TaskRecord, source: str) -> dict[str, Norma
     return found
 
 
-def _seconds(record: TaskRecord) -> float:
-    return record.groups.get("adam", {}).get("seconds", np.inf)
+def _longest_first(known: Known) -> list[TaskInfo]:
+    """By what Adam took in the archive; of those it lacks, by size."""
+
+    def length(task: TaskInfo) -> tuple[float, int]:
+        about = known.records[task.name].groups.get("adam", {})
+        return about.get("seconds", np.inf), task.num_weights * max(task.batch_size, 1)
+
+    return sorted(known.tasks, key=length, reverse=True)
 
 
 def _some(names: Sequence[str]) -> str:
