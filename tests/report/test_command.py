@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+import learned
 from envs_registry import judge_suites
 from opt_gym.cli import main
 from opt_gym.report import looks, writing
@@ -24,13 +25,17 @@ def suite(monkeypatch, archive):  # noqa: F811
 
 def test_it_writes_a_page_and_every_number(suite, tmp_path, capsys):
     out = tmp_path / "report"
-    words = ["report", "sgd", "optax:sgd(cosine 0.1)", *HERE, "--out", str(out)]
+    brought = learned.save(tmp_path / "brought.safetensors", *learned.load("mlp_small"))
+    words = ["report", str(brought), "optax:sgd(cosine 0.1)", *HERE, "--out", str(out)]
     assert main(words) == 0
     said = capsys.readouterr()
     assert f"wrote {out / 'report.html'}" in said.out
     assert "sgd(cosine 0.1)" in (out / "report.html").read_text()
     numbers = json.loads((out / "report.json").read_text())
-    assert [one["name"] for one in numbers["entrants"]] == ["sgd", "sgd(cosine 0.1)"]
+    names = [one["name"] for one in numbers["entrants"]]
+    assert names == ["brought", "sgd(cosine 0.1)"]
+    digest = learned.theta_file.digest(*learned.load("mlp_small"))
+    assert numbers["entrants"][0]["digest"] == digest
     assert numbers["suite"]["name"] == "made up"
     assert (out / "figures/aggregate_curve.png").exists()
     assert "parabola" in (out / "tasks.csv").read_text()
