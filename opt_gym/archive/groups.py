@@ -13,7 +13,7 @@ import numpy as np
 
 from opt_gym import plugins
 from opt_gym.adapters import optax_text
-from opt_gym.archive.task_records import Measured, TaskRecord
+from opt_gym.archive.task_records import Measured, TaskRecord, of_group
 from opt_gym.evaluation.search_spaces import SPACES
 from opt_gym.normalize import LEARNING_RATES
 from opt_gym.records import LearnedOptimizer
@@ -155,11 +155,7 @@ def chosen() -> dict[str, dict[str, float]]:
 
 
 def _chosen(group: str, record: TaskRecord) -> Thetas:
-    return {
-        setting: theta
-        for setting, theta in chosen().items()
-        if setting.rpartition(" ")[0] == group or setting == group
-    }
+    return of_group(group, chosen())
 
 
 def _rated(name: str, text: str, rates: tuple[float, ...]) -> tuple[Group, Group]:

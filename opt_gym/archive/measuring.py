@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from opt_gym import factory, normalize
 from opt_gym.archive import archive_files
@@ -24,11 +22,12 @@ from opt_gym.archive.task_records import (
     write_record,
 )
 from opt_gym.data.digest import digest_data
+from opt_gym.evaluation.baselines import stacked_theta
 from opt_gym.evaluation.evaluations import run_all
 from opt_gym.evaluation.jobs import EvaluationJob
 from opt_gym.evaluation.runs import EvaluationSettings, Runs
 from opt_gym.normalize import REFERENCE_HORIZON
-from opt_gym.records import Config, LearnedOptimizer, Normalizer
+from opt_gym.records import Config, Normalizer
 from opt_gym.runtime import strategy, worker_processes
 
 PACKAGES = ("opt-gym", "jax", "jaxlib", "numpy", "optax")
@@ -144,18 +143,6 @@ def runs_of(group: Group, job: GroupJob) -> list[Runs]:
     task = job.config or job.task
     evaluation = EvaluationJob(job.task, task, optimizer, theta, tuple(thetas))
     return run_all([evaluation], archive_settings(group, job.source))
-
-
-def stacked_theta(
-    optimizer: LearnedOptimizer, entries: Sequence[dict[str, float]]
-) -> PyTree:
-    """θ of several settings of a hand-designed optimizer, with a leading axis."""
-    initial = optimizer.init_theta(jax.random.key(0))
-    rows = [{**initial, **entry} for entry in entries]
-    return {
-        name: jnp.asarray([float(row[name]) for row in rows], jnp.float32)
-        for name in initial
-    }
 
 
 def measure(

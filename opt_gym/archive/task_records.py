@@ -7,7 +7,7 @@ not are NaN. Curves are means and spreads over seeds, rounded to what the noise 
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
@@ -16,6 +16,8 @@ from opt_gym.evaluation.runs import Runs, normalized
 from opt_gym.records import Normalizer
 from opt_gym.runtime.array_files import from_bytes, to_bytes
 from opt_gym.runtime.files import write_atomically
+
+Kind = TypeVar("Kind")
 
 FORMAT = 1
 SPLITS = ("train", "valid", "test")
@@ -75,12 +77,17 @@ class TaskRecord(NamedTuple):
         return f"{self.name}.{self.data[:8]}.npz"
 
     def of_group(self, group: str) -> dict[str, Measured]:
-        """The settings whose names begin with a group's."""
-        return {
-            setting: found
-            for setting, found in self.measured.items()
-            if setting.rpartition(" ")[0] == group or setting == group
-        }
+        """The settings of a group."""
+        return of_group(group, self.measured)
+
+
+def of_group(group: str, by_setting: Mapping[str, Kind]) -> dict[str, Kind]:
+    """Of what is kept by setting that of one group: "adam 0.001" is of "adam"."""
+    return {
+        setting: found
+        for setting, found in by_setting.items()
+        if setting.rpartition(" ")[0] == group or setting == group
+    }
 
 
 def longer_of(first: Trials, second: Trials) -> Trials:
