@@ -26,6 +26,9 @@ AXES = {
     "batch_size": "batch size",
     "horizon": "inner steps",
 }
+SHADE = (0.55, 0.65, 0.3, 0.22)
+"""Of what θ was trained on: seen through, for a page may be dark."""
+
 PANEL = (3.9, 3.4)
 """Inches."""
 
@@ -83,7 +86,7 @@ def result_against_size(
     dot: dict[str, Any] = {"ls": "-", "marker": "o", "ms": 4, "mew": 0, "lw": 1.6}
     legend = [(shortened(n, 30), {**dot, "color": shown[n].color}) for n in names]
     if trained_on:
-        legend.append(("what θ was trained on", {"color": "#e7ecd9", "lw": 8}))
+        legend.append(("what θ was trained on", {"color": SHADE, "lw": 8}))
     head = Head(title, legend)
     width = PANEL[0] * len(panels) + 0.3
 
@@ -146,7 +149,7 @@ def _shade(axes: Any, span: tuple[float, float] | None) -> None:
     low, high = axes.get_xlim()
     # A range of one value is still seen, and one beyond the tasks widens the axis.
     left, right = span[0] / 1.06, span[1] * 1.06
-    axes.axvspan(left, right, color="#e7ecd9", lw=0, zorder=0)
+    axes.axvspan(left, right, color=SHADE, lw=0, zorder=0)
     axes.set_xlim(min(low, left / 1.15), max(high, right * 1.15))
 
 
