@@ -24,6 +24,7 @@ from opt_gym.features.mlp import times
 from opt_gym.maths import accumulators as acc
 from opt_gym.maths.array_namespace import (
     constant,
+    is_torch,
     namespace,
     rsqrt,
     zeros,
@@ -246,16 +247,23 @@ def _rows(
     reciprocal_rms: Any,
 ) -> tuple:
     xp = namespace(grad)
+    root = [xp.sqrt(second_moment[i] * v_factor[i]) for i in range(len(MOMENT_DECAYS))]
+    fast, slow = (1.0 / (one + ADAM_EPSILON) for one in root)
+    ratio = xp.log((root[0] + ADAM_EPSILON) * slow)
+    if is_torch(grad):  # every operation is a call: as few of them as can be
+        m = momentum * m_factor
+        direction = m[1] * slow
+        block = [grad[None] * fast, m * fast, (m[1:] * slow), (grad * slow)[None]]
+        block += [(param * reciprocal_rms)[None], ratio[None]]
+        return xp.clip(xp.concat(block), -CLIP, CLIP), direction[None]
     # Blocks of one row, never a block of nine: XLA fuses what is summed row by row, and
     # asks at every element of a concatenation which row it is in.
     m = [momentum[i] * m_factor[i] for i in range(len(MOMENTUM_DECAYS))]
-    root = [xp.sqrt(second_moment[i] * v_factor[i]) for i in range(len(MOMENT_DECAYS))]
-    fast, slow = (1.0 / (one + ADAM_EPSILON) for one in root)
     direction = m[1] * slow
     rows = (
         *(row * fast for row in (grad, *m)),
         *(direction, m[2] * slow, grad * slow),
-        *(param * reciprocal_rms, xp.log((root[0] + ADAM_EPSILON) * slow)),
+        *(param * reciprocal_rms, ratio),
     )
     return (*(xp.clip(row, -CLIP, CLIP)[None] for row in rows), direction[None])
 
