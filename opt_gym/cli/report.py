@@ -71,14 +71,16 @@ def report(
     opt_gym.use_all_cores()
     from opt_gym.checks import check_whole
     from opt_gym.normalize import REFERENCE_HORIZON
+    from opt_gym.report import looks
     from opt_gym.report.assembly import judge
-    from opt_gym.report.looks import write_down
     from opt_gym.report.running import RunSettings
     from opt_gym.report.writing import check_installed, write
     from opt_gym.runtime import ray_jobs, worker_processes
     from opt_gym.runtime.files import cache_folder
 
     check_installed()
+    if out.exists() and not out.is_dir():
+        raise ValueError(f"--out must be a folder, {out} is a file")
     for factor in horizons or ():
         check_whole("horizons", factor, 1)
     seeds = chosen.num_seeds if num_seeds is None else num_seeds
@@ -90,8 +92,7 @@ def report(
     )
     if measure_baselines:
         _measure_baselines(chosen, data, workers)
-    for line in write_down(chosen, judged):
-        print(line)
+    looks.check(chosen, judged)
     bar = _Bar()
     outcome = judge(
         chosen,
@@ -105,6 +106,8 @@ def report(
         progress=bar,
     )
     bar.close()
+    for line in looks.write_down(chosen, judged):
+        print(line)
     paths = write(out, outcome, command=began)
     print(f"wrote {paths[0]} and {len(paths) - 1} files beside it")
     return 0

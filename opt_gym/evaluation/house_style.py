@@ -27,6 +27,7 @@ STYLE: dict[Any, Any] = {
     "font.family": "sans-serif",
     "font.sans-serif": ["DejaVu Sans", "Verdana", "Arial", "sans-serif"],
     "font.size": 9,
+    "text.parse_math": False,  # a name may have a dollar
     "text.color": INK,
     "axes.edgecolor": "#b8bec5",
     "axes.labelcolor": INK,

@@ -65,8 +65,14 @@ def look_up(suite: Suite, source: str = "auto") -> Known:
     """What the archive knows of a suite's tasks.
 
     Raises:
-        ValueError: an unknown task, a damaged file of the archive.
+        ValueError: an unknown task, a suite without tasks or with two of one name, a damaged
+            file of the archive.
     """
+    names = [name for own in suite.parts.values() for name in own]
+    if not names or len(set(names)) < len(names):
+        raise ValueError(
+            f"suite {suite.name!r} has no tasks, or one name for two of them: {names}"
+        )
     tasks, records, others, unknown = [], {}, [], []
     for part, own in suite.parts.items():
         for name, given in own.items():
@@ -255,6 +261,10 @@ def _comparison(
 def _by_curve(found: Measured) -> Measured:
     """Its final losses those of the curve, as the baselines of other horizons have them."""
     assert found.mean is not None
+    if not np.isfinite(
+        found.mean[:, -1]
+    ).all():  # a mean cannot say which seeds diverged
+        return found
     ends = np.tile(found.mean[:, -1], (len(found.mean_cost), 1))
     return found._replace(final_losses=ends)
 

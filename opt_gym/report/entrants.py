@@ -10,6 +10,7 @@ From Python: `Entrant("mine", lambda: (opt_gym.adapters.foreign.from_optax(...),
 
 import hashlib
 import importlib.util
+import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any, NamedTuple
 import optax
 from jaxtyping import PyTree
 
-from opt_gym.adapters.foreign import check_transformation, from_maker
+from opt_gym.adapters.foreign import from_optax
 from opt_gym.adapters.optax_text import from_text
 from opt_gym.records import LearnedOptimizer
 
@@ -34,6 +35,8 @@ class Entrant(NamedTuple):
         about: a sentence.
         digest: what tells θ from another; "" where there is none.
         training: what its outer-training was and cost, as a θ file says it.
+        make_for: horizon -> the same, for one that is made anew for every horizon; pickled,
+            too.
     """
 
     name: str
@@ -41,6 +44,11 @@ class Entrant(NamedTuple):
     about: str = ""
     digest: str = ""
     training: Mapping[str, Any] = {}
+    make_for: Callable[[int], tuple[LearnedOptimizer, PyTree]] | None = None
+
+    def made(self, horizon: int) -> tuple[LearnedOptimizer, PyTree]:
+        """(learned optimizer, θ) for runs of a horizon."""
+        return self.make() if self.make_for is None else self.make_for(horizon)
 
 
 def from_optax_text(text: str) -> Entrant:
@@ -60,37 +68,41 @@ def from_python_file(path: Path) -> Entrant:
     Raises:
         ValueError: it cannot be run, or defines no optimizer.
     """
-    _of_file(path)
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:16]
-    return Entrant(path.stem, partial(_of_file, path), f"the file {path.name}", digest)
+    _of_file(path, 1000)
+    return Entrant(
+        name=path.stem,
+        make=partial(_of_file, path, 1000),
+        about=f"the file {path.name}",
+        digest=hashlib.sha256(path.read_bytes()).hexdigest()[:16],
+        make_for=partial(_of_file, path),
+    )
 
 
 def _of_text(spec: str) -> tuple[LearnedOptimizer, None]:
     return from_text(spec), None
 
 
-def _of_file(path: Path) -> tuple[LearnedOptimizer, None]:
+def _of_file(path: Path, horizon: int) -> tuple[LearnedOptimizer, None]:
     names = _defined(path)
-    optimizer = names.get("optimizer")
+    optimizer: Any = names.get("optimizer")
     if optimizer is None:
         raise ValueError(
             f"{path} defines no `optimizer`: an optax transformation, or a function of the "
             "horizon that makes one"
         )
-    is_made = callable(optimizer)
-
-    def make(theta: tuple, horizon: Any) -> optax.GradientTransformation:
-        made = optimizer(horizon) if is_made else optimizer
-        check_transformation(made)
-        return made
-
+    if callable(optimizer):
+        if list(inspect.signature(optimizer).parameters) != ["horizon"]:
+            raise ValueError(f"{path}: a function must be `optimizer(horizon)`")
+        try:
+            optimizer = optimizer(horizon)
+        except Exception as error:
+            raise ValueError(f"{path}: optimizer({horizon}): {error}") from error
     try:
-        make((), 1000)
-    except Exception as error:
-        raise ValueError(f"{path}: optimizer(1000): {error}") from error
-    config = {"foreign": hashlib.sha256(path.read_bytes()).hexdigest()}
-    policy = from_maker(make, (), path.stem, config, names.get("evaluated"))
-    return policy, None
+        policy = from_optax(optimizer, path.stem, names.get("evaluated"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    return policy._replace(config={"foreign": f"{content} {horizon}"}), None
 
 
 def _defined(path: Path) -> dict[str, Any]:

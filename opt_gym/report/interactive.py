@@ -135,8 +135,12 @@ def profiles(judged: Judged) -> Chart | None:
 
 
 def _tasks_with_curves(comparison: Comparison) -> list[TaskInfo]:
-    """Those of all entrants, and of the primary baseline where that leaves any."""
-    who = [one.name for one in comparison.entrants]
+    """Those of all entrants that have any, and of the primary where that leaves some."""
+    who = [
+        one.name
+        for one in comparison.entrants
+        if any(has_curve(comparison, one.name, task) for task in comparison.tasks)
+    ]
     found = [
         t for t in comparison.tasks if all(has_curve(comparison, n, t) for n in who)
     ]

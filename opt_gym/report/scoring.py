@@ -11,6 +11,7 @@ from opt_gym.judge import comparisons, intervals, speed
 from opt_gym.judge.comparisons import WORSE, Paired
 from opt_gym.judge.intervals import FEWEST_SEEDS, Interval
 from opt_gym.judge.speed import SpeedUp
+from opt_gym.normalize import REFERENCE_HORIZON
 from opt_gym.report.side_by_side import (
     Comparison,
     TaskInfo,
@@ -65,7 +66,7 @@ class TaskScores(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """An optimizer over the tasks of a comparison.
+    """An optimizer over the tasks of a comparison; where it failed, its ℓ̃ counts as 2.
 
     Attributes:
         optimizer: its name.
@@ -172,7 +173,7 @@ def _beside_archive(found: Measured, record: TaskRecord | None) -> dict[str, obj
     if constant:
         numbers["speed_up"] = speed_up(final, found.horizon, constant)
     finals = _cosine_finals(record)
-    if finals:
+    if finals and found.horizon == REFERENCE_HORIZON:
         numbers["cosine_speed_up"] = _cosine_speed_up(final, found.horizon, finals)
     numbers["time_ratio"] = _time_ratio(found, record)
     return numbers
@@ -250,10 +251,10 @@ def scores(
 ) -> Scores:
     """An optimizer over all tasks on which it has a result."""
     tasks = comparison.common([optimizer])
-    failed = len(comparison.tasks) - len(tasks)
-    if not tasks:
-        return Scores(optimizer, 0, failed)
     known = [one for one in per_task if not one.error]
+    if not known:
+        return Scores(optimizer, 0, len(comparison.tasks))
+    failures = [task.name for task in tasks if comparison.failed(optimizer, task)]
     costs = comparison.mean_costs(optimizer, tasks)
     means = np.array([cost.mean() for cost in costs])
     ups = [one.speed_up for one in known if one.speed_up is not None]
@@ -261,15 +262,17 @@ def scores(
         one.cosine_speed_up for one in known if one.cosine_speed_up is not None
     ]
     ratios = [one.time_ratio for one in known if one.time_ratio is not None]
+    if ratios:  # a failure never reaches its target
+        ratios += [np.inf] * len(failures)
     logs = [one.log_ratio for one in known if one.log_ratio is not None]
     return Scores(
         optimizer=optimizer,
-        num_tasks=len(tasks),
-        num_failed=failed,
+        num_tasks=len(known),
+        num_failed=len(comparison.tasks) - len(known),
         mean_cost=_over_seeds(costs, np.mean),
         iqm_cost=_over_seeds(costs, intervals.interquartile_mean),
         worst=float(intervals.worst_tenth(means)),
-        final_cost=_mean([one.final_cost for one in known]),
+        final_cost=_mean([comparison.final_costs(optimizer, t).mean() for t in tasks]),
         primary=_paired(comparison, optimizer, comparison.primary),
         co_primary=_paired(comparison, optimizer, comparison.co_primary, final=True),
         log_ratio=_mean(logs),
@@ -282,7 +285,10 @@ def scores(
         profile_area=speed.profile_area(np.array(ratios)) if ratios else None,
         num_diverged=sum(one.diverged for one in known),
         num_runs=sum(one.num_seeds for one in known),
-        lost=tuple(one.task for one in known if (one.difference or 0.0) > WORSE),
+        lost=(
+            *(one.task for one in known if (one.difference or 0.0) > WORSE),
+            *failures,
+        ),
     )
 
 
@@ -294,7 +300,9 @@ def with_ranks(comparison: Comparison, found: Sequence[Scores]) -> list[Scores]:
         return list(found)
     losses = [
         [
-            comparison.results[name, task.name].final_losses[:, 0].mean()
+            np.inf
+            if comparison.failed(name, task)
+            else comparison.results[name, task.name].final_losses[:, 0].mean()
             for task in tasks
         ]
         for name in names

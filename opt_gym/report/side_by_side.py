@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from opt_gym.archive.task_records import SPLITS, Measured
+from opt_gym.env import COST_LIMIT
 from opt_gym.evaluation.runs import normalized
 from opt_gym.judge import comparisons
 from opt_gym.records import Normalizer
@@ -88,23 +89,40 @@ class Comparison(NamedTuple):
         return self.results.get((optimizer, task.name))
 
     def common(self, optimizers: Sequence[str]) -> tuple[TaskInfo, ...]:
-        """The tasks on which all of these have a result."""
+        """The tasks on which all of these have a result, or failed."""
         return tuple(
             task
             for task in self.tasks
-            if all((name, task.name) in self.results for name in optimizers)
+            if all(
+                (name, task.name) in self.results or self.failed(name, task)
+                for name in optimizers
+            )
         )
+
+    def failed(self, optimizer: str, task: TaskInfo) -> bool:
+        """Whether it was run there and has no result: as bad as can be, never left out."""
+        return (optimizer, task.name) in self.errors
 
     def mean_costs(
         self, optimizer: str, tasks: Sequence[TaskInfo]
     ) -> list[Float[np.ndarray, " seeds"]]:
-        """ℓ̃ averaged over every inner step, of every task."""
-        return [self.results[optimizer, task.name].mean_cost for task in tasks]
+        """ℓ̃ averaged over every inner step, of every task; 2 where it failed."""
+        return [
+            np.full(1, COST_LIMIT)
+            if self.failed(optimizer, task)
+            else self.results[optimizer, task.name].mean_cost
+            for task in tasks
+        ]
 
     def final_costs(
         self, optimizer: str, task: TaskInfo, split: str = "train"
     ) -> Float[np.ndarray, " seeds"]:
-        """ℓ̃ after the last step; NaN where the split's loss has no normalizer."""
+        """ℓ̃ after the last step; NaN where the split's loss has no normalizer.
+
+        2 where it failed.
+        """
+        if self.failed(optimizer, task):
+            return np.full(1, COST_LIMIT)
         found = self.results[optimizer, task.name]
         if split not in task.normalizers:
             return np.full(len(found.mean_cost), np.nan)

@@ -7,7 +7,7 @@ import numpy as np
 
 from opt_gym.evaluation.house_style import render
 from opt_gym.report.archive_baselines import BEST_ADAM, BEST_COSINE, ONE_TRIAL
-from opt_gym.report.figures.every_figure import Material, Page, every_page
+from opt_gym.report.figures.every_figure import FIGURES, Material, Page, every_page
 from opt_gym.report.figures.result_against_size import Ranges
 from opt_gym.report.page import Picture
 from opt_gym.report.running import Timing
@@ -62,7 +62,17 @@ def write_pictures(
                     _note(page),
                 )
             )
+    _remove_others(folder, paths)
     return paths, pictures
+
+
+def _remove_others(folder: Path, kept: Sequence[Path]) -> None:
+    """Figures of an earlier report in the same folder would be taken for this one's."""
+    names = tuple(figure.name for figure in FIGURES)
+    for path in folder.glob("*"):
+        is_ours = path.suffix in (".png", ".svg") and path.stem.startswith(names)
+        if is_ours and path not in kept:
+            path.unlink()
 
 
 def material(

@@ -37,5 +37,7 @@ class Suite(NamedTuple):
             for part, own in self.parts.items()
         }
         return self._replace(
-            parts={part: own for part, own in parts.items() if own}, num_seeds=1
+            about=f"quick: {len(kept)} of {len(all_tasks)} tasks of: {self.about}",
+            parts={part: own for part, own in parts.items() if own},
+            num_seeds=1,
         )

@@ -7,6 +7,7 @@ where a job takes too long or too much. No JAX here: a worker starts its own.
 import contextlib
 import importlib
 import os
+import pickle
 import signal
 import threading
 import time
@@ -111,6 +112,7 @@ class _Worker:
         self.job: Any = None
         self.result: Any = None
         self.began = 0.0
+        self.refused = ""
 
     def give(self, job: Any) -> None:
         if self.process is None or not self.process.is_alive():
@@ -121,10 +123,16 @@ class _Worker:
             self.process.start()
             theirs.close()
         self.job, self.result, self.began = job, None, time.monotonic()
-        self.pipe.send(job)
+        self.refused = ""
+        try:
+            self.pipe.send(job)
+        except (pickle.PicklingError, AttributeError, TypeError) as error:
+            self.refused = f"it cannot be sent to a process: {describe(error)}"
 
     def look(self, limit: float | None, memory: float | None) -> Outcome | None:
         """The outcome if the job has ended or is ended here."""
+        if self.refused:
+            return Outcome(self.job, None, self.refused)
         try:
             while self.pipe.poll():
                 done, self.result, error = self.pipe.recv()

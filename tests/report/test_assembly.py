@@ -137,7 +137,8 @@ def test_a_python_file(archive, tmp_path):
     path.write_text(
         "import optax\n"
         "def optimizer(horizon):\n"
-        "    return optax.sgd(lambda count: 0.1 * (1 - count / horizon))\n"
+        "    steps = int(horizon) if horizon > 10 else 10\n"
+        "    return optax.sgd(optax.cosine_decay_schedule(0.1, steps))\n"
     )
     ready = tmp_path / "ready.py"
     ready.write_text(
@@ -156,10 +157,35 @@ def test_a_python_file(archive, tmp_path):
         ("x = 3", "defines no `optimizer`"),
         ("import nowhere_to_be_found", "cannot be run: ModuleNotFoundError"),
         ("def optimizer(horizon): return 1 / 0", "division by zero"),
+        ("from optax import adam as optimizer", r"must be `optimizer\(horizon\)`"),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=said):
             from_python_file(path)
+
+
+def test_a_file_is_made_anew_for_every_horizon(archive, tmp_path):
+    path = tmp_path / "mine.py"
+    path.write_text(
+        "import optax\n"
+        "def optimizer(horizon):\n"
+        "    return optax.sgd(0.1 if horizon == 20 else 0.0)\n"
+    )
+    settings = SETTINGS._replace(horizons=(20, 30), num_seeds=1)
+    outcome = judge(SUITE, [from_python_file(path)], settings, timed=False)
+    first, second = (one.results["mine", "parabola"] for one in outcome.comparisons)
+    assert first.final_losses[0, 0] < 0.1 < second.final_losses[0, 0] == 0.5
+
+
+def test_suites_that_cannot_be():
+    for parts in ({}, {"a": {"x": CONFIG}, "b": {"x": CONFIG}}):
+        with pytest.raises(ValueError, match="has no tasks, or one name for two"):
+            look_up(SUITE._replace(parts=parts))
+
+
+def test_an_entrant_that_cannot_be_sent_is_a_row(archive):
+    _, found = result([Entrant("mine", lambda: _made(0.1))], workers=1)
+    assert "cannot be sent to a process" in found.per_task["mine", "parabola"].error
 
 
 def test_a_quick_suite_is_a_part_with_one_seed():
@@ -194,5 +220,6 @@ def test_a_theta_looks_twice_at_a_test_suite(parabola_family):  # noqa: F811
     (second,) = looks.write_down(suite, [mine._replace(name="renamed")])
     assert "look 2 of 2" in second
     with pytest.raises(ValueError, match="more than 2 looks"):
-        looks.write_down(suite, [mine])
+        looks.check(suite, [mine])
+    looks.check(suite, [by_hand])
     assert len(looks.write_down(suite, [mine._replace(digest="other")])) == 1

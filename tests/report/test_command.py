@@ -6,6 +6,7 @@ import pytest
 
 import learned
 from envs_registry import judge_suites
+from learned import theta_file
 from opt_gym.cli import main
 from opt_gym.report import looks, writing
 from tests.cli.test_cli import failed, parabola_family  # noqa: F401 — a fixture
@@ -27,14 +28,18 @@ def test_it_writes_a_page_and_every_number(suite, tmp_path, capsys):
     out = tmp_path / "report"
     brought = learned.save(tmp_path / "brought.safetensors", *learned.load("mlp_small"))
     words = ["report", str(brought), "optax:sgd(cosine 0.1)", *HERE, "--out", str(out)]
+    stale = out / "figures/matched_trials_7.svg"
+    stale.parent.mkdir(parents=True)
+    stale.touch()
     assert main(words) == 0
+    assert not stale.exists()
     said = capsys.readouterr()
     assert f"wrote {out / 'report.html'}" in said.out
     assert "sgd(cosine 0.1)" in (out / "report.html").read_text()
     numbers = json.loads((out / "report.json").read_text())
     names = [one["name"] for one in numbers["entrants"]]
     assert names == ["brought", "sgd(cosine 0.1)"]
-    digest = learned.theta_file.digest(*learned.load("mlp_small"))
+    digest = theta_file.digest(*learned.load("mlp_small"))
     assert numbers["entrants"][0]["digest"] == digest
     assert numbers["suite"]["name"] == "made up"
     assert (out / "figures/aggregate_curve.png").exists()

@@ -123,7 +123,7 @@ def test_cosines_of_all_lengths_by_hand():
         assert found.cosine_speed_up == (factor, bool(censored))
 
 
-def test_a_failed_task_is_a_row_and_counts_nowhere():
+def test_a_failed_task_is_a_row_and_counts_as_the_worst():
     tasks = [task("a"), task("b")]
     results = {
         ("mine", "a"): measured(mean_cost=(0.5,) * 5),
@@ -135,8 +135,9 @@ def test_a_failed_task_is_a_row_and_counts_nowhere():
     assert found.per_task["mine", "b"].error == "took over 3 s"
     mine = found.of("mine")
     assert (mine.num_tasks, mine.num_failed) == (1, 1)
-    assert mine.primary.mean.value == pytest.approx(0.2)
-    assert mine.lost == ("a",)
+    assert mine.primary.mean.value == pytest.approx((0.2 + (2.0 - 0.3)) / 2)
+    assert mine.mean_cost.value == pytest.approx((0.5 + 2.0) / 2)
+    assert mine.lost == ("a", "b")
     assert found.of(ONE_TRIAL).primary is None
     assert np.isnan(mine.primary.mean.low)  # one task: nothing can be said of others
 
