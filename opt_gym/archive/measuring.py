@@ -14,6 +14,7 @@ from opt_gym import factory, normalize
 from opt_gym.archive import archive_files
 from opt_gym.archive.groups import GROUPS, REFERENCE, Group
 from opt_gym.archive.task_records import (
+    NEUTRAL,
     Measured,
     TaskRecord,
     judges_normalizer,
@@ -36,8 +37,6 @@ NUM_POINTS = 50
 """Of a curve, log-spaced."""
 
 _FUNCTION = "opt_gym.archive.measuring:measure_job"
-_ANY = Normalizer(1.0, 0.0, "given")
-"""Costs are computed afterwards."""
 
 
 class GroupJob(NamedTuple):
@@ -84,7 +83,7 @@ def archive_settings(group: Group, source: str) -> EvaluationSettings:
         num_seeds=group.num_seeds,
         num_points=NUM_POINTS if group.curves else 2,
         data=source,
-        normalizer=_ANY,
+        normalizer=NEUTRAL,
         timed=False,
     )
 
@@ -128,7 +127,7 @@ def _trials(settings: dict[str, Measured]) -> np.ndarray:
 def _normalizer(group: Group, job: GroupJob, runs: Sequence[Runs]) -> Normalizer:
     """The judge's, which the reference group makes; for who does without it, the table's."""
     if group.name == REFERENCE:
-        curves = {run.optimizer: measured(run, _ANY, curves=True) for run in runs}
+        curves = {run.optimizer: measured(run, NEUTRAL, curves=True) for run in runs}
         return judges_normalizer(curves)
     if group.needs_reference:
         return judges_normalizer(job.record.of_group(REFERENCE))

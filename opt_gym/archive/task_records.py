@@ -22,6 +22,9 @@ Kind = TypeVar("Kind")
 FORMAT = 1
 SPLITS = ("train", "valid", "test")
 
+NEUTRAL = Normalizer(1.0, 0.0, "given")
+"""What runs are made with whose costs are computed afterwards."""
+
 _MEAN_BITS, _SPREAD_BITS = 17, 8
 """Of the fraction of a float32 that are kept: 4e-6 and 2e-3 of a number."""
 

@@ -220,7 +220,7 @@ def _comparison(
     }
     is_reference = horizon == REFERENCE_HORIZON
     if not is_reference:
-        results = {place: _by_curve(one) for place, one in results.items()}
+        results = {pair: _by_curve(one) for pair, one in results.items()}
     listed = [one.optimizer for one in archive_baselines.BASELINES]
     listed.append(archive_baselines.LONG_ADAM)
     # An entrant may have a baseline's name.
@@ -261,12 +261,10 @@ def _comparison(
 def _by_curve(found: Measured) -> Measured:
     """Its final losses those of the curve, as the baselines of other horizons have them."""
     assert found.mean is not None
-    if not np.isfinite(
-        found.mean[:, -1]
-    ).all():  # a mean cannot say which seeds diverged
+    ends = found.mean[:, -1]
+    if not np.isfinite(ends).all():  # a mean cannot say which seeds diverged
         return found
-    ends = np.tile(found.mean[:, -1], (len(found.mean_cost), 1))
-    return found._replace(final_losses=ends)
+    return found._replace(final_losses=np.tile(ends, (len(found.mean_cost), 1)))
 
 
 def _info(

@@ -122,7 +122,10 @@ def _finding(judged: Judged, entrant: str, background: Background) -> Finding:
         horizon=comparison.horizon,
         verdict=verdict(scores.primary),
         headline=_headline(comparison, scores, stands_in),
-        sentences=tuple(Sentence(*one) for one in sentences.items() if one[1]),
+        # Where there is no result at all, the headline says everything.
+        sentences=tuple(
+            Sentence(*one) for one in sentences.items() if one[1] and scores.num_tasks
+        ),
         limits=limits_of(
             judged, entrant, stands_in, background.status, bool(timed), training
         ),

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from opt_gym import factory
-from opt_gym.archive.task_records import Measured, measured
+from opt_gym.archive.task_records import NEUTRAL, Measured, measured
 from opt_gym.evaluation.evaluations import jobs_of, run_all
 from opt_gym.evaluation.runs import EvaluationSettings
 from opt_gym.records import Normalizer
@@ -17,8 +17,6 @@ from opt_gym.report.entrants import Entrant
 from opt_gym.runtime import strategy, worker_processes
 
 _FUNCTION = "opt_gym.report.running:run_job"
-_ANY = Normalizer(1.0, 0.0, "given")
-"""Costs are computed afterwards."""
 
 
 class RunSettings(NamedTuple):
@@ -43,7 +41,7 @@ class RunSettings(NamedTuple):
             horizon=self.horizons,
             num_seeds=self.num_seeds,
             data=self.source,
-            normalizer=_ANY,
+            normalizer=NEUTRAL,
             timed=False,
         )
 

@@ -41,7 +41,7 @@ class TaskScores(NamedTuple):
         speed_up, cosine_speed_up: Adam's steps to the final loss, over the entrant's.
         time_ratio: steps to the target, over the archive's own.
         diverged, num_seeds: runs.
-        error: why there is nothing.
+        error: why there is nothing, but the difference and the ratio of a failure.
     """
 
     task: str
@@ -124,8 +124,7 @@ def task_scores(
     """
     found = comparison.result(optimizer, task)
     if found is None:
-        error = comparison.errors.get((optimizer, task.name), "not measured")
-        return TaskScores(task.name, optimizer, error=error)
+        return _without_result(comparison, optimizer, task, record)
     costs = comparison.final_costs(optimizer, task)
     numbers = {
         "mean_cost": float(found.mean_cost.mean()),
@@ -143,6 +142,24 @@ def task_scores(
     scores = TaskScores(task.name, optimizer, **numbers)
     scores = scores._replace(**_beside_baselines(comparison, found, task, scores))
     return scores._replace(**_beside_archive(found, record))
+
+
+def _without_result(
+    comparison: Comparison, optimizer: str, task: TaskInfo, record: TaskRecord | None
+) -> TaskScores:
+    """What was not measured says nothing; a failure is as bad as can be."""
+    if not comparison.failed(optimizer, task):
+        return TaskScores(task.name, optimizer, error="not measured")
+    one = comparison.result(comparison.primary, task)
+    (cost,) = comparison.mean_costs(optimizer, [task])
+    has_target = record is not None and target_of(record) is not None
+    return TaskScores(
+        task.name,
+        optimizer,
+        difference=None if one is None else float(cost.mean() - one.mean_cost.mean()),
+        time_ratio=np.inf if has_target else None,
+        error=comparison.errors[optimizer, task.name],
+    )
 
 
 def _beside_baselines(
@@ -254,16 +271,13 @@ def scores(
     known = [one for one in per_task if not one.error]
     if not known:
         return Scores(optimizer, 0, len(comparison.tasks))
-    failures = [task.name for task in tasks if comparison.failed(optimizer, task)]
     costs = comparison.mean_costs(optimizer, tasks)
     means = np.array([cost.mean() for cost in costs])
     ups = [one.speed_up for one in known if one.speed_up is not None]
     cosine_ups = [
         one.cosine_speed_up for one in known if one.cosine_speed_up is not None
     ]
-    ratios = [one.time_ratio for one in known if one.time_ratio is not None]
-    if ratios:  # a failure never reaches its target
-        ratios += [np.inf] * len(failures)
+    ratios = [one.time_ratio for one in per_task if one.time_ratio is not None]
     logs = [one.log_ratio for one in known if one.log_ratio is not None]
     return Scores(
         optimizer=optimizer,
@@ -285,10 +299,7 @@ def scores(
         profile_area=speed.profile_area(np.array(ratios)) if ratios else None,
         num_diverged=sum(one.diverged for one in known),
         num_runs=sum(one.num_seeds for one in known),
-        lost=(
-            *(one.task for one in known if (one.difference or 0.0) > WORSE),
-            *failures,
-        ),
+        lost=tuple(one.task for one in per_task if (one.difference or 0.0) > WORSE),
     )
 
 

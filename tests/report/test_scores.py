@@ -138,6 +138,7 @@ def test_a_failed_task_is_a_row_and_counts_as_the_worst():
     assert mine.primary.mean.value == pytest.approx((0.2 + (2.0 - 0.3)) / 2)
     assert mine.mean_cost.value == pytest.approx((0.5 + 2.0) / 2)
     assert mine.lost == ("a", "b")
+    assert found.per_task["mine", "b"].difference == pytest.approx(2.0 - 0.3)
     assert found.of(ONE_TRIAL).primary is None
     assert np.isnan(mine.primary.mean.low)  # one task: nothing can be said of others
 
