@@ -4,11 +4,11 @@ Importing this registers the environments' ids and imports no JAX; everything be
 imported when it is first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from envs_registry import names as _names
 from envs_registry.names import register
+from opt_gym.lazy_names import lazy_names as _lazy_names
 
 if TYPE_CHECKING:
     from opt_gym.adapters.flax_task import task_from_flax
@@ -19,22 +19,6 @@ if TYPE_CHECKING:
     from opt_gym.gym.flat import flat
     from opt_gym.normalize import NORMALIZER_TABLE
     from opt_gym.runtime.strategy import use_all_cores
-
-_HOMES = {
-    "NORMALIZER_TABLE": "normalize",
-    "evaluate": "evaluation",
-    "flat": "gym.flat",
-    "from_optax": "adapters.foreign",
-    "load_data": "factory",
-    "make": "factory",
-    "make_task": "factory",
-    "replay": "episode",
-    "start": "episode",
-    "task_config": "factory",
-    "task_from_flax": "adapters.flax_task",
-    "unroll": "episode",
-    "use_all_cores": "runtime.strategy",
-}
 
 __all__ = [  # noqa: RUF022 — in the order a newcomer meets them
     "make",
@@ -54,14 +38,18 @@ __all__ = [  # noqa: RUF022 — in the order a newcomer meets them
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'opt_gym' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"opt_gym.{_HOMES[name]}"), name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOMES])
-
+__getattr__, __dir__ = _lazy_names(
+    globals(),
+    {
+        "adapters.flax_task": ("task_from_flax",),
+        "adapters.foreign": ("from_optax",),
+        "episode": ("replay", "start", "unroll"),
+        "evaluation": ("evaluate",),
+        "factory": ("load_data", "make", "make_task", "task_config"),
+        "gym.flat": ("flat",),
+        "normalize": ("NORMALIZER_TABLE",),
+        "runtime.strategy": ("use_all_cores",),
+    },
+)
 
 _names.register_envs()

@@ -2,7 +2,6 @@
 
 import copy
 import copyreg
-import pickle
 import re
 from typing import Any
 
@@ -146,17 +145,7 @@ def make_task(config: Config) -> Task:
 def _reduced(task: Task) -> tuple[Any, tuple]:
     """How pickle makes a task again: from its config."""
     family = task.config.get("family")
-    if family not in plugins.names("task"):
-        raise pickle.PicklingError(
-            f"a task {f'of the family {family!r}' if family else 'without a config'} "
-            "cannot be copied to another process: only tasks of families that are known "
-            "by their name can (opt_gym.register)"
-        )
-    if plugins.codes_of(make_task(task.config)) != plugins.codes_of(task):
-        raise pickle.PicklingError(
-            f"a task of the family {family!r} cannot be copied to another process: "
-            "functions of it were replaced, and its config would give the original"
-        )
+    plugins.check_told("task", family, task, lambda: make_task(task.config))
     return make_task, (task.config,)
 
 

@@ -223,19 +223,42 @@ def reduced(kind: str, record: Any, **changes: Any) -> tuple[Any, tuple]:
     Raises:
         pickle.PicklingError: nobody announced it, or its functions are others by now.
     """
-    if record.name not in names(kind):
-        what = f"{record.name!r}" if record.name else "without a name"
+    name, config = record.name, record.config
+    check_told(kind, name, record, lambda: build(kind, name, config))
+    return rebuilt, (kind, name, config, changes)
+
+
+def check_told(kind: str, name: str | None, record: tuple, again: Any) -> None:
+    """Whether a plug-in's name and its settings tell all of a record.
+
+    Args:
+        kind, name: of plug-in.
+        record: of functions.
+        again: () -> what name and settings make.
+
+    Raises:
+        pickle.PicklingError: nobody announced it, or its functions are others by now.
+    """
+    what = f"{kind} {repr(name) if name else 'without a name'}"
+    if name not in names(kind):
         raise pickle.PicklingError(
-            f"{kind} {what} cannot be copied to another process: it is no plug-in that is "
-            "known by its name (opt_gym.plugins.add_spec)"
+            f"{what} cannot be copied to another process: it is no plug-in that is known "
+            "by its name (opt_gym.register, opt_gym.plugins.add_spec)"
         )
-    again = build(kind, record.name, record.config)
-    if codes_of(record) != codes_of(again):
+    if codes_of(record) != codes_of(again()):
         raise pickle.PicklingError(
-            f"{kind} {record.name!r} cannot be copied to another process: functions of it "
-            "were replaced, and its name and settings would give the original"
+            f"{what} cannot be copied to another process: functions of it were replaced, "
+            "and its name and settings would give the original"
         )
-    return rebuilt, (kind, record.name, record.config, changes)
+
+
+def is_told(record: tuple) -> bool:
+    """Whether names and settings tell all of a record, so that pickle can make it again."""
+    try:
+        pickle.dumps(record)
+    except pickle.PicklingError:
+        return False
+    return True
 
 
 def codes_of(record: tuple) -> list[Any]:

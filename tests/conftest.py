@@ -21,7 +21,9 @@ import jax
 import pytest
 
 import opt_gym
+from opt_gym import plugins
 from opt_gym.runtime import strategy
+from tests.evaluation.made_up import parabola
 
 strategy._CPU_OPTIONS["xla_backend_optimization_level"] = 0  # of what it compiles, too
 opt_gym.use_all_cores(2)
@@ -32,3 +34,18 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 def key() -> jax.Array:
     """A fixed key."""
     return jax.random.key(0)
+
+
+@pytest.fixture
+def parabola_family(monkeypatch, tmp_path):
+    """A plug-in "parabola" for this test, and a cache folder of its own, which it gives."""
+    spec = plugins.Spec(
+        "task",
+        "parabola",
+        lambda config: parabola(config["number"])._replace(config=config),
+        "tests",
+        lambda seed: {"number": seed},
+    )
+    monkeypatch.setitem(plugins._registered, ("task", "parabola"), spec)
+    monkeypatch.setenv("OPT_GYM_CACHE", str(tmp_path / "cache"))
+    return tmp_path

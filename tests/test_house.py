@@ -15,6 +15,7 @@ from opt_gym.evaluation import run_cache
 ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS = (
+    "opt_gym/lazy_names.py",
     "opt_gym/entry_points.py",
     "opt_gym/numerics.py",
     "opt_gym/setting_kinds.py",

@@ -168,10 +168,16 @@ def read_record(file: Path) -> TaskRecord:
     try:
         arrays = from_bytes(file.read_bytes())
         about = json.loads(str(arrays["about"]))
-    except (ValueError, KeyError) as error:
-        raise ValueError(f"{file} is damaged: {error}") from None
-    if about["format"] > FORMAT:
-        raise ValueError(f"{file} has format {about['format']}, newer than {FORMAT}")
+        if about["format"] <= FORMAT:
+            return _record(about, arrays)
+    except (ValueError, KeyError, IndexError, TypeError) as error:
+        what = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{file} is damaged ({what})") from None
+    raise ValueError(f"{file} has format {about['format']}, newer than {FORMAT}")
+
+
+def _record(about: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> TaskRecord:
+    """Of a file's contents."""
     found: dict[str, Measured] = {}
     drawn = {setting: row for row, setting in enumerate(about["drawn"])}
     for row, (setting, num_seeds, horizon) in enumerate(about["settings"]):

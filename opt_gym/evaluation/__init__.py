@@ -6,8 +6,9 @@ Names are imported when they are first used; the files here import one another b
 names.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from opt_gym.lazy_names import lazy_names as _lazy_names
 
 if TYPE_CHECKING:
     from opt_gym.evaluation.baselines import (
@@ -31,31 +32,6 @@ if TYPE_CHECKING:
     from opt_gym.evaluation.plots import plot_comparison
     from opt_gym.evaluation.runs import EvaluationSettings, Runs
     from opt_gym.evaluation.search_spaces import SearchSpace, log_uniform_box
-
-_HOMES = {
-    "baselines": (
-        "GLOBAL_ADAM",
-        "PER_TASK_ADAM",
-        "SPACES",
-        "Baseline",
-        "evaluate_baselines",
-        "parse_baseline",
-    ),
-    "comparison": (
-        "Interval",
-        "Summary",
-        "compare",
-        "format_summaries",
-        "format_tasks",
-    ),
-    "curves": ("write_csv",),
-    "evaluations": ("evaluate", "evaluator", "name_tasks"),
-    "measure_normalizers": ("Measurement", "measure"),
-    "plots": ("plot_comparison",),
-    "runs": ("EvaluationSettings", "Runs"),
-    "search_spaces": ("SearchSpace", "log_uniform_box"),
-}
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
 
 __all__ = [  # noqa: RUF022 — in the order they are used
     "evaluate",
@@ -83,12 +59,29 @@ __all__ = [  # noqa: RUF022 — in the order they are used
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = importlib.import_module(f"{__name__}.{_HOME_OF[name]}")
-    return getattr(home, name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME_OF])
+__getattr__, __dir__ = _lazy_names(
+    globals(),
+    {
+        "baselines": (
+            "GLOBAL_ADAM",
+            "PER_TASK_ADAM",
+            "SPACES",
+            "Baseline",
+            "evaluate_baselines",
+            "parse_baseline",
+        ),
+        "comparison": (
+            "Interval",
+            "Summary",
+            "compare",
+            "format_summaries",
+            "format_tasks",
+        ),
+        "curves": ("write_csv",),
+        "evaluations": ("evaluate", "evaluator", "name_tasks"),
+        "measure_normalizers": ("Measurement", "measure"),
+        "plots": ("plot_comparison",),
+        "runs": ("EvaluationSettings", "Runs"),
+        "search_spaces": ("SearchSpace", "log_uniform_box"),
+    },
+)

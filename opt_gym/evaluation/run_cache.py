@@ -49,13 +49,14 @@ _BUILDING = "building"
 
 
 def is_cacheable(learned_optimizer: LearnedOptimizer, env: Env) -> bool:
-    """Whether names and configs tell everything about the optimizer and the task.
+    """Whether names and settings tell everything that a run is made of.
 
-    A foreign optimizer may say what tells it, as `adapters.optax_text` does.
+    A function that somebody replaced would be taken for the original. A foreign optimizer may
+    say what tells it, as `adapters.optax_text` does.
     """
-    is_architecture = learned_optimizer.name in plugins.names("architecture")
-    known = is_architecture or "foreign" in learned_optimizer.config
-    return known and bool(env.task.config)
+    if "foreign" in learned_optimizer.config:
+        return plugins.is_told(env.task)
+    return plugins.is_told(env) and plugins.is_told(learned_optimizer)
 
 
 def digest(

@@ -5,8 +5,9 @@
 Names are imported when they are first used.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from opt_gym.lazy_names import lazy_names as _lazy_names
 
 if TYPE_CHECKING:
     from opt_gym.report.assembly import Outcome, judge
@@ -15,19 +16,6 @@ if TYPE_CHECKING:
     from opt_gym.report.suites import Suite
     from opt_gym.report.verdict import Judged, judged
     from opt_gym.report.writing import write
-
-_HOME_OF = {
-    "Entrant": "entrants",
-    "from_optax_text": "entrants",
-    "from_python_file": "entrants",
-    "Suite": "suites",
-    "RunSettings": "running",
-    "judge": "assembly",
-    "Outcome": "assembly",
-    "judged": "verdict",
-    "Judged": "verdict",
-    "write": "writing",
-}
 
 __all__ = [  # noqa: RUF022 — in the order they are used
     "Entrant",
@@ -43,12 +31,14 @@ __all__ = [  # noqa: RUF022 — in the order they are used
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _HOME_OF:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = importlib.import_module(f"{__name__}.{_HOME_OF[name]}")
-    return getattr(home, name)
-
-
-def __dir__() -> list[str]:
-    return sorted([*globals(), *_HOME_OF])
+__getattr__, __dir__ = _lazy_names(
+    globals(),
+    {
+        "assembly": ("Outcome", "judge"),
+        "entrants": ("Entrant", "from_optax_text", "from_python_file"),
+        "running": ("RunSettings",),
+        "suites": ("Suite",),
+        "verdict": ("Judged", "judged"),
+        "writing": ("write",),
+    },
+)

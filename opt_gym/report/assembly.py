@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from opt_gym import factory, normalize
+from opt_gym import factory, normalize, plugins
 from opt_gym.archive import archive_files
 from opt_gym.archive.measuring import empty_record
 from opt_gym.archive.task_records import Measured, TaskRecord, judges_normalizer
@@ -78,7 +78,8 @@ def look_up(suite: Suite, source: str = "auto") -> Known:
         for name, given in own.items():
             task = factory.as_task(given)
             wanted = empty_record(name, task.config, source)
-            record = archive_files.find(wanted)
+            # A task whose functions were replaced is none of the archive's.
+            record = archive_files.find(wanted) if plugins.is_told(task) else None
             if record is None:
                 (others if archive_files.other_data(wanted) else unknown).append(name)
             records[name] = record or wanted

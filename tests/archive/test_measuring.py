@@ -10,13 +10,12 @@ from opt_gym.archive import archive_files, groups
 from opt_gym.archive.measuring import empty_record, measure
 from opt_gym.cli import main
 from opt_gym.normalize import LEARNING_RATES
-from tests.cli.test_cli import parabola_family  # noqa: F401 — a fixture
 
 TASKS = {"parabola": {"family": "parabola", "number": 3}}
 
 
 @pytest.fixture
-def folder(parabola_family):  # noqa: F811
+def folder(parabola_family):
     return parabola_family / "archive"
 
 

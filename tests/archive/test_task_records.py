@@ -71,6 +71,10 @@ def test_a_damaged_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=f"{path.name} is damaged"):
         read_record(path)
     arrays = from_bytes(whole)
+    partial = {key: array for key, array in arrays.items() if key != "diverged"}
+    path.write_bytes(to_bytes(partial, compressed=True))
+    with pytest.raises(ValueError, match=r"is damaged \(KeyError: 'diverged'\)"):
+        read_record(path)
     about = json.loads(str(arrays["about"]))
     about["format"] = task_records.FORMAT + 1
     newer = {**arrays, "about": np.asarray(json.dumps(about))}

@@ -12,28 +12,13 @@ import pytest
 
 import learned
 from envs_registry import names
-from opt_gym import normalize, plugins
+from opt_gym import normalize
 from opt_gym.cli import main
 from opt_gym.cli.scores import one_of_each_family
 from opt_gym.evaluation import measure_normalizers
-from tests.evaluation.made_up import TINY, parabola
+from tests.evaluation.made_up import TINY
 
 PARABOLA = {"family": "parabola", "number": 3}
-
-
-@pytest.fixture
-def parabola_family(monkeypatch, tmp_path):
-    """A plug-in "parabola" for this test, and a cache folder of its own."""
-
-    def build(config):
-        return parabola(config["number"])._replace(config=config)
-
-    spec = plugins.Spec(
-        "task", "parabola", build, "tests", lambda seed: {"number": seed}
-    )
-    monkeypatch.setitem(plugins._registered, ("task", "parabola"), spec)
-    monkeypatch.setenv("OPT_GYM_CACHE", str(tmp_path / "cache"))
-    return tmp_path
 
 
 def failed(capsys, *args):

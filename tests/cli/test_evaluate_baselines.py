@@ -2,23 +2,12 @@
 
 import pytest
 
-from opt_gym import plugins
 from opt_gym.cli import main
-from tests.evaluation.made_up import parabola
 
 
 @pytest.fixture
-def command(monkeypatch, tmp_path):
-    """The command up to its baselines, with a family "parabola" and a cache of its own."""
-
-    def build(config):
-        return parabola(config["number"])._replace(config=config)
-
-    spec = plugins.Spec(
-        "task", "parabola", build, "tests", lambda seed: {"number": seed}
-    )
-    monkeypatch.setitem(plugins._registered, ("task", "parabola"), spec)
-    monkeypatch.setenv("OPT_GYM_CACHE", str(tmp_path / "cache"))
+def command(parabola_family):
+    """The command up to its baselines."""
     tasks = ["--tasks", "parabola", "--training-tasks", "parabola_family_seed1"]
     return ["evaluate", "sgd", *tasks, "--horizon", "10", "--num-seeds", "2"]
 

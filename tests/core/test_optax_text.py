@@ -116,6 +116,8 @@ def test_rates_are_one_program():
         ("adam.__class__", "cannot read"),
         ("3e-3", "names no optimizer"),
         ("", "expected optax:name"),
+        ("lbfgs", "missing 1 required keyword-only argument: 'value_fn'"),
+        ("adam('1e-3')", "TypeError"),
         ("apply_updates(1.0, 2.0)", "expected an optax.GradientTransformation"),
     ],
 )

@@ -11,6 +11,8 @@ from opt_gym.records import Normalizer
 from tests import toy
 from tests.evaluation.made_up import TINY, parabola
 
+pytestmark = pytest.mark.usefixtures("parabola_family")
+
 SMALL = EvaluationSettings(
     horizon=20, num_points=3, num_seeds=2, num_batches=1, normalizer=toy.NORMALIZER
 )

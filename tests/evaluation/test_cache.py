@@ -11,6 +11,8 @@ from opt_gym.records import Normalizer
 from tests import toy
 from tests.evaluation.made_up import TINY, parabola
 
+pytestmark = pytest.mark.usefixtures("parabola_family")
+
 QUICK = {
     "horizon": 5,
     "num_points": 3,
@@ -106,3 +108,13 @@ def test_what_names_do_not_tell_is_never_cached():
     assert run_cache.is_cacheable(adam, named)
     assert not run_cache.is_cacheable(adam._replace(name="mine"), named)
     assert not run_cache.is_cacheable(adam, nameless)
+
+
+def test_a_replaced_function_is_never_taken_for_the_original():
+    adam = learned.make("adam")
+    env = opt_gym.make(parabola(1), learned_optimizer=adam, normalizer=toy.NORMALIZER)
+    other = env.task._replace(loss=lambda *a: (0.0, {}))
+    replaced = opt_gym.make(other, learned_optimizer=adam, normalizer=toy.NORMALIZER)
+    assert not run_cache.is_cacheable(adam, replaced)
+    stepping = adam._replace(step=lambda *a: a)
+    assert not run_cache.is_cacheable(stepping, env)

@@ -11,6 +11,8 @@ from opt_gym.evaluation.runs import EvaluationSettings
 from tests import toy
 from tests.evaluation.made_up import parabola
 
+pytestmark = pytest.mark.usefixtures("parabola_family")
+
 SMALL = EvaluationSettings(horizon=20, num_seeds=2, normalizer=toy.NORMALIZER)
 
 

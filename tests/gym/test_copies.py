@@ -82,7 +82,7 @@ def test_deep_copies_share_programs_and_data():
 def test_a_task_without_a_config_is_not_pickled():
     task = opt_gym.factory.make_task(quadratic())
     for own, words in (
-        (task._replace(config={}), "without a config"),
+        (task._replace(config={}), "task without a name"),
         (task._replace(loss=lambda *a: (0.0, {})), "functions of it were replaced"),
     ):
         env = OptEnv(own)
@@ -126,7 +126,7 @@ def test_a_task_of_one_s_own_needs_no_pickle():
     env.reset(seed=0)
     twin = copy.deepcopy(env)
     assert twin.step(idle(env))[4] == env.step(idle(env))[4]
-    with pytest.raises(pickle.PicklingError, match="without a config"):
+    with pytest.raises(pickle.PicklingError, match="task without a name"):
         pickle.dumps(env.unwrapped)
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import learned
+from opt_gym import factory
 from opt_gym.archive import archive_files
 from opt_gym.archive.measuring import measure
 from opt_gym.report import looks, running
@@ -17,7 +18,6 @@ from opt_gym.report.entrants import Entrant, from_optax_text, from_python_file
 from opt_gym.report.running import RunSettings
 from opt_gym.report.suites import Suite
 from opt_gym.report.verdict import judged
-from tests.cli.test_cli import parabola_family  # noqa: F401 — a fixture
 from tests.report.made_up import task
 
 CONFIG = {"family": "parabola", "number": 3}
@@ -32,7 +32,7 @@ def measured_once(tmp_path_factory):
 
 
 @pytest.fixture
-def archive(parabola_family, measured_once):  # noqa: F811
+def archive(parabola_family, measured_once):
     done = measure({"parabola": CONFIG}, ["adam"], measured_once)
     assert [step.error for step in done] in ([""], [])
     shutil.copytree(measured_once, archive_files.user_folder())
@@ -91,7 +91,7 @@ def test_a_copy_ties_and_a_broken_one_is_a_row(archive):
     assert outcome.timings == {}
 
 
-def test_a_task_that_the_archive_lacks_is_said(parabola_family):  # noqa: F811
+def test_a_task_that_the_archive_lacks_is_said(parabola_family):
     outcome, found = result([adam(0.1)])
     (lacks, provisional) = outcome.known.notes
     assert "the archive lacks 1 of 1 tasks (parabola)" in lacks
@@ -106,6 +106,16 @@ def test_other_data_are_said(archive, monkeypatch):
     monkeypatch.setattr(measuring, "digest_data", lambda data: "f" * 16)
     (other, _) = look_up(SUITE, "embedded").notes
     assert "1 of 1 tasks have other data here than in the archive" in other
+
+
+def test_a_task_with_another_loss_is_not_the_archives(archive):
+    original = factory.as_task(CONFIG)
+    other = original._replace(loss=lambda *a: (0.0, {}))
+    parts = {"all": {"parabola": original}}
+    assert look_up(SUITE._replace(parts=parts), "embedded").records["parabola"].groups
+    parts = {"all": {"parabola": other}}
+    known = look_up(SUITE._replace(parts=parts), "embedded")
+    assert not known.records["parabola"].groups
 
 
 def test_entrants_that_cannot_be_told_apart(archive):
@@ -210,7 +220,7 @@ def test_steps_are_timed_on_small_and_large(archive):
     assert found.adamw_bytes == 12.0  # and optax's count, for one weight
 
 
-def test_a_theta_looks_twice_at_a_test_suite(parabola_family):  # noqa: F811
+def test_a_theta_looks_twice_at_a_test_suite(parabola_family):
     suite = SUITE._replace(status="test")
     mine = Entrant("mine", broken, digest="abc")
     by_hand = Entrant("adam", broken)

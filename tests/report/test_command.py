@@ -9,7 +9,7 @@ from envs_registry import judge_suites
 from learned import theta_file
 from opt_gym.cli import main
 from opt_gym.report import looks, writing
-from tests.cli.test_cli import failed, parabola_family  # noqa: F401 — a fixture
+from tests.cli.test_cli import failed
 from tests.report.test_assembly import (  # noqa: F401 — fixtures
     SUITE,
     archive,
