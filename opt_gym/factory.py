@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from opt_gym import normalize, plugins
+from opt_gym import normalize, plugins, twins
 from opt_gym.adapters import reparameterisation
 from opt_gym.checks import check_choice, check_whole
 from opt_gym.data.catalog import SOURCES
@@ -156,10 +156,12 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
     """The config behind an id or a name; a config is returned as it is.
 
     `OptTask-<family>-v0` draws everything anew: what TaskSet seeds (a quadratic's matrix)
-    follows the reset key there, so its config has null for its seed.
+    follows the reset key there, so its config has null for its seed. `<name>_tiny` is the
+    twin of what `<name>` stands for (`opt_gym.twins`).
 
     Raises:
-        ValueError: an unknown name, or a task_seed that contradicts it.
+        ValueError: an unknown name, a task_seed that contradicts it, or a twin of a task
+            that has none.
     """
     if isinstance(task, dict):
         if task_seed is not None:
@@ -169,10 +171,17 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
         raise ValueError(f"a task is a name, a config (a dict) or a Task, got {task!r}")
     parsed = _ID.match(task)
     name = parsed["name"] if parsed else task
+    if name.endswith(twins.SUFFIX) and name not in plugins.names("task"):
+        return twins.twin(task_config(name.removesuffix(twins.SUFFIX), task_seed))
     if name in named.TASKS:
         if task_seed is not None:
             raise ValueError(f"{task!r} is one task; task_seed={task_seed} picks none")
         return copy.deepcopy(named.TASKS[name])
+    return _family_config(name, task, task_seed)
+
+
+def _family_config(name: str, task: str, task_seed: int | None) -> Config:
+    """Of "<family>" or "<family>_family_seed<k>"; `task` is what somebody wrote for it."""
     seeded = _SEEDED.match(name)
     if seeded and task_seed is not None:
         raise ValueError(

@@ -35,6 +35,7 @@ ROOMS = (
     "opt_gym/tasks/losg/",
     "opt_gym/tasks/named/",
     "opt_gym/tasks/",
+    "opt_gym/twins.py",
     "opt_gym/normalize.py",
     "opt_gym/factory.py",
     "opt_gym/gym/",

@@ -22,9 +22,9 @@ def normalize(
     """Measures normalizers: trains Adam at 14 learning rates for 1,000 inner steps.
 
     The normalized loss of a task is 1 at its initial loss and 0 at the best loss that any of
-    the rates reached. Takes about 10 to 20 seconds for a small task. A row is written as a
-    task ends, and tasks that the table has already are skipped, so it can be interrupted and
-    repeated.
+    the rates reached. Takes about 10 to 20 seconds for a small task; what the same runs tell
+    of the validation loss is written, too. A row is written as a task ends, and tasks that
+    the table has already are skipped, so it can be interrupted and repeated.
 
     Try:
       opt-gym normalize mlp_family_seed3
@@ -89,16 +89,16 @@ def _measure(path: Path, jobs: list[Any], workers: int, limit: float | None) -> 
     outcomes = run_jobs(function, jobs, workers=workers, limit=limit)
     with tqdm(outcomes, total=len(jobs), unit="task", disable=len(jobs) < 2) as bar:
         for outcome in bar:
-            name, row = outcome.job.name, outcome.result
+            name, rows = outcome.job.name, outcome.result
             if outcome.error:
                 failures += 1
                 said = outcome.error.removeprefix(f"{name}: ")
                 bar.write(f"opt-gym: {name}: {said}", file=sys.stderr)
-            elif row is None:
+            elif not rows:
                 bar.write(f"{name}  in {path} already")
             else:
-                write_rows(path, [row])
-                bar.write(f"{name}  {_said(row)}")
+                write_rows(path, rows)
+                bar.write(f"{name}  {_said(rows[0])}")
     return failures
 
 

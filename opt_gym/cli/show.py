@@ -12,11 +12,13 @@ def show(
     data: Literal["auto", "embedded", "tfds"] = "auto",
     objective: Literal["train", "valid", "noisy"] = "train",
     config_only: bool = False,
+    tiny: bool = False,
 ) -> int:
     """Shows one task: its config, its parameters, its data, its cost and its normalizer.
 
     Try:
       opt-gym show mlp_family_seed3
+      opt-gym show mlp_family_seed3 --tiny
       opt-gym show mlp_family_seed3 --config-only > mine.json     # edit it, then
       opt-gym show mine.json
 
@@ -25,14 +27,20 @@ def show(
         data: where data sets come from; "auto" takes prepared originals if there are any.
         objective: whose normalizer to show.
         config_only: print nothing but the config, as JSON.
+        tiny: show its tiny twin: the same config with the data made small.
     """
     import opt_gym
-    from opt_gym import normalize
+    from opt_gym import normalize, twins
     from opt_gym.cli._tasks import expand
 
     opt_gym.use_all_cores()
     ((name, chosen),) = _only_one(expand([task])).items()
     config = opt_gym.task_config(chosen)
+    if tiny:
+        name, config = (
+            f"{name.removesuffix(twins.SUFFIX)}{twins.SUFFIX}",
+            twins.twin(config),
+        )
     if config_only:
         print(_as_json(config))
         return 0

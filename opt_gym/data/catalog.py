@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 
 import jax
 
-from opt_gym.data import embedded_images, images, splits, texts, tfds
+from opt_gym.data import embedded_images, images, shrinking, splits, texts, tfds
 from opt_gym.data.encoders import take
 from opt_gym.data.images import IMAGE_SETS, ImageSet, Ways
 from opt_gym.data.texts import TEXT_SETS, TextSet
@@ -78,6 +78,7 @@ def load_images(
     num_train: int | None = None,
     num_valid: int | None = None,
     ways: Ways | None = None,
+    size: int | None = None,
 ) -> Data:
     """{split: Images} as read-only numpy arrays; one copy a process, so share it.
 
@@ -95,6 +96,7 @@ def load_images(
         ways: (k, seed): only k classes, `RandomState(seed).permutation(num_classes)[:k]`,
             labelled 0 ... k - 1 in that order, taken after the splits are cut. A
             photograph stand-in has k cells instead; its seed says which crops there are.
+        size: side of the images, which are shrunk to it; the set's own where None.
 
     Raises:
         ValueError: an unknown name or source, or a setting that leaves nothing.
@@ -109,7 +111,7 @@ def load_images(
     def load(provider: str) -> Data:
         if source == "auto" and entry.builder and provider == "embedded":
             _warn_once(name)
-        return _images(name, provider, num_train, chosen, ways)
+        return _images(name, provider, num_train, chosen, ways, size)
 
     return _read_by(load, entry, source)
 
@@ -121,6 +123,7 @@ def load_texts(
     num_train: int | None = None,
     num_valid: int | None = None,
     just_train: bool = False,
+    size: int | None = None,
 ) -> Data:
     """{split: Texts} as read-only numpy arrays; one copy a process, so share it.
 
@@ -129,6 +132,8 @@ def load_texts(
         source, num_train: as `load_images`, warning and scaling included.
         num_valid: as `load_images`; 3000 where None.
         just_train: all four splits are the train slice (TaskSet's language models).
+        size: ids by frequency, 64 x size of them (`shrinking.shrink_texts`); the set's own
+            where None.
 
     Raises:
         ValueError, FileNotFoundError: as `load_images`.
@@ -140,7 +145,7 @@ def load_texts(
     def load(provider: str) -> Data:
         if source == "auto" and provider == "embedded":
             _warn_once(name)
-        return _texts(name, provider, num_train, chosen)
+        return _texts(name, provider, num_train, chosen, size)
 
     data = _read_by(load, entry, source)
     return dict.fromkeys(SPLITS, data["train"]) if just_train else data
@@ -231,12 +236,18 @@ def _warn_once(name: str) -> None:
 
 @lru_cache(maxsize=64)
 def _images(
-    name: str, provider: str, num_train: int | None, num_valid: int, ways: Ways | None
+    name: str,
+    provider: str,
+    num_train: int | None,
+    num_valid: int,
+    ways: Ways | None,
+    size: int | None,
 ) -> Data:
     entry = image_set(name)
     if num_train is None:
-        return _frozen(images.read(entry, provider, num_valid, ways))
-    whole = _images(name, provider, None, num_valid, ways)
+        whole = images.read(entry, provider, num_valid, ways)
+        return _frozen(whole if size is None else shrinking.shrink_images(whole, size))
+    whole = _images(name, provider, None, num_valid, ways, size)
     train = whole["train"]
     count = num_train
     if provider == "embedded":
@@ -247,11 +258,18 @@ def _images(
 
 
 @lru_cache(maxsize=64)
-def _texts(name: str, provider: str, num_train: int | None, num_valid: int) -> Data:
+def _texts(
+    name: str,
+    provider: str,
+    num_train: int | None,
+    num_valid: int,
+    size: int | None,
+) -> Data:
     entry = text_set(name)
     if num_train is None:
-        return _frozen(texts.read(entry, provider, num_valid))
-    whole = _texts(name, provider, None, num_valid)
+        whole = texts.read(entry, provider, num_valid)
+        return _frozen(whole if size is None else shrinking.shrink_texts(whole, size))
+    whole = _texts(name, provider, None, num_valid, size)
     train = whole["train"]
     count = num_train
     if provider == "embedded":

@@ -6,6 +6,7 @@ Source of the procedure: Metz, talk on learned optimizers at the Institute for A
 (2019): ℓ̃ is 0 at the best of 14 learning rates of Adam.
 """
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -42,11 +43,14 @@ class Measurement(NamedTuple):
         normalizer: initial and best loss.
         costs: mean ℓ̃ over every inner step of Adam, one number a learning rate.
         row: of a table, by column.
+        valid_row: of the objective "valid", without costs: the same runs give it. None where
+            the objective is another, or nothing lowers the validation loss.
     """
 
     normalizer: Normalizer
     costs: np.ndarray
     row: dict[str, str]
+    valid_row: dict[str, str] | None = None
 
 
 def measure(
@@ -100,33 +104,53 @@ def measure(
         data=source,
     )
     data = task.load_data(source)
-    initial, best, losses = _adam_losses(task, data, rates, settings)
-    shown = name or str(task.config)
+    curves, losses = _adam_losses(task, data, rates, settings)
+
+    def row_of(objective: str, costs: Sequence[float] = ()) -> dict[str, str]:
+        initial, best = _ends(curves[_COUNTED[objective]], name or str(task.config))
+        config, kind, digest = row_key(task.config, objective, data, corruption)
+        row = {
+            "name": name,
+            "config": config,
+            "objective": kind,
+            "data": digest,
+            "initial": f"{initial:.7g}",
+            "best": f"{best:.7g}",
+            "num_seeds": str(num_seeds),
+            "adam_mean_cost": " ".join(f"{cost:.6g}" for cost in costs),
+        }
+        if rates != LEARNING_RATES:
+            row["learning_rates"] = " ".join(f"{rate:g}" for rate in rates)
+        return row
+
+    initial, best = _ends(curves[_COUNTED[objective]], name or str(task.config))
+    costs = np.clip((losses - best) / (initial - best), -COST_LIMIT, COST_LIMIT)
+    costs = np.where(np.isfinite(losses), costs, COST_LIMIT).mean(axis=(1, 2))
+    row, valid_row = row_of(objective, costs), None
+    if objective == "train":
+        with contextlib.suppress(ValueError):  # nothing lowers the validation loss
+            valid_row = row_of("valid")
+    # What the file says, so that a lookup gives the same numbers.
+    normalizer = Normalizer(float(row["initial"]), float(row["best"]), "given")
+    return Measurement(normalizer, costs, row, valid_row)
+
+
+_COUNTED = {"train": 0, "valid": 1, "noisy": 3}
+"""Which of the losses of an evaluation an objective is about."""
+
+
+def _ends(curves: np.ndarray, shown: str) -> tuple[float, float]:
+    """(initial, best) of mean losses [rates, points]."""
+    initial = float(curves[0, 0])
+    best = float(np.min(np.where(np.isfinite(curves), curves, np.inf)))
     if not np.isfinite(initial):
         raise ValueError(f"{shown}: the initial loss is not finite: {initial}")
     if not best < initial - 1e-6 * abs(initial):
         raise ValueError(
-            f"{shown}: none of {len(rates)} learning rates lowers the loss from "
+            f"{shown}: none of {len(curves)} learning rates lowers the loss from "
             f"its initial {initial:.6g}"
         )
-    costs = np.clip((losses - best) / (initial - best), -COST_LIMIT, COST_LIMIT)
-    costs = np.where(np.isfinite(losses), costs, COST_LIMIT).mean(axis=(1, 2))
-    config, kind, digest = row_key(task.config, objective, data, corruption)
-    row = {
-        "name": name,
-        "config": config,
-        "objective": kind,
-        "data": digest,
-        "initial": f"{initial:.7g}",
-        "best": f"{best:.7g}",
-        "num_seeds": str(num_seeds),
-        "adam_mean_cost": " ".join(f"{cost:.6g}" for cost in costs),
-    }
-    if rates != LEARNING_RATES:
-        row["learning_rates"] = " ".join(f"{rate:g}" for rate in rates)
-    # What the file says, so that a lookup gives the same numbers.
-    normalizer = Normalizer(float(row["initial"]), float(row["best"]), "given")
-    return Measurement(normalizer, costs, row)
+    return initial, best
 
 
 def check_rates(rates: Sequence[float]) -> tuple[float, ...]:
@@ -149,8 +173,8 @@ def _adam_losses(
     data: Data,
     learning_rates: tuple[float, ...],
     settings: EvaluationSettings,
-) -> tuple[float, float, np.ndarray]:
-    """(initial, best, losses of every inner step [rates, seeds, horizon])."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """(mean losses [splits, rates, points], losses of every step [rates, seeds, horizon])."""
     adam = plugins.build("architecture", "adam")
     normalizer = Normalizer(1.0, 0.0, "given")
     env = build(task, adam.features, adam.action_map, normalizer, settings.env_settings)
@@ -166,14 +190,11 @@ def _adam_losses(
     steps = evaluation_steps(horizon, settings.num_points, settings.spacing)
     plan = schedule(steps, settings.num_points)
     curves = program.run(theta, jax.device_put(data), plan)
-    counted = {"train": 0, "valid": 1, "noisy": 3}[settings.objective]
-    losses = np.asarray(curves.losses, np.float64)[:, :, counted]
-    by_rate = losses.reshape(len(rates), num_seeds, -1).mean(axis=1)
-    finite = np.where(np.isfinite(by_rate), by_rate, np.inf)
+    losses = np.asarray(curves.losses, np.float64)
+    by_seed = losses.reshape(len(rates), num_seeds, *losses.shape[1:])
     kept = np.asarray(curves.step_losses, np.float64)
     return (
-        float(by_rate[0, 0]),
-        float(np.min(finite)),
+        np.moveaxis(by_seed.mean(axis=1), -1, 0),
         kept.reshape(len(rates), num_seeds, horizon),
     )
 
@@ -194,16 +215,27 @@ class NormalizerJob(NamedTuple):
     settings: dict[str, Any]
 
 
-def measure_job(job: NormalizerJob, report: Any = None) -> dict[str, str] | None:
-    """The row of a job, None where the table has it; programs are forgotten afterwards."""
+def measure_job(job: NormalizerJob, report: Any = None) -> list[dict[str, str]]:
+    """The rows of a job that the table lacks; programs are forgotten afterwards.
+
+    The first is that of the objective; the second, if any, that of "valid" beside "train".
+    A row without costs is measured again by who asks for its objective.
+    """
     strategy.use_compilation_cache()
     task = factory.make_task(job.config or factory.task_config(job.name))
     chosen = {key: job.settings[key] for key in ("objective", "corruption")}
-    key = row_key(task.config, data=task.load_data(job.settings["source"]), **chosen)
-    if job.table is not None and key in read_table(job.table):
-        return None
+    data = task.load_data(job.settings["source"])
+    known = {} if job.table is None else read_table(job.table)
+    if (known.get(row_key(task.config, data=data, **chosen)) or {}).get(
+        "adam_mean_cost"
+    ):
+        return []
     try:
-        return measure(task, name=job.name, **job.settings).row
+        found = measure(task, name=job.name, **job.settings)
     finally:
         jax.clear_caches()
         strategy.trim_memory()
+    beside = found.valid_row
+    if beside is None or row_key(task.config, "valid", data) in known:
+        return [found.row]
+    return [found.row, beside]

@@ -93,12 +93,17 @@ def test_show(capsys, tmp_path):
 def test_normalize(parabola_family, capsys):
     assert main(["normalize", "parabola", "--num-seeds", "1"]) == 0
     assert "parabola  1 at 0.5, 0 at " in capsys.readouterr().out
-    (row,) = normalize.read_table(normalize.user_table()).values()
+    row, beside = normalize.read_table(normalize.user_table()).values()
+    assert (row["objective"], beside["objective"]) == ("train", "valid")
     assert row["name"] == "parabola"
     assert float(row["best"]) < 1e-9
     assert len(row["adam_mean_cost"].split()) == 14
     assert main(["normalize", "parabola"]) == 0
     assert "already" in capsys.readouterr().out
+    # Who asks for the validation loss gets what the table lacks: its costs.
+    assert main(["normalize", "parabola", "--objective", "valid"]) == 0
+    table = normalize.read_table(normalize.user_table())
+    assert [len(row["adam_mean_cost"].split()) for row in table.values()] == [14, 14]
 
 
 def test_normalize_goes_on_after_a_task_that_cannot_be(

@@ -39,6 +39,14 @@ def test_measured(measurement):
     assert measurement.costs.min() < 0.6
 
 
+def test_the_validation_loss_comes_along(measurement):
+    alone = measure(
+        TASK, "valid", "embedded", name="tiny", num_seeds=2, num_batches=2, horizon=60
+    )
+    beside = measurement.valid_row
+    assert beside == {**alone.row, "adam_mean_cost": ""}
+
+
 def test_a_written_row_is_found_again(own_cache, measurement):
     assert normalize.trial_costs(TASK, "train", "embedded") is None
     path = normalize.user_table()

@@ -37,7 +37,7 @@ def image_source(where: str, value: Any) -> ImageSource:
     The settings are TaskSet's: "bs", "num_train", and "num_classes", "just_train", which
     have no effect. Ours: "num_valid", the examples of each slice that is cut from the start
     of train (TaskSet's fixed tasks have other ones than its families); "ways": [k, seed],
-    only k of the classes.
+    only k of the classes; "size": the side of the images, which are shrunk to it.
 
     Raises:
         ValueError: anything in it that cannot be used, by name.
@@ -49,15 +49,18 @@ def image_source(where: str, value: Any) -> ImageSource:
     config_checks.check_choice(where, "image set", name, list(catalog.IMAGE_SETS))
     entry = catalog.image_set(name)
     inside = f"{where}: dataset {name}"
-    _check_settings(inside, settings, entry.num_classes)
-    ways = settings.get("ways")
+    _check_settings(inside, settings, entry)
+    ways, size = settings.get("ways"), settings.get("size")
     height, width, channels = entry.shape
+    if size is not None:
+        height = width = size
     augment: Augment | None = None
     if augmented is not None:
         keys = list(augmentation.Augmentation._fields)
         config_checks.check_keys(f"{inside}: augmentation", augmented, keys)
         chosen = augmentation.Augmentation(**augmented)
-        augmentation.check(f"{inside}: augmentation", chosen, entry.shape)
+        shape = (height, width, channels)
+        augmentation.check(f"{inside}: augmentation", chosen, shape)
         height, width = height - chosen.crop_amount, width - chosen.crop_amount
         augment = partial(augmentation.augment, chosen=chosen)
 
@@ -68,6 +71,7 @@ def image_source(where: str, value: Any) -> ImageSource:
             num_train=settings.get("num_train"),
             num_valid=settings.get("num_valid"),
             ways=None if ways is None else (ways[0], ways[1]),
+            size=size,
         )
 
     sample = partial(sample_images, batch_size=settings["bs"], augment=augment)
@@ -134,8 +138,9 @@ def classifier_loss(
     return classify
 
 
-def _check_settings(where: str, settings: Any, num_classes: int) -> None:
-    optional = ("num_train", "num_classes", "just_train", "num_valid", "ways")
+def _check_settings(where: str, settings: Any, entry: catalog.ImageSet) -> None:
+    optional = ("num_train", "num_classes", "just_train", "num_valid", "ways", "size")
+    num_classes = entry.num_classes
     config_checks.check_keys(where, settings, ("bs",), optional)
     bs = settings["bs"]
     config_checks.check(where, "bs", bs, config_checks.is_int(bs, 1), "an integer >= 1")
@@ -148,6 +153,11 @@ def _check_settings(where: str, settings: Any, num_classes: int) -> None:
     config_checks.check(where, "num_classes", classes, same, str(num_classes))
     # TaskSet stores just_train and ignores it for images.
     config_checks.check_bool(where, "just_train", settings.get("just_train", False))
+    if "size" in settings:
+        most = min(entry.shape[:2])
+        valid = config_checks.is_int(settings["size"], 1, most)
+        expected = f"an integer, 1 ... {most}"
+        config_checks.check(where, "size", settings["size"], valid, expected)
     ways = settings.get("ways")
     if ways is not None:
         valid = isinstance(ways, list | tuple) and len(ways) == 2

@@ -27,12 +27,16 @@ OPTIONAL = ("masked",)
 
 CLASSIFICATION_SET = "imdb_reviews/subwords8k"
 
+MOST_PIECES = 1024
+"""The largest "size" of a vocabulary: tokens are uint16."""
+
 
 def language_source(where: str, value: Any, num_valid: int) -> Source:
     """Checks a language model's `dataset`: [name, {"batch_size", "patch_length", ...}].
 
     Optional settings: "num_train"; "just_train", all splits are train; "num_valid" instead
-    of the family's, given here. An example is a window of `patch_length` tokens.
+    of the family's, given here; "size", a vocabulary of 64 times as many ids. An example is
+    a window of `patch_length` tokens.
 
     Raises:
         ValueError: anything in it that cannot be used, by name.
@@ -48,7 +52,7 @@ def classification_source(where: str, value: Any) -> Source:
 
     It is always imdb_reviews/subwords8k that is loaded, whatever the name, as in TaskSet:
     so the losses of published tasks are of that set. "just_train" has no effect; optional
-    are it, "num_train", "num_valid" and "max_token" (see the family).
+    are it, "num_train", "num_valid", "size" and "max_token" (see the family).
 
     Raises:
         ValueError: anything in it that cannot be used, by name.
@@ -128,6 +132,7 @@ def _source(
             num_train=settings.get("num_train"),
             num_valid=settings.get("num_valid", num_valid),
             just_train=just_train,
+            size=settings.get("size"),
         )
 
     size, length = settings[size_key], settings["patch_length"]
@@ -143,7 +148,7 @@ def _checked_dataset(
     config_checks.check(where, "dataset", value, pair, expected)
     name, settings = value
     inside = f"{where}: dataset {name}"
-    optional = ("num_train", "num_valid", "just_train", *more)
+    optional = ("num_train", "num_valid", "just_train", "size", *more)
     config_checks.check_keys(inside, settings, (size_key, "patch_length"), optional)
     config_checks.check_int(inside, size_key, settings[size_key], 1)
     config_checks.check_int(inside, "patch_length", settings["patch_length"], 2)
@@ -152,5 +157,6 @@ def _checked_dataset(
     config_checks.check(inside, "num_train", train, usable, "an integer >= 1 or null")
     config_checks.check_int(inside, "num_valid", valid, 1)
     config_checks.check_int(inside, "max_token", settings.get("max_token", 2), 2)
+    config_checks.check_int(inside, "size", settings.get("size", 1), 1, MOST_PIECES)
     config_checks.check_bool(inside, "just_train", settings.get("just_train", False))
     return name, settings
