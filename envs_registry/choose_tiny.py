@@ -92,7 +92,8 @@ def _reasons(
             reasons[outcome.job.name] = outcome.error
         elif outcome.result:
             normalize.write_rows(table, outcome.result)
-    measured = {row["name"]: row for row in normalize.read_table(table).values()}
+    rows = normalize.read_table(table).values()
+    measured = {row["name"]: row for row in rows if row["objective"] == "train"}
     for name in batch:
         yield name, reasons.get(name) or _weakness(measured[name])
 

@@ -1,13 +1,15 @@
 """N particles: how every gradient estimator runs a window of K inner steps.
 
 A particle is one inner problem. With perturbations it has two halves, θ+σz and θ−σz, that
-share keys, tasks, initial weights, batches and noise; without, it is one unroll of θ. Two
-programs serve every estimator: `reset` (new episodes for the slots that are done; a reset
-inside the window would be computed at every step) and `window` (K steps of every half, and
-where it is asked for the gradient through them).
+share keys, tasks, initial weights, batches and noise; without, it is one unroll of θ. One
+program serves every estimator: K steps of every half, before which slots that are done begin
+anew, and the gradient through them where it is asked for. (With resets as a program of their
+own, which cuts all of the state into slices once more, a task took 14 core-seconds to compile,
+not 10: `nominal` on four layers. On CPU a slot that goes on pays nothing for it.)
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +19,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from agents.records import Lengths
-from opt_gym.episode import check_compatible, unroll
+from opt_gym.episode import check_compatible, start, unroll
 from opt_gym.records import Data, Env, LearnedOptimizer, UnrollState
 from opt_gym.runtime import strategy
 from opt_gym.runtime.key_arrays import zeros
@@ -52,17 +54,27 @@ class WindowOut(NamedTuple):
     horizon: Int[Array, " n"]
 
 
+class Renewal(NamedTuple):
+    """Which slots begin a new episode at a window's start, and how.
+
+    key: of all of them; done: [N]; upper: of the lengths; stagger: whether they are short.
+    """
+
+    key: PRNGKeyArray
+    done: Bool[Array, " n"]
+    upper: Array | float
+    stagger: Any
+
+
 class ParticlePrograms(NamedTuple):
     """empty: (θ, data) -> Particles of zeros.
 
     keys: key -> [N] keys, one a particle.
-    reset: (key, data, particles, done [N], upper, stagger) -> Particles, lengths drawn anew.
-    window: (noise keys [N], θ, data, particles) -> (Particles, WindowOut).
+    window: (noise keys [N], θ, data, particles, renewal) -> (Particles, WindowOut).
     """
 
     empty: Callable[[PyTree, Data], Particles]
     keys: Callable[[PRNGKeyArray], PRNGKeyArray]
-    reset: Callable[..., Particles]
     window: Callable[..., tuple[Particles, WindowOut]]
 
 
@@ -84,96 +96,88 @@ def programs(
         num: N.
         lengths: of episodes and of a window.
         sigma: of the perturbations; 0 for one unperturbed unroll a particle.
-        common_length: whether all slots of a reset draw one length, or each its own.
+        common_length: whether all slots of a renewal draw one length, or each its own.
         merge: after a window the negative half goes on from where the positive one is.
         slopes: backprop through the window.
     """
     check_compatible(env, learned_optimizer)
-    # On the host: the mapped arguments of `window` are donated, these would go with them.
-    indices = np.arange(num, dtype=np.uint32)
-    signs = jnp.array([1.0, -1.0] if sigma else [0.0])
-    trunc_length = lengths.trunc_length
+    signs = np.array([1.0, -1.0] if sigma else [0.0], np.float32)
+    num_halves, trunc_length = len(signs), lengths.trunc_length
     span = env.normalizer.initial - env.normalizer.best
 
-    def carry_of(theta: PyTree, params: PyTree) -> Any:
-        return learned_optimizer.init(theta, params, env.task.roles)
-
     def empty(theta: PyTree, data: Data) -> Particles:
-        def begun(key: PRNGKeyArray, data: Data, theta: PyTree) -> UnrollState:
-            state = env.reset(key, data, jnp.int32(0))
-            return UnrollState(state, carry_of(theta, state.params))
-
-        shapes = jax.eval_shape(begun, jax.random.key(0), data, theta)
+        shapes = jax.eval_shape(
+            lambda key: start(key, env, learned_optimizer, theta, data, 0),
+            jax.random.key(0),
+        )
         instance = zeros(shapes.env.instance, (num,))
-        return Particles(zeros(_without_instance(shapes), (num, len(signs))), instance)
+        return Particles(zeros(_without_instance(shapes), (num, num_halves)), instance)
 
-    def reset_slot(slot: tuple, shared: tuple) -> Particles:
-        index, particle, done = slot
-        key, data, upper, stagger = shared
-        k_length, k_reset = jax.random.split(jax.random.fold_in(key, index))
-        length = lengths.draw(key if common_length else k_length, upper)
+    def begin(renewal: Renewal, index: Array, theta: PyTree, data: Data) -> UnrollState:
+        k_length, k_reset = jax.random.split(jax.random.fold_in(renewal.key, index))
+        k_length = renewal.key if common_length else k_length
+        length = lengths.draw(k_length, renewal.upper)
         short = lengths.staggered(length, index, num)
-        state = env.reset(k_reset, data, jnp.where(stagger, short, length))
-        # The carry is made at the window's start, where the perturbed θ is known.
-        new = UnrollState(state._replace(instance=None), particle.halves.carry)
-        return Particles(
-            _where(done, new, particle.halves),
-            _where(done, state.instance, particle.instance),
-        )
+        horizon = jnp.where(renewal.stagger, short, length)
+        return start(k_reset, env, learned_optimizer, theta, data, horizon)
 
-    def window_of_slot(slot: tuple, shared: tuple) -> tuple[Particles, WindowOut]:
-        key, particle = slot
-        theta, data = shared
+    def window_of_half(element: tuple, shared: tuple) -> tuple[UnrollState, tuple]:
+        index, sign, state = element
+        keys, theta, data, renewal = shared
         flat, unravel = ravel_pytree(theta)
-        score = jax.random.normal(key, flat.shape) if sigma else jnp.zeros_like(flat)
+        shape = flat.shape
+        score = jax.random.normal(keys[index], shape) if sigma else jnp.zeros(shape)
 
-        def half(signed: tuple) -> tuple[UnrollState, Any, Any, Any]:
-            sign, state = signed
-            state = state._replace(env=state.env._replace(instance=particle.instance))
+        def unrolled(flat: Array) -> tuple[Array, tuple]:
+            theta = unravel(flat)
+            begun = partial(begin, renewal, index, theta, data)
+            first = jax.lax.cond(renewal.done[index], begun, lambda: state)
+            inner = (env, learned_optimizer, theta, data, first)
+            end, out = unroll(*inner, trunc_length, remat=slopes)
+            # Without the clip, whose gradient is zero exactly where training diverges.
+            loss = (jnp.mean(out.loss) - env.normalizer.best) / span
+            return loss, (end, jnp.mean(out.cost), out.terminated[-1])
 
-            def unrolled(flat: Array) -> tuple[Array, tuple]:
-                theta = unravel(flat)
-                initial, fresh = carry_of(theta, state.env.params), state.env.t == 0
-                begun = state._replace(carry=_where(fresh, initial, state.carry))
-                end, out = unroll(
-                    *(env, learned_optimizer, theta, data, begun, trunc_length),
-                    remat=slopes,
-                )
-                # Without the clip, whose gradient is zero exactly where training diverges.
-                loss = (jnp.mean(out.loss) - env.normalizer.best) / span
-                return loss, (end, jnp.mean(out.cost), out.terminated[-1])
-
-            at = flat + sign * sigma * score
-            slope, (end, cost, dead) = (
-                slope_through(unrolled, at) if slopes else ((), unrolled(at)[1])
-            )
-            return _without_instance(end), cost, dead, slope
-
-        both_halves = strategy.on_one_device(half)
-        halves, costs, dead, slope = both_halves((signs, particle.halves))
-        out = WindowOut(
-            score=score,
-            difference=costs[0] - costs[-1],
-            cost=jnp.mean(costs),
-            slope=jnp.mean(slope, 0) if slopes else (),
-            dead=jnp.any(dead),
-            done=halves.env.t[0] >= halves.env.horizon[0],
-            horizon=halves.env.horizon[0],
+        at = flat + sign * sigma * score
+        slope, (end, cost, dead) = (
+            slope_through(unrolled, at) if slopes else ((), unrolled(at)[1])
         )
-        if merge:
-            halves = jax.tree.map(lambda x: jnp.stack([x[0]] * len(signs)), halves)
-        return Particles(halves, particle.instance), out
+        return end, (score, cost, dead, slope)
 
-    reset = strategy.map_unrolls(reset_slot, num)
-    window = strategy.map_unrolls(window_of_slot, num, donate=True)
+    def window_of_slots(mapped: tuple, shared: tuple) -> tuple[Particles, WindowOut]:
+        # One loop over slots and halves: each loop cuts all of the state into slices.
+        indices, instance = jax.tree.map(
+            lambda x: jnp.repeat(x, num_halves, axis=0), (mapped[0], mapped[1].instance)
+        )
+        states = jax.tree.map(lambda x: jax.lax.collapse(x, 0, 2), mapped[1].halves)
+        states = states._replace(env=states.env._replace(instance=instance))
+        run = strategy.on_one_device(lambda element: window_of_half(element, shared))
+        each = run((indices, jnp.tile(signs, len(mapped[0])), states))
+        found = jax.tree.map(lambda x: x.reshape(-1, num_halves, *x.shape[1:]), each)
+        ends, (score, cost, dead, slope) = found
+        out = WindowOut(
+            score=score[:, 0],
+            difference=cost[:, 0] - cost[:, -1],
+            cost=jnp.mean(cost, 1),
+            slope=jnp.mean(slope, 1) if slopes else (),
+            dead=jnp.any(dead, 1),
+            done=ends.env.t[:, 0] >= ends.env.horizon[:, 0],
+            horizon=ends.env.horizon[:, 0],
+        )
+        instance = jax.tree.map(lambda x: x[:, 0], ends.env.instance)
+        ends = _without_instance(ends)
+        if merge:
+            ends = jax.tree.map(lambda x: jnp.stack([x[:, 0]] * num_halves, 1), ends)
+        return Particles(ends, instance), out
+
+    # On the host: the mapped arguments of `window` are donated, these would go with them.
+    indices = np.arange(num, dtype=np.uint32)
+    window = strategy.map_parts(window_of_slots, num, donate=True)
     return ParticlePrograms(
         empty=empty,
         keys=jax.jit(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, indices)),
-        reset=lambda key, data, particles, done, upper, stagger: reset(
-            (indices, particles, done), (key, data, upper, stagger)
-        ),
-        window=lambda keys, theta, data, particles: window(
-            (keys, particles), (theta, data)
+        window=lambda keys, theta, data, particles, renewal: window(
+            (indices, particles), (keys, theta, data, renewal)
         ),
     )
 
@@ -189,10 +193,6 @@ def slope_through(
     (value, rest), slope = jax.value_and_grad(unrolled, has_aux=True)(at)
     finite = jnp.all(jnp.isfinite(slope)) & jnp.isfinite(value)
     return jnp.where(finite, slope, jnp.nan), jax.lax.stop_gradient(rest)
-
-
-def _where(condition: Bool[Array, ""], new: PyTree, old: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), new, old)
 
 
 def _without_instance(state: UnrollState) -> UnrollState:

@@ -26,8 +26,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from agents.estimators.particles import Lengths, Particles, WindowOut, programs
-from agents.records import Estimate, GradientEstimator
+from agents.estimators.particles import Particles, Renewal, WindowOut, programs
+from agents.records import Estimate, GradientEstimator, Lengths
 from opt_gym.records import Data, Env, LearnedOptimizer
 from opt_gym.runtime import strategy
 
@@ -193,10 +193,8 @@ def slots_estimator(
         particles, noise = slots.particles, run.keys(k_noise)
         if noise_lasts == "episode":
             noise = jnp.where(slots.done, noise, slots.noise)
-        if np.any(np.asarray(slots.done)):
-            short = ~np.asarray(slots.begun)
-            particles = run.reset(k_reset, data, particles, slots.done, upper, short)
-        particles, out = run.window(noise, theta, data, particles)
+        renewal = Renewal(k_reset, slots.done, upper, ~np.asarray(slots.begun))
+        particles, out = run.window(noise, theta, data, particles, renewal)
         out = strategy.gather(out)
         kept = slots._replace(particles=())  # they were donated
         scores, estimate = combine(theta, kept, out, lengths.mean(upper))

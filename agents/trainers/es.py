@@ -14,7 +14,7 @@ from jaxtyping import Array, PRNGKeyArray, PyTree
 
 from agents.estimators import particles
 from agents.estimators.gradient_trainer import evolution_spec
-from agents.estimators.particles import WindowOut
+from agents.estimators.particles import Renewal, WindowOut
 from agents.estimators.slots import (
     SlotSettings,
     as_estimate,
@@ -55,13 +55,13 @@ def estimator(
         k_reset, k_noise = jax.random.split(key)
         everyone, no = jnp.ones(num, bool), jnp.bool_(False)
         upper, noise = lengths.upper(outer_step), run.keys(k_noise)
-        pairs = run.empty(theta, data)
-        pairs = run.reset(k_reset, data, pairs, everyone, upper, no)
-        outs: list[WindowOut] = []
+        pairs, outs = run.empty(theta, data), []
+        renewal = Renewal(k_reset, everyone, upper, no)
         while not outs or not bool(outs[-1].done[0]):
             # The same keys in every window: one perturbation an episode.
-            pairs, out = run.window(noise, theta, data, pairs)
+            pairs, out = run.window(noise, theta, data, pairs, renewal)
             outs.append(strategy.gather(out))
+            renewal = renewal._replace(done=~everyone)
         if aggregation == "mean":
             costs = [(out.difference, out.cost) for out in outs]
             difference, cost = jax.tree.map(lambda *x: sum(x) / len(outs), *costs)

@@ -97,6 +97,19 @@ def map_unrolls(
     def body(mapped: PyTree, shared: PyTree) -> PyTree:
         return on_one_device(lambda element: fn(element, shared))(mapped)
 
+    return map_parts(body, num, donate)
+
+
+def map_parts(
+    body: Callable[..., PyTree], num: int, donate: int = 0
+) -> Callable[..., PyTree]:
+    """A jitted `mapped, shared -> outputs`, `body` on every device.
+
+    Args:
+        body: a device's part of `mapped` (leading axis [num / devices]) and `shared` -> its
+            part of the outputs.
+        num, donate: as those of `map_unrolls`, and so are arrays placed.
+    """
     return _over_devices(body, num, donate, PartitionSpec(_AXIS))
 
 
