@@ -17,19 +17,16 @@ import os
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import PyTree
 
 from agents.checkpoint import digest
-from agents.records import Call, Estimate, GradientParts, OuterTrainer
+from agents.host_arrays import from_host, to_host
+from agents.records import Call, Estimate, GradientParts, OuterTrainer, Runner
 from opt_gym.checks import check_whole
 from opt_gym.records import Data
 from opt_gym.runtime import strategy
-from opt_gym.runtime.key_arrays import is_key
 
 MakeTrainer = Callable[[], tuple[OuterTrainer, Sequence[Data]]]
 """Makes a trainer and its data; called once in every worker. Ray sends it there."""
@@ -142,13 +139,16 @@ class Workers:
                 "the workers' make_trainer makes another trainer than this"
             )
 
+        def begin(data: tuple[Data, ...], calls: list[Call]) -> list[Any]:
+            return [parts.begin(data[call.task], call) for call in calls]
+
         def run(
             data: tuple[Data, ...], calls: list[Call]
         ) -> list[tuple[Any, Estimate]]:
             results = self._run([to_host(call) for call in calls])
             return [from_host(result) for result in results]
 
-        return trainer._replace(step=parts.step_with(run))
+        return trainer._replace(step=parts.run_by(Runner(begin, run))[1])
 
     def process_ids(self) -> list[int]:
         """Of every worker."""
@@ -234,36 +234,3 @@ def last_ends(workers: Sequence[int], seconds: Sequence[float]) -> float:
     for worker, duration in zip(workers, seconds, strict=True):
         load[worker] = load.get(worker, 0.0) + duration
     return max(load.values())
-
-
-class _RawKey(NamedTuple):
-    """The data of a PRNG key: keys themselves cannot be sent."""
-
-    data: np.ndarray
-
-
-def to_host(tree: PyTree) -> PyTree:
-    """Numpy arrays for JAX arrays, in the same structure."""
-
-    def convert(leaf: Any) -> Any:
-        if not isinstance(leaf, jax.Array):
-            return leaf
-        if is_key(leaf):
-            return _RawKey(np.asarray(jax.random.key_data(leaf)))
-        return np.asarray(leaf)
-
-    return jax.tree.map(convert, tree)
-
-
-def from_host(tree: PyTree) -> PyTree:
-    """The way back from `to_host`."""
-
-    def is_raw(leaf: Any) -> bool:
-        return isinstance(leaf, _RawKey)
-
-    def convert(leaf: Any) -> Any:
-        if is_raw(leaf):
-            return jax.random.wrap_key_data(jnp.asarray(leaf.data))
-        return leaf if isinstance(leaf, int) else jnp.asarray(leaf)
-
-    return jax.tree.map(convert, tree, is_leaf=is_raw)

@@ -246,22 +246,32 @@ class Call(NamedTuple):
     outer_step: int
 
 
-RunCalls = Callable[[tuple[Data, ...], list[Call]], list[tuple[Any, Estimate]]]
-"""(data, calls) -> (the estimator's state, its estimate) of each.
+class Runner(NamedTuple):
+    """Who has the tasks of an outer step.
 
-Who has the data where the estimates are made leaves that argument alone."""
+    Who has the data, or the states, somewhere else leaves them alone.
+
+    Attributes:
+        begin: (data, calls without a state) -> the estimators' states.
+        run: (data, calls) -> (the estimator's new state, its estimate) of each.
+    """
+
+    begin: Callable[[tuple[Data, ...], list[Call]], list[Any]]
+    run: Callable[[tuple[Data, ...], list[Call]], list[tuple[Any, Estimate]]]
 
 
 class GradientParts(NamedTuple):
-    """An outer step in two: one task's estimate, and all that is around the estimates.
+    """An outer-trainer in two: one task's estimates, and all that is around them.
 
     Attributes:
+        begin: (data of the task, call without a state) -> the estimator's state.
         estimate: (data of the task, call) -> (the estimator's state, Estimate).
-        step_with: who makes the estimates -> an `OuterTrainer.step`.
+        run_by: who has the tasks -> `init` and `step` of an `OuterTrainer`.
     """
 
+    begin: Callable[[Data, Call], Any]
     estimate: Callable[[Data, Call], tuple[Any, Estimate]]
-    step_with: Callable[[RunCalls], Callable[..., tuple[Any, Report]]]
+    run_by: Callable[[Runner], tuple[Init, Callable[..., tuple[Any, Report]]]]
 
 
 class Progress(NamedTuple):

@@ -30,6 +30,8 @@ class TaskMix(NamedTuple):
             as at first. Meanwhile it had refresh_every · per_step windows, which should be
             several episodes.
         seed: of the draws.
+        grow_by: how many tasks become live with every outer step, after the `per_step` of the
+            first, so that training begins while the others compile; 0: all at once.
     """
 
     envs: tuple[Env, ...]
@@ -38,15 +40,19 @@ class TaskMix(NamedTuple):
     max_programs: int = 0
     refresh_every: int = 50
     seed: int = 0
+    grow_by: int = 0
 
     @property
     def config(self) -> Config:
         """JSON that identifies the mix."""
-        return {
+        config = {
             **self._asdict(),
             "envs": [env.config for env in self.envs],
             "weights": list(self.weights),
         }
+        if not self.grow_by:  # runs of older versions did not know it
+            del config["grow_by"]
+        return config
 
     def of_live(
         self, outer_step: int, known: Mapping[int, T], begin: Callable[[int], T]
@@ -61,7 +67,8 @@ class TaskMix(NamedTuple):
         """The live tasks, the oldest first."""
         count = len(self.envs)
         if not self._take_turns:
-            return tuple(range(count))
+            so_far = self.per_step + self.grow_by * outer_step
+            return tuple(range(min(count, so_far) if self.grow_by else count))
         first = outer_step // self.refresh_every
         return tuple(place % count for place in range(first, first + self.max_programs))
 
@@ -106,19 +113,33 @@ def task_mix(
     max_programs: int = MAX_PROGRAMS,
     refresh_every: int = 50,
     seed: int = 0,
+    grow_by: int = 0,
 ) -> TaskMix:
     """A checked `TaskMix`; arguments as its attributes.
 
     Raises:
         ValueError: no envs; weights of another number or not above 0; per_step that is not
-            in 1 ... the number of (live) tasks; max_programs < 0; refresh_every < 1.
+            in 1 ... the number of (live) tasks; max_programs < 0; refresh_every < 1;
+            grow_by < 0, or above 0 where not all tasks are live in the end.
     """
     if not envs:
         raise ValueError("an outer-trainer needs at least one env, got none")
     check_weights(weights, len(envs))
     check_whole("max_programs", max_programs, 0)
     check_whole("refresh_every", refresh_every, 1)
+    check_whole("grow_by", grow_by, 0)
+    if grow_by and 0 < max_programs < len(envs):
+        raise ValueError(
+            f"grow_by={grow_by} needs all {len(envs)} tasks live in the end, max_programs is "
+            f"{max_programs}"
+        )
     check_whole("per_step", per_step, 1, min(max_programs or len(envs), len(envs)))
     return TaskMix(
-        tuple(envs), tuple(weights), per_step, max_programs, refresh_every, seed
+        tuple(envs),
+        tuple(weights),
+        per_step,
+        max_programs,
+        refresh_every,
+        seed,
+        grow_by,
     )

@@ -72,6 +72,7 @@ ROOMS = (
     "agents/callbacks.py",
     "agents/loop.py",
     "agents/ray_workers.py",
+    "agents/task_workers.py",
     "agents/trainers_compared.py",
     "agents/__init__.py",
     "opt_gym/testing/",

@@ -25,11 +25,12 @@ from agents.records import (
     Horizon,
     OuterTrainer,
     Report,
-    RunCalls,
+    Runner,
     lengths_of,
 )
 from agents.task_mixes import TaskMix
 from opt_gym.checks import check_choice, check_positive, check_whole
+from opt_gym.numerics import with_fixed_numerics
 from opt_gym.plugins import Spec
 from opt_gym.records import Config, Data, Env, LearnedOptimizer
 from opt_gym.runtime import strategy
@@ -81,29 +82,43 @@ def gradient_trainer(
     optimizer = optax.with_extra_args_support(outer_optimizer)
     estimators = LivePrograms(estimator, mix)
     mix.check_episodes(estimators.of(0, 0).num_windows)
-    live = _live_states(estimators, mix)
+    update = _update(optimizer, theta_average)
 
-    def init(
-        key: PRNGKeyArray, data: tuple[Data, ...], theta: PyTree, outer_step: int = 0
-    ) -> GradientTrainerState:
-        return GradientTrainerState(
-            theta=theta,
-            average=jax.tree.map(jnp.zeros_like, theta),
-            count=jnp.zeros((), jnp.int32),
-            optimizer=optimizer.init(theta),
-            estimators=live({}, key, data, theta, outer_step),
-        )
+    def begin(data: Data, call: Call) -> Any:
+        of_task = estimators.of(call.task, call.outer_step)
+        # Arrays that were not yet put anywhere would make its programs compile twice.
+        return strategy.gather(of_task.init(call.key, data, call.theta))
 
     def estimate(data: Data, call: Call) -> tuple[Any, Estimate]:
         of_task = estimators.of(call.task, call.outer_step)
         return of_task.step(call.key, data, call.theta, call.state, call.outer_step)
 
-    def run_here(
-        data: tuple[Data, ...], calls: list[Call]
-    ) -> list[tuple[Any, Estimate]]:
-        return [estimate(data[call.task], call) for call in calls]
+    here = Runner(
+        begin=lambda data, calls: [begin(data[call.task], call) for call in calls],
+        run=lambda data, calls: [estimate(data[call.task], call) for call in calls],
+    )
 
-    step_with = _step_with(mix, live, _update(optimizer, theta_average))
+    def run_by(runner: Runner) -> tuple[Any, Any]:
+        live = _live_states(runner, mix)
+
+        def init(
+            key: PRNGKeyArray,
+            data: tuple[Data, ...],
+            theta: PyTree,
+            outer_step: int = 0,
+        ) -> GradientTrainerState:
+            return GradientTrainerState(
+                theta=theta,
+                average=jax.tree.map(jnp.zeros_like, theta),
+                count=jnp.zeros((), jnp.int32),
+                optimizer=optimizer.init(theta),
+                estimators=live({}, key, data, theta, outer_step),
+            )
+
+        step = _step(runner, mix, live, update)
+        return with_fixed_numerics(init), with_fixed_numerics(step)
+
+    init, step = run_by(here)
 
     def theta(state: GradientTrainerState) -> PyTree:
         count = int(state.count)
@@ -115,9 +130,9 @@ def gradient_trainer(
         mix,
         learned_optimizer,
         init=init,
-        step=step_with(run_here),
+        step=step,
         theta=theta,
-        parts=GradientParts(estimate, step_with),
+        parts=GradientParts(begin, estimate, run_by),
         horizon=horizon,
     )
 
@@ -236,9 +251,7 @@ def evolution_spec(
     return Spec("trainer", name, make, source)
 
 
-def _live_states(
-    estimators: LivePrograms[GradientEstimator], mix: TaskMix
-) -> Callable[..., dict[int, Any]]:
+def _live_states(runner: Runner, mix: TaskMix) -> Callable[..., dict[int, Any]]:
     """(known, key, data, θ, outer_step) -> the estimators' states of the live tasks."""
 
     def live(
@@ -251,46 +264,45 @@ def _live_states(
         def begin(task: int) -> Any:
             # Calls of the same outer step have the keys of the tasks themselves.
             own_key = jax.random.fold_in(key, len(mix.envs) + task)
-            of_task = estimators.of(task, outer_step)
-            # Arrays that were not yet put anywhere would make its programs compile twice.
-            return strategy.gather(of_task.init(own_key, data[task], theta))
+            call = Call(task, own_key, theta, None, outer_step)
+            return runner.begin(data, [call])[0]
 
         return mix.of_live(outer_step, known, begin)
 
     return live
 
 
-def _step_with(
-    mix: TaskMix, live: Callable[..., dict[int, Any]], apply: Callable[..., Any]
-) -> Callable[[RunCalls], Callable[..., Any]]:
-    """Who makes the estimates -> an outer step."""
+def _step(
+    runner: Runner,
+    mix: TaskMix,
+    live: Callable[..., dict[int, Any]],
+    update: Callable[..., Any],
+) -> Callable[..., Any]:
+    """An outer step."""
 
-    def step_with(run: RunCalls) -> Callable[..., Any]:
-        def step(
-            key: PRNGKeyArray, data: tuple[Data, ...], state: GradientTrainerState
-        ) -> tuple[GradientTrainerState, Report]:
-            outer_step, states = int(state.count), dict(state.estimators)
-            calls = [
-                Call(
-                    task,
-                    jax.random.fold_in(key, task),
-                    state.theta,
-                    states[task],
-                    outer_step,
-                )
-                for task in mix.pick(outer_step)
-            ]
-            results = run(data, calls)
-            for call, (new, _) in zip(calls, results, strict=True):
-                states[call.task] = new
-            estimates = [estimate for _, estimate in results]
-            state, report = apply(state._replace(estimators={}), estimates)
-            states = live(states, key, data, state.theta, outer_step + 1)
-            return state._replace(estimators=states), report
+    def step(
+        key: PRNGKeyArray, data: tuple[Data, ...], state: GradientTrainerState
+    ) -> tuple[GradientTrainerState, Report]:
+        outer_step, states = int(state.count), dict(state.estimators)
+        calls = [
+            Call(
+                task,
+                jax.random.fold_in(key, task),
+                state.theta,
+                states[task],
+                outer_step,
+            )
+            for task in mix.pick(outer_step)
+        ]
+        results = runner.run(data, calls)
+        for call, (new, _) in zip(calls, results, strict=True):
+            states[call.task] = new
+        estimates = [estimate for _, estimate in results]
+        state, report = update(state._replace(estimators={}), estimates)
+        states = live(states, key, data, state.theta, outer_step + 1)
+        return state._replace(estimators=states), report
 
-        return step
-
-    return step_with
+    return step
 
 
 def _update(

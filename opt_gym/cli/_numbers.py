@@ -52,6 +52,7 @@ RANGES: dict[str, Range] = {
     "num_seeds": Range(1, 10_000),
     "outer_steps": COUNT,
     "points": Range(1, 100_000),
+    "grow_by": Range(0, 1_000_000),
     "ray_workers": Range(0, 10_000),
     "refresh_every": COUNT,
     "seed": INDEX,

@@ -60,6 +60,8 @@ class Recipe(NamedTuple):
     evaluate_seeds: int = 3
     tensorboard: bool = False
     ray_workers: int = 0
+    workers: int = 0
+    grow_by: int = 0
     data: str = "auto"
 
 

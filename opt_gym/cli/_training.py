@@ -20,6 +20,10 @@ def check(recipe: Recipe) -> None:
     opt_gym.use_all_cores()  # before JAX starts
     if recipe.start is not None and recipe.architecture_options:
         raise ValueError("--start brings its own architecture: no options for it")
+    if recipe.workers and recipe.ray_workers:
+        raise ValueError(
+            "tasks are spread by --workers or by --ray-workers, not by both"
+        )
     _numbers.check(recipe._asdict())
     _trainer(recipe, _optimizer(recipe)[0])
     for name in recipe.evaluate_on or ():
@@ -131,9 +135,13 @@ def _one_seed(
     sources = [env.normalizer.source for env in trainer.envs]
     if note := provisional_note(sources.count("provisional"), len(sources)):
         print(note)
+    # Workers that hold the tasks load their data themselves.
+    data: list[Any] = [() for _ in trainer.envs]
+    if not recipe.workers:
+        data = [opt_gym.load_data(env) for env in trainer.envs]
     result = agents.train(
         trainer,
-        [opt_gym.load_data(env) for env in trainer.envs],
+        data,
         outer_steps=recipe.outer_steps,
         seed=seed_run.seed,
         theta=theta,
@@ -151,21 +159,49 @@ def _one_seed(
 @contextmanager
 def _spread(recipe: Recipe, trainer: Any) -> Iterator[Any]:
     """The trainer, its tasks spread over worker processes if the recipe says so."""
-    if not recipe.ray_workers:
-        yield trainer
-        return
-    from agents.ray_workers import ray_workers
+    if recipe.workers:
+        from agents.task_workers import task_workers
 
-    make = partial(_trainer_and_data, recipe)
-    with ray_workers(make, recipe.ray_workers) as workers:
-        yield workers.spread(trainer)
+        make, bar = partial(_made_again, recipe), _CompilingBar()
+        with task_workers(make, recipe.workers, bar) as workers:
+            yield workers.spread(trainer)
+    elif recipe.ray_workers:
+        from agents.ray_workers import ray_workers
+
+        make = partial(_trainer_and_data, recipe)
+        with ray_workers(make, recipe.ray_workers) as workers:
+            yield workers.spread(trainer)
+    else:
+        yield trainer
+
+
+class _CompilingBar:
+    """Says "compiling 7 of 120" until all are."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+
+    def __call__(self, ready: int, of: int) -> None:
+        from tqdm import tqdm
+
+        if self._bar is None:
+            form = "compiling {n} of {total} |{bar}| {elapsed}"
+            self._bar = tqdm(total=of, leave=False, bar_format=form, position=1)
+        self._bar.update(ready - self._bar.n)
+        if ready == of:
+            self._bar.close()
+
+
+def _made_again(recipe: Recipe) -> Any:
+    """What a worker process makes that holds tasks."""
+    return _trainer(recipe, _optimizer(recipe)[0])
 
 
 def _trainer_and_data(recipe: Recipe) -> tuple[Any, list[Any]]:
     """What a worker process makes."""
     import opt_gym
 
-    trainer = _trainer(recipe, _optimizer(recipe)[0])
+    trainer = _made_again(recipe)
     return trainer, [opt_gym.load_data(env) for env in trainer.envs]
 
 
@@ -202,8 +238,9 @@ def _trainer(recipe: Recipe, optimizer: Any) -> Any:
         envs,
         recipe.task_weights,
         per_step=recipe.tasks_per_step,
-        max_programs=recipe.max_programs,
+        max_programs=0 if recipe.workers else recipe.max_programs,
         refresh_every=recipe.refresh_every,
+        grow_by=recipe.grow_by,
     )
     takes_one = agents.takes_outer_optimizer(recipe.trainer)
     return agents.make(

@@ -37,6 +37,8 @@ def train(
     evaluate_seeds: int = 3,
     tensorboard: bool = False,
     ray_workers: int = 0,
+    workers: int = 0,
+    grow_by: int = 0,
     data: Literal["auto", "embedded", "tfds"] = "auto",
 ) -> int:
     """Outer-trains a learned optimizer on a set of tasks.
@@ -49,6 +51,8 @@ def train(
       opt-gym train --out runs/first --tasks small_mlp/train --tasks-per-step 4 --seeds 3
       opt-gym train --out runs/es --trainer es --options sigma 0.03 horizon 200
       opt-gym train --out runs/small --evaluate-on small_mlp/development
+      opt-gym train --out runs/many --tasks taskset-tiny-v1/train --tasks-per-step 16
+        --workers 6 --grow-by 4
       opt-gym train --out runs/learned --outer-optimizer nominal_small --learning-rate 1
 
     Args:
@@ -87,6 +91,11 @@ def train(
         tensorboard: log for TensorBoard, too.
         ray_workers: processes, here or in a Ray cluster, that share the tasks of an outer
             step, each on one core; 0 for none.
+        workers: processes on this machine that each hold a share of the tasks, with their
+            programs and unrolls, up to 30 each; all tasks are live, whatever max_programs
+            says. Checkpoints have no unrolls then: a resumed run begins new ones. 0 for none.
+        grow_by: tasks that become live with every outer step, after the tasks_per_step of
+            the first, so that training begins while the others compile; 0: all at once.
         data: where data sets come from.
     """
     given = {key: value for key, value in locals().items() if key != "out"}

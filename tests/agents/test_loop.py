@@ -21,7 +21,7 @@ import opt_gym
 from agents import checkpoint
 from agents.callbacks import CsvLog, ProgressBar
 from agents.estimators.gradient_trainer import gradient_trainer
-from agents.ray_workers import to_host
+from agents.host_arrays import to_host
 from agents.records import Estimate, GradientEstimator
 from tests import toy
 

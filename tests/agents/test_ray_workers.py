@@ -8,13 +8,12 @@ import numpy as np
 import pytest
 
 import agents
+from agents.host_arrays import from_host, to_host
 from agents.ray_workers import (
     Workers,
     divide,
-    from_host,
     last_ends,
     ray_workers,
-    to_host,
 )
 from tests import toy
 

@@ -202,6 +202,23 @@ def interrupt_after(outer_step, monkeypatch):
     monkeypatch.setattr(CsvLog, "__call__", and_interrupt)
 
 
+@pytest.mark.slow  # two processes start, twice
+def test_train_on_tasks_that_workers_hold(tmp_path, capsys):
+    tasks = [f"quadratic_family_seed{seed}" for seed in range(500, 504)]
+    command = ["train", "--out", str(tmp_path / "run"), "--tasks", *tasks]
+    command += ["--workers", "2", "--tasks-per-step", "2", "--grow-by", "1"]
+    command += ["--architecture", "sgd", "--options", "num_pairs", "2"]
+    assert main([*command, "--outer-steps", "3"]) == 0
+    told = capsys.readouterr().err
+    assert "compiling 0 of 4" in told
+    assert "compiling 4 of 4" in told
+    assert main(["resume", str(tmp_path / "run"), "--outer-steps", "4"]) == 0
+    assert "holds θ after 4 outer steps" in capsys.readouterr().out
+    both = [*command, "--ray-workers", "2"]
+    both[2] = str(tmp_path / "other")
+    assert "or by --ray-workers, not by both" in failed(capsys, *both)
+
+
 def test_several_seeds_in_one_command(parabola_family, capsys):
     folder = parabola_family / "run"
     command = ["train", "--out", str(folder), "--tasks", "parabola", "--seeds", "2"]
