@@ -60,6 +60,7 @@ ROOMS = (
     "learned/on_your_model.py",
     "learned/torch/",
     "learned/__init__.py",
+    "agents/host_arrays.py",
     "agents/task_mixes.py",
     "agents/records.py",
     "agents/checkpoint.py",
