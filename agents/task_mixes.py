@@ -30,8 +30,9 @@ class TaskMix(NamedTuple):
             as at first. Meanwhile it had refresh_every · per_step windows, which should be
             several episodes.
         seed: of the draws.
-        grow_by: how many tasks become live with every outer step, after the `per_step` of the
-            first, so that training begins while the others compile; 0: all at once.
+        grow_by: how many tasks are live in the first outer step, and how many more in every
+            later one, so that training begins while the others compile; while fewer than
+            `per_step` are live, a step takes them all. 0: all are live at once.
     """
 
     envs: tuple[Env, ...]
@@ -67,8 +68,8 @@ class TaskMix(NamedTuple):
         """The live tasks, the oldest first."""
         count = len(self.envs)
         if not self._take_turns:
-            so_far = self.per_step + self.grow_by * outer_step
-            return tuple(range(min(count, so_far) if self.grow_by else count))
+            so_far = self.grow_by * (outer_step + 1) or count
+            return tuple(range(min(count, so_far)))
         first = outer_step // self.refresh_every
         return tuple(place % count for place in range(first, first + self.max_programs))
 
@@ -93,15 +94,14 @@ class TaskMix(NamedTuple):
     def pick(self, outer_step: int) -> tuple[int, ...]:
         """The tasks of an outer step, all different."""
         live = self.live(outer_step)
+        taken = min(self.per_step, len(live))
         if not self.weights:
             first = outer_step * self.per_step
-            places = [(first + i) % len(live) for i in range(self.per_step)]
+            places = [(first + i) % len(live) for i in range(taken)]
             return tuple(live[place] for place in places)
         shares = np.array([self.weights[task] for task in live])
         draw = np.random.default_rng((self.seed, outer_step))
-        places = draw.choice(
-            len(live), self.per_step, replace=False, p=shares / shares.sum()
-        )
+        places = draw.choice(len(live), taken, replace=False, p=shares / shares.sum())
         return tuple(live[int(place)] for place in places)
 
 

@@ -19,7 +19,6 @@ nothing with a worker, and can use many machines.)
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing import connection, get_context
 from typing import Any
@@ -32,6 +31,7 @@ from opt_gym.checks import check_whole
 from opt_gym.numerics import own_buffers
 from opt_gym.records import Data
 from opt_gym.runtime import strategy
+from opt_gym.runtime.worker_processes import describe, died, settle
 
 MakeTrainer = Callable[[], OuterTrainer]
 """Makes a trainer; called once in every worker, it has to pickle."""
@@ -188,7 +188,12 @@ class _Process:
     def config(self) -> str:
         """A digest of its trainer's config, which it sends before anything else."""
         if not self._config:
-            kind, _, value = self.pipe.recv()
+            try:
+                kind, _, value = self.pipe.recv()
+            except (EOFError, OSError):
+                self.process.join()
+                said = died(self.process.exitcode, started=False)
+                raise ValueError(f"a worker cannot be: {said}") from None
             if kind == "error":
                 raise ValueError(f"make_trainer failed in a worker: {value}")
             self._config = value
@@ -207,15 +212,13 @@ class _Process:
 
 def _work(make_trainer: MakeTrainer, place: int, pipe: Any) -> None:
     """What runs in a worker process, until the learner has gone."""
-    with contextlib.suppress(AttributeError, OSError):  # not on every system
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[place % len(cores)]})
+    settle(place)
     strategy.use_all_cores(1)
-    with contextlib.suppress(EOFError, OSError, KeyboardInterrupt):
+    with contextlib.suppress(EOFError, OSError):
         try:
             share = _Share(make_trainer(), pipe)
         except Exception as error:
-            pipe.send(("error", None, f"{type(error).__name__}: {error}"))
+            pipe.send(("error", None, describe(error)))
             return
         while True:
             # What is asked for comes first; else there may be something to compile.
@@ -273,4 +276,4 @@ class _Share:
         except (EOFError, OSError):
             raise
         except Exception as error:
-            self._pipe.send(("error", task, f"{type(error).__name__}: {error}"))
+            self._pipe.send(("error", task, describe(error)))

@@ -28,6 +28,13 @@ one of an older list. A θ is entered there at most twice, each look written dow
 with its date and the digest of θ. v1's `held_out` and `held_out_families` were looked at
 while things were designed: they are development lists now.
 
+`taskset-tiny-v1/...`: tiny twins (`opt_gym.twins`), to outer-train on many tasks in minutes:
+`train`, twelve of each of the ten families that taskset-small trains on, from seed 500 on, and
+`development`, two or three of each, from seed 700 on. The seeds are in order, but for those on
+which nothing can be learned, each with its reason (`choose_tiny.py` prints them). mlp_ae and
+rnn_text_classification stay held out. The stand-in for MNIST is the 1,797 digits that
+small_mlp trains on, too.
+
 `taskset-full-v1/...`: all of TaskSet that can be built. `held_out_families` are all tasks of
 the same two families; `held_out` 84 others at random, those of the small set among them;
 `train` the remaining 1,000, those of the small set first, each part in random order.
@@ -88,6 +95,10 @@ BENCHMARK_SETS = {
     **{
         f"taskset-small-v2/{part}": _listed(f"taskset-small-v2_{part}")
         for part in ("test", "test_families")
+    },
+    **{
+        f"taskset-tiny-v1/{part}": _listed(f"taskset-tiny-v1_{part}")
+        for part in ("train", "development")
     },
     **{
         f"taskset-full-v1/train_{count}": _FULL_TRAIN[:count]

@@ -1,7 +1,8 @@
 """Every environment id, as strings: importing this costs milliseconds and no JAX.
 
 `OptTask-<family>-v0` draws everything anew; `OptTask-<family>_family_seed<k>-v0` is one
-TaskSet task, `OptTask-<name>-v0` a task with a name of its own. The families are the files
+TaskSet task, `..._family_seed<k>_tiny-v0` its tiny twin, `OptTask-<name>-v0` a task with a name
+of its own. The families are the files
 of `opt_gym/tasks` and those that come from outside, which are not imported for it; the named
 tasks are those of `opt_gym/tasks/named`; what TaskSet published of the families is data here.
 """
@@ -16,6 +17,7 @@ from opt_gym import plugins
 from opt_gym.gym import OWN_TASK
 
 STATISTICS_TABLE = Path(__file__).with_name("statistics.csv")
+_SETS = Path(__file__).with_name("sets")
 
 PUBLISHED_SEEDS = range(100)
 """The seeds k of TaskSet's family tasks; its configs exist up to 999."""
@@ -58,18 +60,26 @@ def published_tasks() -> list[str]:
     return [*names, *_named("PUBLISHED")]
 
 
+def tiny_tasks() -> list[str]:
+    """The tiny twins of the frozen lists; that of any other task is `<name>_tiny`, too."""
+    paths = sorted(_SETS.glob("taskset-tiny-*.txt"), reverse=True)
+    return [name for path in paths for name in path.read_text().split()]
+
+
 def task_names() -> list[str]:
     """Every `<name>` of `OptTask-<name>-v0`."""
     names = families()
-    return [*names, *(t for f in names for t in family_tasks(f)), *_named()]
+    of_families = (t for f in names for t in family_tasks(f))
+    return [*names, *of_families, *_named(), *tiny_tasks()]
 
 
 def family_of(task_name: str) -> str:
     """The family that a name's config belongs to."""
-    named = _named().get(task_name)
+    plain = task_name.removesuffix("_tiny")
+    named = _named().get(plain)
     if named is not None:
         return named["family"]
-    return task_name.rpartition("_family_seed")[0] or task_name
+    return plain.rpartition("_family_seed")[0] or plain
 
 
 def _named(table: str = "TASKS") -> dict[str, dict[str, Any]]:

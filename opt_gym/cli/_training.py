@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -162,7 +162,9 @@ def _spread(recipe: Recipe, trainer: Any) -> Iterator[Any]:
     if recipe.workers:
         from agents.task_workers import task_workers
 
-        make, bar = partial(_made_again, recipe), _CompilingBar()
+        # Looking for a task's normalizer takes its data, which only its worker needs.
+        known = tuple((env.task.config, env.normalizer) for env in trainer.envs)
+        make, bar = partial(_made_again, recipe, known), _CompilingBar()
         with task_workers(make, recipe.workers, bar) as workers:
             yield workers.spread(trainer)
     elif recipe.ray_workers:
@@ -192,9 +194,9 @@ class _CompilingBar:
             self._bar.close()
 
 
-def _made_again(recipe: Recipe) -> Any:
-    """What a worker process makes that holds tasks."""
-    return _trainer(recipe, _optimizer(recipe)[0])
+def _made_again(recipe: Recipe, known: Sequence[tuple[Any, Any]] | None = None) -> Any:
+    """What a worker process makes; `known` are configs and normalizers of the tasks."""
+    return _trainer(recipe, _optimizer(recipe)[0], known)
 
 
 def _trainer_and_data(recipe: Recipe) -> tuple[Any, list[Any]]:
@@ -215,11 +217,11 @@ def _optimizer(recipe: Recipe) -> tuple[Any, Any]:
     return learned.make(recipe.architecture, **options), None
 
 
-def _trainer(recipe: Recipe, optimizer: Any) -> Any:
+def _trainer(
+    recipe: Recipe, optimizer: Any, known: Sequence[tuple[Any, Any]] | None = None
+) -> Any:
     import agents
     import opt_gym
-    from envs_registry.benchmark_sets import SMALL_MLP_TRAIN
-    from opt_gym.cli._tasks import expand
 
     envs = [
         opt_gym.make(
@@ -228,11 +230,9 @@ def _trainer(recipe: Recipe, optimizer: Any) -> Any:
             objective=recipe.objective,
             second_derivatives=recipe.second_derivatives,
             data=recipe.data,
+            normalizer=normalizer,
         )
-        for task in _reparameterised(
-            expand(recipe.tasks or SMALL_MLP_TRAIN[:8]).values(),
-            recipe.reparameterise,
-        )
+        for task, normalizer in known or _tasks(recipe)
     ]
     mix = agents.task_mix(
         envs,
@@ -250,6 +250,15 @@ def _trainer(recipe: Recipe, optimizer: Any) -> Any:
         outer_optimizer=_outer_optimizer(recipe) if takes_one else None,
         **trainer_settings(recipe),
     )
+
+
+def _tasks(recipe: Recipe) -> list[tuple[Any, None]]:
+    """The tasks of a recipe, whose normalizers are not known yet."""
+    from envs_registry.benchmark_sets import SMALL_MLP_TRAIN
+    from opt_gym.cli._tasks import expand
+
+    given = expand(recipe.tasks or SMALL_MLP_TRAIN[:8]).values()
+    return [(task, None) for task in _reparameterised(given, recipe.reparameterise)]
 
 
 def _reparameterised(tasks: Iterable[Any], levels: list[str] | None) -> list[Any]:

@@ -94,8 +94,8 @@ def train(
         workers: processes on this machine that each hold a share of the tasks, with their
             programs and unrolls, up to 30 each; all tasks are live, whatever max_programs
             says. Checkpoints have no unrolls then: a resumed run begins new ones. 0 for none.
-        grow_by: tasks that become live with every outer step, after the tasks_per_step of
-            the first, so that training begins while the others compile; 0: all at once.
+        grow_by: tasks that are live in the first outer step, and that become so with every
+            later one: training begins while the others compile; 0: all at once.
         data: where data sets come from.
     """
     given = {key: value for key, value in locals().items() if key != "out"}

@@ -4,6 +4,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import PyTree
 
 
@@ -13,12 +14,16 @@ def is_key(leaf: Any) -> bool:
 
 
 def zeros(shapes: PyTree, leading: tuple[int, ...]) -> PyTree:
-    """Zeros of these shapes, with more axes in front; keys among them."""
+    """Zeros of these shapes, with more axes in front; keys among them.
+
+    Made on the host: every shape of `jnp.zeros` is a program, 20 ms each.
+    """
 
     def zero(leaf: Any) -> Any:
         if is_key(leaf):
             data = jax.eval_shape(jax.random.key_data, leaf)
-            return jax.random.wrap_key_data(jnp.zeros(leading + data.shape, data.dtype))
-        return jnp.zeros(leading + leaf.shape, leaf.dtype)
+            host = np.zeros(leading + data.shape, data.dtype)
+            return jax.random.wrap_key_data(jnp.asarray(host))
+        return jnp.asarray(np.zeros(leading + leaf.shape, leaf.dtype))
 
     return jax.tree.map(zero, shapes)

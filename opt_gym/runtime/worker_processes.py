@@ -113,6 +113,7 @@ class _Worker:
         self.result: Any = None
         self.began = 0.0
         self.refused = ""
+        self.is_heard = False
 
     def give(self, job: Any) -> None:
         if self.process is None or not self.process.is_alive():
@@ -122,6 +123,7 @@ class _Worker:
             self.process = context.Process(target=_work, args=args, daemon=True)
             self.process.start()
             theirs.close()
+            self.is_heard = False
         self.job, self.result, self.began = job, None, time.monotonic()
         self.refused = ""
         try:
@@ -136,11 +138,12 @@ class _Worker:
         try:
             while self.pipe.poll():
                 done, self.result, error = self.pipe.recv()
+                self.is_heard = True
                 if done:
                     return Outcome(self.job, self.result, error)
         except (EOFError, ConnectionResetError):
             self.process.join()
-            return self._end(f"its process died (exit code {self.process.exitcode})")
+            return self._end(died(self.process.exitcode, started=self.is_heard))
         if limit is not None and time.monotonic() - self.began > limit:
             return self._end(f"took over {limit:g} s")
         if memory is not None and _resident_bytes(self.process.pid) > memory * _GIB:
@@ -160,11 +163,9 @@ class _Worker:
 
 def _work(function: str, core: int, pipe: Any) -> None:
     """The life of a worker."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # its parent ends it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    with contextlib.suppress(AttributeError, OSError):  # not on every system
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[core % len(cores)]})
+    settle(core)
+    with contextlib.suppress(OSError):
+        pipe.send((False, None, ""))  # it has started
     call = named(function)
     last: list[Any] = [None]
 
@@ -180,6 +181,30 @@ def _work(function: str, core: int, pipe: Any) -> None:
                 pipe.send((True, call(job, report), ""))
             except Exception as error:
                 pipe.send((True, last[0], describe(error)))
+
+
+def settle(core: int) -> None:
+    """What a worker process does first: it keeps to a core, and leaves its end to its parent.
+
+    Args:
+        core: number i is the machine's core i, and from there around again.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    with contextlib.suppress(AttributeError, OSError):  # not on every system
+        cores = sorted(os.sched_getaffinity(0))
+        os.sched_setaffinity(0, {cores[core % len(cores)]})
+
+
+def died(exit_code: int | None, *, started: bool) -> str:
+    """What is said of a worker that died."""
+    said = f"its process died (exit code {exit_code})"
+    if started or exit_code != 1:
+        return said
+    return (
+        f"{said} as it started: a script that starts processes does so under "
+        'if __name__ == "__main__":'
+    )
 
 
 def _end_with_parent() -> None:

@@ -37,6 +37,8 @@ def test_tasks_become_live_by_and_by():
     mix = agents.task_mix(make_trainer().envs, per_step=2, grow_by=2)
     assert [len(mix.live(step)) for step in range(4)] == [2, 4, 5, 5]
     assert [mix.pick(step) for step in range(3)] == [(0, 1), (2, 3), (4, 0)]
+    slowly = mix._replace(grow_by=1)
+    assert [slowly.pick(step) for step in range(3)] == [(0,), (0, 1), (1, 2)]
     assert "grow_by" not in make_trainer(grow_by=0).config["mix"]
     for settings, said in (
         ({"grow_by": -1}, "grow_by must be an integer >= 0, got -1"),

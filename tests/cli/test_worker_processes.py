@@ -47,3 +47,15 @@ def test_a_killed_parent_leaves_no_worker(tmp_path):
         assert is_alive(worker)
         parent.send_signal(signal.SIGKILL)
     assert until(lambda: not is_alive(worker))
+
+
+def test_a_script_without_its_guard_is_told_so(tmp_path):
+    script = tmp_path / "no_guard.py"
+    script.write_text(
+        "from opt_gym.runtime.worker_processes import run_jobs\n"
+        "print([outcome.error for outcome in run_jobs('math:sqrt', [4.0])])\n"
+    )
+    run = subprocess.run(
+        [sys.executable, str(script)], capture_output=True, text=True, timeout=120
+    )
+    assert "as it started: a script that starts processes does so under" in run.stdout
