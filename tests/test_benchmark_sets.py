@@ -7,6 +7,7 @@ import pytest
 import opt_gym
 from envs_registry import names
 from envs_registry.benchmark_sets import BENCHMARK_SETS
+from opt_gym import normalize, twins
 
 DIGESTS = {
     "small_mlp/train": "f749b9e1f25971e0",
@@ -21,6 +22,8 @@ DIGESTS = {
     "taskset-small-v1/held_out_families": "7db2dde9ba616bff",
     "taskset-small-v2/test": "9e9fe2d112210b77",
     "taskset-small-v2/test_families": "cc554aa6970cb994",
+    "taskset-tiny-v1/train": "e6e313957f58a081",
+    "taskset-tiny-v1/development": "302d32360e56a69a",
     "taskset-full-v1/train": "6e5f44c49aeacb02",
     "taskset-full-v1/held_out": "cf5606feda323085",
     "taskset-full-v1/held_out_families": "335077126bfa4242",
@@ -30,6 +33,12 @@ DIGESTS = {
     "taskset-full-v1/train_1000": "6e5f44c49aeacb02",
 }
 """The first 16 hex digits of the SHA-256 of the names, one a line."""
+
+MEASURED = {
+    (config, objective)
+    for config, objective, _ in normalize.read_table(normalize.NORMALIZER_TABLE)
+}
+"""Whatever the data: the text of another Python is another."""
 
 HELD_OUT_FAMILIES = {"mlp_ae", "rnn_text_classification"}
 PARTS = ("train", "held_out", "held_out_families")
@@ -47,7 +56,7 @@ def test_every_list_is_pinned():
 def test_every_name_is_a_task(name):
     tasks = BENCHMARK_SETS[name]
     assert len(set(tasks)) == len(tasks) > 0
-    if name.startswith("taskset-small-v2"):
+    if name.startswith(("taskset-small-v2", "taskset-tiny")):
         assert all(opt_gym.task_config(task) for task in tasks)
     elif name.startswith("taskset"):
         assert set(tasks) <= set(names.published_tasks())
@@ -88,6 +97,43 @@ def test_the_judge_s_lists_are_apart_from_all_that_was_seen():
             10 if held_out else 2
         }
         assert (set(families) == HELD_OUT_FAMILIES) == held_out
+
+
+def test_the_tiny_lists_are_apart_from_all_that_is_looked_at():
+    tiny = {
+        part: [
+            opt_gym.task_config(t) for t in BENCHMARK_SETS[f"taskset-tiny-v1/{part}"]
+        ]
+        for part in ("train", "development")
+    }
+    everything = [*tiny["train"], *tiny["development"]]
+    assert all(everything.count(config) == 1 for config in everything)
+    looked_at = {
+        task
+        for name, tasks in BENCHMARK_SETS.items()
+        if name.startswith(("taskset-small", "small_mlp"))
+        for task in tasks
+    }
+    plain = [opt_gym.task_config(task) for task in looked_at]
+    assert not [config for config in everything if config in plain]
+    assert not [
+        twins.twin(config) for config in plain if twins.twin(config) in everything
+    ]
+    for configs in tiny.values():
+        families = [config["family"] for config in configs]
+        counts = {families.count(family) for family in set(families)}
+        assert len(set(families)) == 10
+        assert max(counts) <= 2 * min(counts)
+        assert not set(families) & HELD_OUT_FAMILIES
+        assert all(twins.num_weights(one) <= twins.MOST_WEIGHTS for one in configs)
+
+
+def test_normalizers_of_the_tiny_lists_are_shipped():
+    for part in ("train", "development"):
+        for name in BENCHMARK_SETS[f"taskset-tiny-v1/{part}"]:
+            config = normalize.digest_config(opt_gym.task_config(name))
+            for objective in ("train", "valid"):
+                assert (config, objective) in MEASURED, name
 
 
 def test_small_lists_are_apart():

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from opt_gym.archive.groups import TUNING_FREE, best_of
+from opt_gym.archive.groups import RATES, TUNING_FREE, best_of
 from opt_gym.archive.task_records import Measured, TaskRecord
 from opt_gym.evaluation.runs import normalized
 from opt_gym.records import Normalizer
@@ -47,6 +47,10 @@ def _one_trial(record: TaskRecord) -> str | None:
     return None
 
 
+def _chosen(group: str) -> Pick:
+    return lambda record: next(iter(record.of_group(group)), None)
+
+
 def _lowest_mean(record: TaskRecord) -> str | None:
     rates = record.of_group("adam")
     return min(rates, key=lambda name: rates[name].mean_cost.mean(), default=None)
@@ -84,6 +88,10 @@ BASELINES = (
         )
         for group in TUNING_FREE
         for schedule in ("constant", "cosine")
+    ),
+    *(
+        _entry(group, _chosen(group), "optax, its rate chosen on training tasks")
+        for group in RATES
     ),
 )
 
