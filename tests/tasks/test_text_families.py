@@ -157,13 +157,15 @@ def asked(monkeypatch):
 def test_slices_for_validation_are_the_familys(family, num_valid, asked):
     name, settings = FAMILIES[family]["dataset"]
     build(family).load_data("embedded")
-    more = {**settings, "num_train": 9, "num_valid": 8, "just_train": True}
+    more = {"num_train": 9, "num_valid": 8, "just_train": True, "size": 7}
+    more = {**settings, **more}
     build(family, dataset=[name, more]).load_data("tfds")
     language = family != "rnn_text_classification"
     loaded = name if language else "imdb_reviews/subwords8k"
     first = {"num_train": None, "num_valid": num_valid, "just_train": False}
+    first = {**first, "size": None}
     # Only language models train on everything where just_train says so.
-    second = {"num_train": 9, "num_valid": 8, "just_train": language}
+    second = {"num_train": 9, "num_valid": 8, "just_train": language, "size": 7}
     assert asked == [(loaded, "embedded", first), (loaded, "tfds", second)]
 
 
