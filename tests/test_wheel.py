@@ -20,7 +20,18 @@ from learned import theta_file
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGES = ("agents", "envs_registry", "learned", "opt_gym")
-DATA = {".css", ".csv", ".html", ".js", ".md", ".npz", ".safetensors", ".txt", ".typed"}
+DATA = {
+    ".css",
+    ".csv",
+    ".html",
+    ".js",
+    ".json",
+    ".md",
+    ".npz",
+    ".safetensors",
+    ".txt",
+    ".typed",
+}
 
 STRANGER = """
 import importlib.util, json, sys
