@@ -34,7 +34,7 @@ import tyro
 import agents
 import learned
 import opt_gym
-from agents.estimators.particles import programs
+from agents.estimators.particles import Renewal, programs
 from agents.estimators.slots import evolution_samples, moments
 
 # The pieces that the outer-trainer "inverse_variance" is made of: here its three variances
@@ -220,9 +220,9 @@ def measurer(
 
     def measure(theta: Any, outer_step: int) -> Row:
         everyone, no = jnp.ones(num, bool), jnp.bool_(False)
-        particles = run.empty(theta, data)
-        particles = run.reset(k_reset, data, particles, everyone, float(length), no)
-        out = strategy.gather(run.window(run.keys(k_noise), theta, data, particles)[1])
+        particles, noise = run.empty(theta, data), run.keys(k_noise)
+        renewal = Renewal(k_reset, everyone, float(length), no)
+        out = strategy.gather(run.window(noise, theta, data, particles, renewal)[1])
         evolution, slope, both, diverged, cost = map(float, variances(out))
         return Row(outer_step, length, evolution, slope, both, int(diverged), cost)
 
