@@ -27,6 +27,7 @@ from agents.records import Call, Estimate, GradientParts, OuterTrainer, Runner
 from opt_gym.checks import check_whole
 from opt_gym.records import Data
 from opt_gym.runtime import strategy
+from opt_gym.runtime.worker_processes import keep_to
 
 MakeTrainer = Callable[[], tuple[OuterTrainer, Sequence[Data]]]
 """Makes a trainer and its data; called once in every worker. Ray sends it there."""
@@ -80,8 +81,7 @@ class _Worker:
     """What runs in a worker process."""
 
     def __init__(self, make_trainer: MakeTrainer, core: int) -> None:
-        cores = sorted(os.sched_getaffinity(0))
-        os.sched_setaffinity(0, {cores[core % len(cores)]})
+        keep_to(core)
         strategy.use_all_cores(1)
         trainer, data = make_trainer()
         assert trainer.parts is not None
@@ -139,8 +139,8 @@ class Workers:
                 "the workers' make_trainer makes another trainer than this"
             )
 
-        def begin(data: tuple[Data, ...], calls: list[Call]) -> list[Any]:
-            return [parts.begin(data[call.task], call) for call in calls]
+        def begin(data: tuple[Data, ...], call: Call) -> Any:
+            return parts.begin(data[call.task], call)
 
         def run(
             data: tuple[Data, ...], calls: list[Call]

@@ -252,11 +252,11 @@ class Runner(NamedTuple):
     Who has the data, or the states, somewhere else leaves them alone.
 
     Attributes:
-        begin: (data, calls without a state) -> the estimators' states.
+        begin: (data, call without a state) -> the estimator's state.
         run: (data, calls) -> (the estimator's new state, its estimate) of each.
     """
 
-    begin: Callable[[tuple[Data, ...], list[Call]], list[Any]]
+    begin: Callable[[tuple[Data, ...], Call], Any]
     run: Callable[[tuple[Data, ...], list[Call]], list[tuple[Any, Estimate]]]
 
 

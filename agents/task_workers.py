@@ -113,11 +113,10 @@ class TaskWorkers:
         for worker in self._workers:
             worker.close()
 
-    def _begin(self, data: tuple[Data, ...], calls: list[Call]) -> list[Any]:
-        for call in calls:
-            self._begun[call.task] = to_host(call)
-            self._of(call.task).send("begin", self._begun[call.task])
-        return [_HELD] * len(calls)
+    def _begin(self, data: tuple[Data, ...], call: Call) -> tuple[()]:
+        self._begun[call.task] = to_host(call)
+        self._of(call.task).send("begin", self._begun[call.task])
+        return _HELD
 
     def _run(
         self, data: tuple[Data, ...], calls: list[Call]

@@ -15,10 +15,11 @@ import opt_gym  # before the names that it registers
 from envs_registry import names
 from envs_registry.benchmark_sets import BENCHMARK_SETS
 from envs_registry.choose_tasks import TEST_FAMILIES
-from opt_gym import normalize, twins
+from opt_gym import normalize
 from opt_gym.evaluation.measure_normalizers import NormalizerJob
 from opt_gym.maths.limits import LIMIT
 from opt_gym.runtime.worker_processes import run_jobs
+from opt_gym.tasks.named import TINY_SUFFIX
 
 FAMILIES = tuple(f for f in names.INFEASIBLE_SEEDS if f not in TEST_FAMILIES)
 COUNTS = {"train": (120, 500), "development": (24, 700)}
@@ -64,7 +65,7 @@ def choose(table: Path) -> Iterator[Verdict]:
             seed = first_seed
             while missing:
                 batch = [
-                    f"{family}_family_seed{k}{twins.SUFFIX}"
+                    f"{family}_family_seed{k}{TINY_SUFFIX}"
                     for k in range(seed, seed + missing)
                 ]
                 seed += missing
@@ -86,6 +87,7 @@ def _reasons(
             continue
         if config in older:
             reasons[name] = "its config is in an older list"
+            continue
         jobs.append(NormalizerJob(name, None, table, SETTINGS))
     for outcome in run_jobs(_MEASURE, jobs, workers=min(WORKERS, len(jobs))):
         if outcome.error:

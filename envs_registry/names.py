@@ -75,14 +75,14 @@ def task_names() -> list[str]:
 
 def family_of(task_name: str) -> str:
     """The family that a name's config belongs to."""
-    plain = task_name.removesuffix("_tiny")
+    plain = task_name.removesuffix(_named("TINY_SUFFIX"))
     named = _named().get(plain)
     if named is not None:
         return named["family"]
     return plain.rpartition("_family_seed")[0] or plain
 
 
-def _named(table: str = "TASKS") -> dict[str, dict[str, Any]]:
+def _named(table: str = "TASKS") -> Any:
     # Imported here: opt_gym imports this file while it is itself being imported.
     from opt_gym.tasks import named
 

@@ -3,6 +3,7 @@
 import copy
 import copyreg
 import re
+from functools import lru_cache
 from typing import Any
 
 import jax
@@ -171,13 +172,19 @@ def task_config(task: str | Config, task_seed: int | None = None) -> Config:
         raise ValueError(f"a task is a name, a config (a dict) or a Task, got {task!r}")
     parsed = _ID.match(task)
     name = parsed["name"] if parsed else task
-    if name.endswith(twins.SUFFIX) and name not in plugins.names("task"):
-        return twins.twin(task_config(name.removesuffix(twins.SUFFIX), task_seed))
+    if name.endswith(named.TINY_SUFFIX) and name not in plugins.names("task"):
+        return copy.deepcopy(_twin(name.removesuffix(named.TINY_SUFFIX), task_seed))
     if name in named.TASKS:
         if task_seed is not None:
             raise ValueError(f"{task!r} is one task; task_seed={task_seed} picks none")
         return copy.deepcopy(named.TASKS[name])
     return _family_config(name, task, task_seed)
+
+
+@lru_cache(maxsize=1024)
+def _twin(name: str, task_seed: int | None) -> Config:
+    """Of a task. To find its widths takes 45 ms, and names are looked up again and again."""
+    return twins.twin(task_config(name, task_seed))
 
 
 def _family_config(name: str, task: str, task_seed: int | None) -> Config:

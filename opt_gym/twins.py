@@ -25,9 +25,6 @@ from opt_gym.records import Config
 from opt_gym.tasks.building.convnets import FIELD
 from opt_gym.tasks.building.convolutions import conv_output
 
-SUFFIX = "_tiny"
-"""Of a twin's name."""
-
 SIZE = 8
 MOST_CLASSES = 10
 MOST_WEIGHTS = 60_000

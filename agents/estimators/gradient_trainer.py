@@ -94,7 +94,7 @@ def gradient_trainer(
         return of_task.step(call.key, data, call.theta, call.state, call.outer_step)
 
     here = Runner(
-        begin=lambda data, calls: [begin(data[call.task], call) for call in calls],
+        begin=lambda data, call: begin(data[call.task], call),
         run=lambda data, calls: [estimate(data[call.task], call) for call in calls],
     )
 
@@ -264,8 +264,7 @@ def _live_states(runner: Runner, mix: TaskMix) -> Callable[..., dict[int, Any]]:
         def begin(task: int) -> Any:
             # Calls of the same outer step have the keys of the tasks themselves.
             own_key = jax.random.fold_in(key, len(mix.envs) + task)
-            call = Call(task, own_key, theta, None, outer_step)
-            return runner.begin(data, [call])[0]
+            return runner.begin(data, Call(task, own_key, theta, None, outer_step))
 
         return mix.of_live(outer_step, known, begin)
 

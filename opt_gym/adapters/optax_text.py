@@ -24,9 +24,10 @@ import optax
 from jaxtyping import PRNGKeyArray
 from optax import contrib
 
+from opt_gym import policy
 from opt_gym.adapters.foreign import Evaluated, check_transformation, from_maker
 from opt_gym.plugins import unknown
-from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
+from opt_gym.records import LearnedOptimizer, Signal
 
 WARMUP = 0.05
 """The share of a run that a warm-up takes."""
@@ -70,29 +71,26 @@ def from_text(text: str) -> LearnedOptimizer:
         return _made(call, theta, horizon)
 
     config = {"foreign": f"optax {optax.__version__}: {text}"}
-    policy = from_maker(make, theta, text, config, _evaluated(call))
+    made = from_maker(make, theta, text, config, _evaluated(call))
     try:
         check_transformation(make(theta, 1000))
-        jax.eval_shape(partial(_two_steps, policy), jax.random.key(0))
+        jax.eval_shape(partial(_two_steps, made), jax.random.key(0))
     except Exception as error:  # whatever optax raises where it cannot be used so
         raise ValueError(f"optax:{text}: {type(error).__name__}: {error}") from None
-    return policy
+    return made
 
 
-def _two_steps(policy: LearnedOptimizer, key: PRNGKeyArray) -> Memory:
+def _two_steps(learned_optimizer: LearnedOptimizer, key: PRNGKeyArray) -> Any:
     """A trial in a scan, which fails where an update needs more than an environment tells."""
-    theta = policy.init_theta(key)
-    params = (jnp.ones((3, 2)), jnp.ones(2))
-    zero = jnp.zeros(())
-    times = {"t": jnp.int32(0), "horizon": jnp.int32(9), "ages": (jnp.int32(0),) * 2}
-    signal = Signal(params, params, zero, zero, jnp.bool_(False), **times)
-    nothing = Observation((), zero[None])
+    theta, params = learned_optimizer.init_theta(key), (jnp.ones((3, 2)), jnp.ones(2))
+    zero, t = jnp.zeros(()), jnp.int32(0)
+    signal = Signal(params, params, zero, zero, jnp.bool_(False), t, t, (t, t))
 
-    def step(carry: Memory, _: None) -> tuple[Memory, None]:
-        return policy.step(theta, carry, signal, nothing)[0], None
+    def step(memories: policy.Memories, _: None) -> tuple[policy.Memories, None]:
+        return policy.advance(learned_optimizer, theta, memories, signal)[0], None
 
-    carry = policy.init(theta, params, ("kernel", "bias"))
-    return jax.lax.scan(step, carry, length=2)[0]
+    begun = policy.begin(learned_optimizer, theta, params, ("kernel", "bias"))
+    return jax.lax.scan(step, begun, length=2)[0]
 
 
 def rate_factor(count: Any, horizon: Any, decayed: Any, rising: Any) -> Any:

@@ -32,15 +32,14 @@ def show(
     import opt_gym
     from opt_gym import normalize, twins
     from opt_gym.cli._tasks import expand
+    from opt_gym.tasks.named import TINY_SUFFIX
 
     opt_gym.use_all_cores()
     ((name, chosen),) = _only_one(expand([task])).items()
     config = opt_gym.task_config(chosen)
     if tiny:
-        name, config = (
-            f"{name.removesuffix(twins.SUFFIX)}{twins.SUFFIX}",
-            twins.twin(config),
-        )
+        name = f"{name.removesuffix(TINY_SUFFIX)}{TINY_SUFFIX}"
+        config = twins.twin(config)
     if config_only:
         print(_as_json(config))
         return 0

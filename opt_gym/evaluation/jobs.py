@@ -15,6 +15,7 @@ from opt_gym import factory
 from opt_gym.checks import check_whole
 from opt_gym.evaluation import run_cache
 from opt_gym.evaluation.program import (
+    COUNTED,
     Curves,
     Program,
     build_program,
@@ -206,7 +207,7 @@ def _runs(
     label: str,
 ) -> Runs:
     losses = np.moveaxis(np.asarray(curves.losses), -1, 0)
-    counted = {"train": 0, "valid": 1, "noisy": 3}[env.objective]
+    counted = COUNTED[env.objective]
     return Runs(
         task=job.name,
         config=env.task.config,

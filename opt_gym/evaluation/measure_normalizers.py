@@ -19,7 +19,12 @@ from opt_gym import factory, plugins
 from opt_gym.adapters import reparameterisation
 from opt_gym.data.corruptions import Corruption
 from opt_gym.env import COST_LIMIT, build
-from opt_gym.evaluation.program import build_program, evaluation_steps, schedule
+from opt_gym.evaluation.program import (
+    COUNTED,
+    build_program,
+    evaluation_steps,
+    schedule,
+)
 from opt_gym.evaluation.runs import EvaluationSettings
 from opt_gym.normalize import (
     LEARNING_RATES,
@@ -106,8 +111,12 @@ def measure(
     data = task.load_data(source)
     curves, losses = _adam_losses(task, data, rates, settings)
 
-    def row_of(objective: str, costs: Sequence[float] = ()) -> dict[str, str]:
-        initial, best = _ends(curves[_COUNTED[objective]], name or str(task.config))
+    def ends(objective: str) -> tuple[float, float]:
+        return _ends(curves[COUNTED[objective]], name or str(task.config))
+
+    def row_of(
+        objective: str, initial: float, best: float, costs: Sequence[float] = ()
+    ) -> dict[str, str]:
         config, kind, digest = row_key(task.config, objective, data, corruption)
         row = {
             "name": name,
@@ -123,20 +132,16 @@ def measure(
             row["learning_rates"] = " ".join(f"{rate:g}" for rate in rates)
         return row
 
-    initial, best = _ends(curves[_COUNTED[objective]], name or str(task.config))
+    initial, best = ends(objective)
     costs = np.clip((losses - best) / (initial - best), -COST_LIMIT, COST_LIMIT)
     costs = np.where(np.isfinite(losses), costs, COST_LIMIT).mean(axis=(1, 2))
-    row, valid_row = row_of(objective, costs), None
+    row, valid_row = row_of(objective, initial, best, costs), None
     if objective == "train":
         with contextlib.suppress(ValueError):  # nothing lowers the validation loss
-            valid_row = row_of("valid")
+            valid_row = row_of("valid", *ends("valid"))
     # What the file says, so that a lookup gives the same numbers.
     normalizer = Normalizer(float(row["initial"]), float(row["best"]), "given")
     return Measurement(normalizer, costs, row, valid_row)
-
-
-_COUNTED = {"train": 0, "valid": 1, "noisy": 3}
-"""Which of the losses of an evaluation an objective is about."""
 
 
 def _ends(curves: np.ndarray, shown: str) -> tuple[float, float]:
@@ -226,9 +231,8 @@ def measure_job(job: NormalizerJob, report: Any = None) -> list[dict[str, str]]:
     chosen = {key: job.settings[key] for key in ("objective", "corruption")}
     data = task.load_data(job.settings["source"])
     known = {} if job.table is None else read_table(job.table)
-    if (known.get(row_key(task.config, data=data, **chosen)) or {}).get(
-        "adam_mean_cost"
-    ):
+    row = known.get(row_key(task.config, data=data, **chosen), {})
+    if row.get("adam_mean_cost"):
         return []
     try:
         found = measure(task, name=job.name, **job.settings)

@@ -31,6 +31,9 @@ from opt_gym.records import Data, Env, EnvState, LearnedOptimizer, StepOut, Unro
 from opt_gym.runtime import strategy
 
 SPACINGS = ("log", "even")
+COUNTED = {"train": 0, "valid": 1, "noisy": 3}
+"""Which of the losses of `Curves` an objective is about."""
+
 _EVALUATION_KEY = 1_234_567
 """Evaluation batches are the same at every point, of every seed and every optimizer."""
 

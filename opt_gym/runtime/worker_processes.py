@@ -191,7 +191,12 @@ def settle(core: int) -> None:
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    with contextlib.suppress(AttributeError, OSError):  # not on every system
+    keep_to(core)
+
+
+def keep_to(core: int) -> None:
+    """Keeps this process to a core, by its number, where the system lets it."""
+    with contextlib.suppress(AttributeError, OSError):
         cores = sorted(os.sched_getaffinity(0))
         os.sched_setaffinity(0, {cores[core % len(cores)]})
 

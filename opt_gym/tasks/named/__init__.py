@@ -25,5 +25,8 @@ PUBLISHED: dict[str, Config] = {
 }
 """The 109 fixed tasks of TaskSet, in its order."""
 
+TINY_SUFFIX = "_tiny"
+"""Behind any name: its tiny twin (`opt_gym.twins`)."""
+
 TASKS: dict[str, Config] = {**PUBLISHED, **ours.TASKS}
 """Name -> config of every task with a name of its own."""
