@@ -19,11 +19,16 @@ def planned_horizon(
 ) -> Any:
     """The user's, else the one θ was trained for: an int, or what is traced.
 
+    None where it is not known, and where the architecture only welcomes it and the user says
+    nothing: what θ was trained for would then be taken for the truth.
+
     Raises:
         ValueError: no whole number from 1 to 2³¹ − 1, or none where the architecture or the
             decay needs it.
     """
-    horizon = learned_optimizer.trained_horizon if horizon is None else horizon
+    is_assumed = decay is not None or "horizon" not in learned_optimizer.welcomes
+    if horizon is None and is_assumed:
+        horizon = learned_optimizer.trained_horizon
     if horizon is None and "horizon" in learned_optimizer.needs:
         raise ValueError(
             f"{learned_optimizer.name!r} needs horizon=, the number of steps"

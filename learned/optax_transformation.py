@@ -47,14 +47,16 @@ def to_optax(
         r · (Δφ − weight_decay · φ),  r = learning_rate · decay(t)
 
     in their dtype; memory and arithmetic are float32. `value` is required only where the
-    architecture reads the loss; `value_valid`, a loss on held-out data or NaN, is welcome
-    where it can be used; extra keywords are ignored. A gradient (or a needed loss) that is
-    not finite gives a zero update and changes nothing but the count `skipped`.
+    architecture needs the loss; where that is only welcome NaN is as good as none, and so it
+    is with `value_valid`, a loss on held-out data; extra keywords are ignored. A gradient (or
+    a needed loss) that is not finite gives a zero update and changes nothing but the count
+    `skipped`.
 
     Args:
         learned_optimizer: the architecture.
         theta: its weights.
-        horizon: the planned number of steps; by default the one θ was trained for.
+        horizon: the planned number of steps; by default the one θ was trained for, or not
+            known where it is only welcome.
         learning_rate: a factor of the learned step, or a schedule of it.
         weight_decay: decoupled, times the learning rate.
         decay: "cosine": the factor falls to 0 over the horizon, as half a cosine.
@@ -140,6 +142,7 @@ def _direction(
     """Δφ in float32; `t` stands still where a gradient was not finite."""
     policy.check_theta(learned_optimizer, theta)
     needs, trained = learned_optimizer.needs, learned_optimizer.trained_horizon
+    reads_loss = "loss" in (*needs, *learned_optimizer.welcomes)
     with fixed_numerics():
         of_tensor = policy.memory_structure(learned_optimizer).of_tensor
 
@@ -166,7 +169,8 @@ def _direction(
     def advance(
         theta: PyTree, signal: Signal, state: LearnedState
     ) -> tuple[PyTree, LearnedState]:
-        usable = all_finite((signal.grad, signal.loss if "loss" in needs else 0.0))
+        usable = all_finite((signal.grad, signal.loss))
+        usable = usable & signal.has_loss if "loss" in needs else usable
         like = jax.eval_shape(begin, theta, signal.params)
         state = in_form(signal.params, state, like, of_tensor)
 
@@ -208,15 +212,15 @@ def _direction(
         _refuse_complex(updates, "gradient")
         _check_needs(learned_optimizer, value, value_valid)
         _check_gradients(params, updates)
-        valid = _scalar("value_valid", 0.0 if value_valid is None else value_valid)
-        has_valid = jnp.isfinite(valid) & (value_valid is not None)
-        reads_loss = "loss" in needs
+        loss, has_loss = _told("value", value if reads_loss else None)
+        valid, has_valid = _told("value_valid", value_valid)
         t = jnp.minimum(state.t, MOST - 8)  # clocks look at the next ones
         signal = Signal(
             params=_float32(params),
             grad=_float32(updates),
-            loss=_scalar("value", value if reads_loss else 0.0),
-            valid_loss=jnp.where(has_valid, valid, 0.0),
+            loss=loss,
+            has_loss=has_loss,
+            valid_loss=valid,
             has_valid=has_valid,
             t=t,
             horizon=jnp.asarray(0 if horizon is None else horizon, jnp.int32),
@@ -266,6 +270,13 @@ def _check_gradients(params: PyTree, updates: PyTree) -> None:
             policy.shapes_of(params), policy.shapes_of(updates)
         )
         raise ValueError(f"the gradients do not fit the parameters: {differs}")
+
+
+def _told(name: str, value: Any) -> tuple[Any, Any]:
+    """(a number, whether it was told): 0 for None, and for what is not finite."""
+    number = _scalar(name, 0.0 if value is None else value)
+    is_told = jnp.isfinite(number) & (value is not None)
+    return jnp.where(is_told, number, 0.0), is_told
 
 
 def _scalar(name: str, value: Any) -> Any:

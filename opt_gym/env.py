@@ -13,19 +13,19 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
-from opt_gym.checks import is_number
-from opt_gym.data.corruptions import check_corruption, corrupt
+from opt_gym import objectives
+from opt_gym.checks import check_shares, is_number
+from opt_gym.data.corruptions import check_corruption
 from opt_gym.maths.limits import all_finite, held, hold
 from opt_gym.numerics import (
     own_buffers,
     record_with_fixed_numerics,
     with_fixed_numerics,
 )
-from opt_gym.plugins import unknown
+from opt_gym.objectives import StreamKeys
 from opt_gym.records import (
-    OBJECTIVES,
     ActionMap,
     Config,
     Data,
@@ -62,15 +62,6 @@ class Halves(NamedTuple):
     evaluate: Callable[[Data, EnvState], tuple[EnvState, StepOut]]
 
 
-class StreamKeys(NamedTuple):
-    """The keys of inner step t, all derived from the episode's stream."""
-
-    batch: PRNGKeyArray
-    loss: PRNGKeyArray
-    valid: PRNGKeyArray
-    corrupt: PRNGKeyArray
-
-
 def split_reset_key(key: PRNGKeyArray) -> tuple[PRNGKeyArray, PRNGKeyArray]:
     """(k_init, k_stream) of an episode."""
     k_init, k_stream = jax.random.split(key)
@@ -100,10 +91,11 @@ def build(
 
     Raises:
         ValueError: unknown objective, "noisy" for a task without images, a normalizer
-            whose initial loss does not exceed its best; at the first reset, a tensor of φ
-            that is no float or has no elements.
+            whose initial loss does not exceed its best, what features need is hidden; at the
+            first reset, a tensor of φ that is no float or has no elements.
     """
     _check(task, normalizer, settings)
+    _check_told(features, settings)
     begin, apply, evaluate = _halves(task, features, action_map, normalizer, settings)
 
     def reset(key: PRNGKeyArray, data: Data, horizon: Int[Array, ""]) -> EnvState:
@@ -143,8 +135,8 @@ def _halves(
     normalizer: Normalizer,
     settings: EnvSettings,
 ) -> Halves:
-    objective_loss = _objective_loss(task, settings)
-    valid_loss = _valid_loss(task, settings.valid_every)
+    objective_loss = objectives.objective_loss(task, settings)
+    valid_loss = objectives.valid_loss(task, settings.valid_every)
 
     def begin(key: PRNGKeyArray, data: Data, horizon: Int[Array, ""]) -> EnvState:
         k_init, k_stream = split_reset_key(key)
@@ -212,16 +204,36 @@ def _signal(state: EnvState, settings: EnvSettings) -> Signal:
     # accumulators, so that momenta still carry gradients of θ through time.
     whole = settings.second_derivatives
     cut = (lambda x: x) if whole else jax.lax.stop_gradient
+    has_loss, has_horizon = _told(state.key, settings)
     return Signal(
         params=state.params,
         grad=cut(state.grad),
-        loss=hold(cut(state.loss)),
+        loss=_where(has_loss, hold(cut(state.loss)), 0.0),
+        has_loss=jnp.asarray(has_loss),
         valid_loss=hold(cut(state.valid_loss)),
         has_valid=state.has_valid,
         t=state.t,
-        horizon=state.horizon,
+        horizon=_where(has_horizon, state.horizon, 0),
         ages=(state.t,) * len(jax.tree.leaves(state.params)),
     )
+
+
+def _told(k_stream: PRNGKeyArray, settings: EnvSettings) -> tuple[Any, ...]:
+    """Whether an episode's optimizer is told (the loss, the horizon).
+
+    The two words of the key are drawn numbers that stay for the episode: nothing is computed
+    at a step, nor kept. True, and not an array, where all episodes are told.
+    """
+    shares = settings.hide_loss, settings.hide_horizon
+    words = jax.random.key_data(k_stream)
+    return tuple(
+        words[i] >= np.uint32(share * (2**32 - 1)) if share else True
+        for i, share in enumerate(shares)
+    )
+
+
+def _where(condition: Any, x: Any, otherwise: Any) -> Any:
+    return x if condition is True else jnp.where(condition, x, otherwise)
 
 
 def _reduced(env: Env) -> tuple[Any, tuple]:
@@ -255,11 +267,14 @@ def _config(
     }
     if settings.objective != "noisy":
         del config["corruption"]
+    for hidden in ("hide_loss", "hide_horizon"):  # as before there were such episodes
+        if not config[hidden]:
+            del config[hidden]
     return config
 
 
 def _check(task: Task, normalizer: Normalizer, settings: EnvSettings) -> None:
-    check_objective(task, settings.objective)
+    objectives.check_objective(task, settings.objective)
     if not isinstance(normalizer, Normalizer):
         raise ValueError(f"normalizer must be a Normalizer, got {normalizer!r}")
     bounds = normalizer.initial, normalizer.best
@@ -273,6 +288,16 @@ def _check(task: Task, normalizer: Normalizer, settings: EnvSettings) -> None:
         raise ValueError(f"valid_every must be >= 0, got {settings.valid_every}")
 
 
+def _check_told(features: Features, settings: EnvSettings) -> None:
+    for name in ("loss", "horizon"):
+        share = getattr(settings, f"hide_{name}")
+        check_shares(**{f"hide_{name}": share})
+        if share and name in features.needs:
+            raise ValueError(
+                f"hide_{name} is {share}, but the features {features.name!r} need the {name}"
+            )
+
+
 def _check_params(params: PyTree) -> None:
     # A mean over no elements is NaN, and would reach every tensor by what they tell each
     # other; whoever writes a task can leave such a tensor out.
@@ -282,90 +307,3 @@ def _check_params(params: PyTree) -> None:
                 f"the task's tensor {jax.tree_util.keystr(path)} is {leaf.dtype} of shape "
                 f"{list(leaf.shape)}: what is trained are floats, at least one a tensor"
             )
-
-
-def check_objective(task: Task, objective: str) -> None:
-    """Raises ValueError for an unknown objective, or one that the task cannot have."""
-    if objective not in OBJECTIVES:
-        raise ValueError(unknown("objective", objective, list(OBJECTIVES)))
-    if objective == "noisy" and task.input_kind != "image":
-        raise ValueError(
-            f"objective 'noisy' needs image inputs, this task has {task.input_kind!r}"
-        )
-
-
-def _objective_loss(
-    task: Task, settings: EnvSettings
-) -> Callable[..., Float[Array, ""]]:
-    """(keys, data, φ, ψ, train batch, train loss) -> the loss that counts."""
-    if settings.objective == "train":
-        return lambda keys, data, params, instance, batch, loss: loss
-
-    if settings.objective == "valid":
-
-        def valid_outer(
-            keys: StreamKeys, data: Data, params: PyTree, instance: PyTree, *_: Any
-        ) -> Float[Array, ""]:
-            return split_loss(task, keys.valid, data, params, instance, "valid_outer")[
-                0
-            ]
-
-        return valid_outer
-
-    def noisy(
-        keys: StreamKeys,
-        data: Data,
-        params: PyTree,
-        instance: PyTree,
-        batch: Any,
-        _: Any,
-    ) -> Float[Array, ""]:
-        inputs = corrupt(keys.corrupt, batch.inputs, settings.corruption)
-        return task.loss(keys.loss, params, instance, batch._replace(inputs=inputs))[0]
-
-    return noisy
-
-
-def _valid_loss(
-    task: Task, valid_every: int
-) -> Callable[..., tuple[Float[Array, ""], Bool[Array, ""]]]:
-    """(key, data, φ, ψ, t) -> (loss on valid_inner, whether it was evaluated)."""
-
-    def never(*_: Any) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-        return jnp.zeros(()), jnp.zeros((), bool)
-
-    if valid_every == 0:
-        return never
-
-    def sometimes(
-        key: PRNGKeyArray,
-        data: Data,
-        params: PyTree,
-        instance: PyTree,
-        t: Int[Array, ""],
-    ) -> tuple[Float[Array, ""], Bool[Array, ""]]:
-        # A key of its own: objective "valid" uses this step's key for valid_outer.
-        key = jax.random.fold_in(key, 1)
-        due = t % valid_every == 0
-        loss = jax.lax.cond(
-            due,
-            lambda: split_loss(task, key, data, params, instance, "valid_inner")[0],
-            lambda: jnp.zeros(()),
-        )
-        return loss, due
-
-    return sometimes
-
-
-def split_loss(
-    task: Task,
-    key: PRNGKeyArray,
-    data: Data,
-    params: PyTree,
-    instance: PyTree,
-    split: str,
-) -> tuple[Float[Array, ""], dict[str, Any]]:
-    """(loss, aux) on one fresh batch of a split."""
-    k_batch, k_loss = jax.random.split(key)
-    batch = task.sample_batch(k_batch, data, instance, split)
-    return task.loss(k_loss, params, instance, batch)

@@ -13,8 +13,9 @@ from opt_gym.adapters import reparameterisation
 from opt_gym.checks import check_choice, check_whole
 from opt_gym.data.catalog import SOURCES
 from opt_gym.data.corruptions import Corruption
-from opt_gym.env import build, check_objective
+from opt_gym.env import build
 from opt_gym.numerics import record_with_fixed_numerics, with_fixed_numerics
+from opt_gym.objectives import check_objective
 from opt_gym.records import (
     ActionMap,
     Config,
@@ -49,6 +50,8 @@ def make(
     normalizer: Normalizer | None = None,
     valid_every: int = 0,
     second_derivatives: bool = False,
+    hide_loss: float = 0.0,
+    hide_horizon: float = 0.0,
 ) -> Env:
     """The functional environment of one task.
 
@@ -63,11 +66,22 @@ def make(
         normalizer: by default looked up (`opt_gym.normalize`); nothing is ever trained here.
         valid_every: how often `Signal.valid_loss` is refreshed; 0 is never.
         second_derivatives: let backprop see how a gradient depends on φ.
+        hide_loss, hide_horizon: the share of episodes in which an optimizer that only
+            welcomes them is not told the loss, or the horizon.
 
     Raises:
-        ValueError: an unknown name (near matches are named), or a config that is not feasible.
+        ValueError: an unknown name (near matches are named), a config that is not feasible,
+            or a share that is none.
     """
-    settings = EnvSettings(objective, corruption, data, valid_every, second_derivatives)
+    settings = EnvSettings(
+        objective,
+        corruption,
+        data,
+        valid_every,
+        second_derivatives,
+        hide_loss,
+        hide_horizon,
+    )
     if learned_optimizer is not None:
         features, action = learned_optimizer.features, learned_optimizer.action_map
     return make_env(task, features, action, settings, normalizer, task_seed)

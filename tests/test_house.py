@@ -25,6 +25,7 @@ ROOMS = (
     "opt_gym/runtime/",
     "opt_gym/maths/",
     "opt_gym/data/",
+    "opt_gym/objectives.py",
     "opt_gym/env.py",
     "opt_gym/episode.py",
     "opt_gym/policy.py",

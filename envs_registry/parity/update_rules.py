@@ -135,7 +135,7 @@ def _descend(
         params, memories = carry
         t = start + t
         grad = (gradient(params[0]),)
-        signal = Signal(params, grad, zero, zero, never, t, horizon, (t,))
+        signal = Signal(params, grad, zero, never, zero, never, t, horizon, (t,))
         memories, delta = policy.advance(optimizer, theta, memories, signal)
         params = (params[0] + delta[0],)
         return (params, memories), params[0]

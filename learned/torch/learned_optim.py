@@ -20,9 +20,6 @@ from learned.torch.tensors import View, can_step, check_gradient, check_group
 from opt_gym import policy
 from opt_gym.records import LearnedOptimizer, Signal
 
-_OLD_KEY = "learned_optimizer"
-"""In states of version 0.1: what belonged to no single parameter."""
-
 _KEPT = (
     *("learned_optimizer", "horizon", "decay", "theta_digest"),
     *("_theta", "_warn", "_calls", "_alone", "_loss", "_valid_loss"),
@@ -36,8 +33,8 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
     `step` adds lr · decay(t) · (Δφ − weight_decay · φ). Memory and arithmetic are float32,
     whatever the parameters are. Parameters without a gradient are left out of the step, its
     messages between tensors included, and so are those without elements. A gradient (or a
-    needed loss) that is not finite changes nothing but the count `skipped`. Nothing is read
-    back from an accelerator.
+    needed loss) that is not finite changes nothing but the count `skipped`; where the loss is
+    only welcome, that is as good as none. Nothing is read back from an accelerator.
 
     The loss, where the architecture reads it, comes from a closure (`step(closure)`), from
     `step(loss=loss)`, or from `set_loss(loss)` before a plain `step()`.
@@ -70,7 +67,8 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             learned: a bundled name, the path of a θ file, or (learned optimizer, θ).
             lr: a factor of the learned step; schedulers may change it.
             weight_decay: decoupled, times lr.
-            horizon: the planned number of steps; by default the one θ was trained for.
+            horizon: the planned number of steps; by default the one θ was trained for, or
+                not known where it is only welcome.
             decay: "cosine": lr falls to 0 over the horizon, as half a cosine.
             maximize: go up instead of down.
             warn: once, at the first step beyond the horizon θ was trained for.
@@ -228,31 +226,10 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
 
     def _checked(self, state_dict: dict[str, Any]) -> dict[str, Any]:
         """A state of this θ, as it is saved today."""
-        extra = state_dict.get(_OLD_KEY)
-        groups = state_dict.get("param_groups")
-        if not groups:
-            raise ValueError(
-                f"this state has no param_groups, only {sorted(state_dict)}"
-            )
-        digests = (
-            {g.get("theta") for g in groups} if extra is None else {extra["theta"]}
-        )
-        if digests == {None}:
-            raise ValueError(
-                "this state does not come from a LearnedOptim: it has no digest of a θ, only "
-                f"{sorted(state_dict)}, and groups of {sorted(groups[0])}"
-            )
-        if digests != {self.theta_digest}:
-            raise ValueError(
-                f"this state was saved with the θ {', '.join(map(str, digests))}, this "
-                f"optimizer has {self.theta_digest}"
-            )
-        if extra is None:
-            self._check_fit(state_dict)
-            return state_dict
-        groups = [{**group, "theta": self.theta_digest} for group in groups]
-        states = memory.from_version_01(self._layout, state_dict["state"], extra)
-        return {"state": states, "param_groups": groups}
+        current, is_new = memory.as_today(self._layout, state_dict, self.theta_digest)
+        if is_new:
+            self._check_fit(current)
+        return current
 
     def _check_fit(self, state_dict: dict[str, Any]) -> None:
         """Raises ValueError for memory of parameters of other shapes."""
@@ -366,13 +343,14 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         self, views: list[View], states: list[Any], loss: Any, valid_loss: Any
     ) -> Signal:
         device = views[0].param.device
-        with_loss = "loss" in self.learned_optimizer.needs
-        valid = torch.nan if valid_loss is None else valid_loss
-        valid = numbers.scalar("valid_loss", valid, device)
+        reads_loss = "loss" in ranks.read_by(self.learned_optimizer)
+        loss, has_loss = numbers.told("loss", loss if reads_loss else None, device)
+        valid_loss, has_valid = numbers.told("valid_loss", valid_loss, device)
         scalars: dict[str, Any] = {  # typed as arrays of JAX
-            "loss": numbers.scalar("loss", loss if with_loss else 0.0, device),
-            "valid_loss": torch.nan_to_num(valid),
-            "has_valid": torch.isfinite(valid),
+            "loss": loss,
+            "has_loss": has_loss,
+            "valid_loss": valid_loss,
+            "has_valid": has_valid,
             "t": states[0][T].float(),  # a power of an integer has torch's default kind
             "horizon": numbers.scalar("horizon", self.horizon or 0, device),
             "ages": tuple(state[STEP].float() for state in states),

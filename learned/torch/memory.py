@@ -21,6 +21,8 @@ T, SKIPPED = "shared.t", "shared.skipped"
 """Steps done by the optimizer, and gradients that were not finite: int64."""
 
 _PARTS = policy.Memories._fields
+_OLD_KEY = "learned_optimizer"
+"""In states of version 0.1: what belonged to no single parameter."""
 
 
 class Layout(NamedTuple):
@@ -122,3 +124,37 @@ def _names(structure: Any) -> tuple[str, ...]:
 def moved(state: dict[str, Any], device: torch.device) -> dict[str, Any]:
     """A state on the device of its parameter."""
     return jax.tree.map(lambda value: value.to(device), state)
+
+
+def as_today(
+    layout: Layout, state_dict: dict[str, Any], theta: str
+) -> tuple[dict[str, Any], bool]:
+    """(a saved state as it is saved today, whether it was so already).
+
+    Args:
+        layout: of the architecture.
+        state_dict: as it was saved, by this version or by 0.1.
+        theta: digest of the θ that it must be of.
+
+    Raises:
+        ValueError: it is of another optimizer, or of another θ.
+    """
+    extra, groups = state_dict.get(_OLD_KEY), state_dict.get("param_groups")
+    if not groups:
+        raise ValueError(f"this state has no param_groups, only {sorted(state_dict)}")
+    digests = {g.get("theta") for g in groups} if extra is None else {extra["theta"]}
+    if digests == {None}:
+        raise ValueError(
+            "this state does not come from a LearnedOptim: it has no digest of a θ, only "
+            f"{sorted(state_dict)}, and groups of {sorted(groups[0])}"
+        )
+    if digests != {theta}:
+        raise ValueError(
+            f"this state was saved with the θ {', '.join(map(str, digests))}, this "
+            f"optimizer has {theta}"
+        )
+    if extra is None:
+        return state_dict, True
+    groups = [{**group, "theta": theta} for group in groups]
+    states = from_version_01(layout, state_dict["state"], extra)
+    return {"state": states, "param_groups": groups}, False

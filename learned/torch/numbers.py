@@ -41,13 +41,27 @@ def detached(value: Any) -> Any:
     return value.detach() if isinstance(value, torch.Tensor) else value
 
 
+def told(
+    name: str, value: Any, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """(a number, whether it was told): 0 for None, and for what is not finite.
+
+    Raises:
+        ValueError: it is no number.
+    """
+    number = scalar(name, torch.nan if value is None else value, device)
+    is_told = torch.isfinite(number)
+    return torch.where(is_told, number, torch.zeros_like(number)), is_told
+
+
 def usable(signal: Signal, with_loss: bool) -> torch.Tensor:
-    """Whether gradients, and the loss, are finite."""
+    """Whether gradients are finite, and the loss was told."""
     # Their least and greatest numbers: a sum could overflow.
-    known = [end for grad in signal.grad for end in limits.ends(grad)]
-    known = [*known, signal.loss] if with_loss else known
+    known: list[Any] = [end for grad in signal.grad for end in limits.ends(grad)]
     device = known[0].device
-    return torch.isfinite(torch.stack([end.to(device) for end in known])).all()
+    finite = torch.isfinite(torch.stack([end.to(device) for end in known])).all()
+    has_loss: Any = signal.has_loss
+    return finite & has_loss if with_loss else finite
 
 
 def where(condition: torch.Tensor, after: PyTree, before: PyTree) -> PyTree:

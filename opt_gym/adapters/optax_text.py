@@ -83,8 +83,8 @@ def from_text(text: str) -> LearnedOptimizer:
 def _two_steps(learned_optimizer: LearnedOptimizer, key: PRNGKeyArray) -> Any:
     """A trial in a scan, which fails where an update needs more than an environment tells."""
     theta, params = learned_optimizer.init_theta(key), (jnp.ones((3, 2)), jnp.ones(2))
-    zero, t = jnp.zeros(()), jnp.int32(0)
-    signal = Signal(params, params, zero, zero, jnp.bool_(False), t, t, (t, t))
+    zero, no, t = jnp.zeros(()), jnp.bool_(False), jnp.int32(0)
+    signal = Signal(params, params, zero, no, zero, no, t, t, (t, t))
 
     def step(memories: policy.Memories, _: None) -> tuple[policy.Memories, None]:
         return policy.advance(learned_optimizer, theta, memories, signal)[0], None

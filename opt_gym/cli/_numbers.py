@@ -37,6 +37,8 @@ RANGES: dict[str, Range] = {
     "clip_norm": Range(0, 1e30),
     "evaluate_every": COUNT,
     "evaluate_seeds": COUNT,
+    "hide_horizon": Range(0, 1),
+    "hide_loss": Range(0, 1),
     "horizon": Range(1, 2**24),
     "horizons": Range(1, 1000),
     "hours": Range(0, 1e5, open=True),

@@ -50,6 +50,8 @@ class Recipe(NamedTuple):
     start: str | None = None
     objective: str = "train"
     second_derivatives: bool = False
+    hide_loss: float = 0.0
+    hide_horizon: float = 0.0
     tasks_per_step: int = 1
     task_weights: Sequence[float] = ()
     max_programs: int = 24

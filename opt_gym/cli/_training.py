@@ -229,6 +229,8 @@ def _trainer(
             learned_optimizer=optimizer,
             objective=recipe.objective,
             second_derivatives=recipe.second_derivatives,
+            hide_loss=recipe.hide_loss,
+            hide_horizon=recipe.hide_horizon,
             data=recipe.data,
             normalizer=normalizer,
         )

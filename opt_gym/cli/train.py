@@ -26,6 +26,8 @@ def train(
     start: str | None = None,
     objective: Literal["train", "valid", "noisy"] = "train",
     second_derivatives: bool = False,
+    hide_loss: float = 0.0,
+    hide_horizon: float = 0.0,
     tasks_per_step: int = 1,
     task_weights: Sequence[float] = (),
     max_programs: int = 24,
@@ -76,6 +78,8 @@ def train(
             architecture.
         objective: whose loss counts: on training, validation or corrupted inputs.
         second_derivatives: let backprop see how a gradient depends on the weights.
+        hide_loss, hide_horizon: the share of episodes in which an architecture that only
+            welcomes them is not told the loss, or the horizon.
         tasks_per_step: tasks whose gradients an outer step averages.
         task_weights: how often each task is taken; all in turn by default.
         max_programs: tasks that are live (compiled, their unrolls kept) at a time, the others

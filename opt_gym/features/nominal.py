@@ -217,7 +217,7 @@ def _numbers(
         0.5 * xp.log(seen[:, 1] / seen[:, 2]),
         xp.sqrt(seen[:, 3]),
     ]
-    each = zip(params, _is_last(params), _fan_ins(params), strict=True)
+    each = zip(params, is_last(params), fan_ins(params), strict=True)
     static = [
         constant([float(leaf.ndim < 2), float(last), math.log(fan_in) / 8], params[0])
         for leaf, last, fan_in in each
@@ -279,7 +279,7 @@ def _shared(losses: NominalLosses, signal: Signal, time_clamp: int | None) -> An
     return xp.concat([clock, xp.clip(progress, -CLIP, CLIP)])
 
 
-def _fan_ins(params: list[Any]) -> list[float]:
+def fan_ins(params: list[Any]) -> list[float]:
     """Inputs of each tensor; a bias has those of the kernel before it."""
     fan_in, fan_ins = 1.0, []
     for leaf in params:
@@ -289,7 +289,7 @@ def _fan_ins(params: list[Any]) -> list[float]:
     return fan_ins
 
 
-def _is_last(params: list[Any]) -> list[bool]:
+def is_last(params: list[Any]) -> list[bool]:
     """Whether a tensor comes with or after the last kernel."""
     kernels = [i for i, leaf in enumerate(params) if leaf.ndim >= 2]
     last = kernels[-1] if kernels else len(params) - 1

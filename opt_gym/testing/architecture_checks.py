@@ -198,6 +198,8 @@ def carries_and_actions_keep_their_shapes(case: ArchitectureCase) -> None:
     expect_shapes("Δφ", delta, PARAMS)
     missing = set(features.needs) - set(optimizer.needs)
     expect(not missing, f"needs leaves out {sorted(missing)}, which its features need")
+    unread = set(features.welcomes) - {*optimizer.needs, *optimizer.welcomes}
+    expect(not unread, f"welcomes leaves out {sorted(unread)}, which its features use")
 
 
 def its_config_builds_it_again(case: ArchitectureCase) -> None:
@@ -259,6 +261,22 @@ def a_gradient_that_is_not_finite_changes_only_the_count(
         expect_bits("the state after such a gradient", unchanged, state)
 
 
+def it_does_without_what_it_only_welcomes(case: ArchitectureCase) -> None:
+    """A loss that is not told, or is NaN, and a horizon that is not known."""
+    welcomes = case.optimizer.welcomes
+    state, params = case.made_up.states[1], case.made_up.params[1]
+    grads = case.made_up.grads[1]
+    if "loss" in welcomes:
+        given = case.update(grads, state, params, value=jnp.float32(jnp.nan))
+        expect_finite("updates without a loss", given[0])
+        expect_equal("skipped", int(given[1].skipped), int(state.skipped))
+    if "horizon" in welcomes:
+        tx: Any = learned.to_optax(case.optimizer, case.theta)
+        updates, after = jax.eval_shape(tx.update, grads, state, params)
+        expect_shapes("updates without a horizon", updates, params)
+        expect_shapes("the state without a horizon", after, state)
+
+
 def it_is_a_good_citizen_of_optax(case: ArchitectureCase) -> None:
     """A chain with accumulation and a mask; bfloat16 weights; unknown extra arguments."""
     mask = (True, True, True, False)
@@ -305,6 +323,7 @@ CHECKS = (
     the_environment_and_a_plain_loop_agree,
     a_permutation_of_parameters_permutes_updates,
     a_gradient_that_is_not_finite_changes_only_the_count,
+    it_does_without_what_it_only_welcomes,
     it_is_a_good_citizen_of_optax,
     its_optax_state_can_be_mapped,
     torch_and_optax_give_the_same_updates,

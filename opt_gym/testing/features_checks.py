@@ -124,6 +124,9 @@ def its_config_builds_it_again(case: FeaturesCase) -> None:
     expect_equal("the rebuilt config", again.config, case.features.config)
     needs = set(case.features.needs)
     expect(needs <= NEEDS, f"needs {sorted(needs)} are not all of {sorted(NEEDS)}")
+    welcomes = set(case.features.welcomes)
+    told = f"welcomes {sorted(welcomes)} are not all of {sorted(NEEDS - needs)}"
+    expect(welcomes <= NEEDS - needs, told)
 
 
 CHECKS = (

@@ -39,6 +39,7 @@ def signal_at(t: int, scale: float = 1.0) -> Signal:
         params=PARAMS,
         grad=gradient(t, scale),
         loss=jnp.float32(1.0 / (t + 1)),
+        has_loss=jnp.ones((), bool),
         valid_loss=jnp.zeros(()),
         has_valid=jnp.zeros((), bool),
         t=jnp.int32(t),

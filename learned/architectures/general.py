@@ -1,0 +1,228 @@
+"""A learned optimizer for any task: a mixture of directions, and a rate that searches.
+
+    Δφ = −lr · w · c · exp(clip(λ + o₀, −8, 5)) · Σ_k (μ_k + m_k + o_k) · d_k
+
+    per tensor:    λ = lg + s + S₁ + S₂;  (s, s₁, s₂, m) = U tanh(A z + a) + (B z, 0)
+    per parameter: (o₀, o_1 … o_5) = V relu(W e + R y + b)
+    rates:         S₁ ← clip(S₁ + 3·tanh(s₁/3)/(t + 10), ±6), and S₂, one for all tensors, by
+                   the mean of their s₂
+    rules:         w = min(1, (t + 1)/10);  c = .01 + .99·(½ + ½cos(π t/T))^p, 1 where T is
+                   not known
+
+d_k, e, y and z are of features "general": directions that turn with (g, φ), numbers that do
+not (so that −g and −φ give −Δφ, and no gradient gives no step), what all tensors share, and
+these with a tensor's own and the rates S₁ and S₂. A rate moves by so much in each tenth more of
+time, and not in each step: what is learned for short trainings then holds for long ones.
+
+Every output starts at zero, μ as 1 for Adam's direction and 0 for the others: an untrained θ
+is Adam with a warm-up and a cosine. Neither loss nor horizon is needed; both are used where
+they are told.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import PRNGKeyArray, PyTree
+
+from learned import decay
+from learned.building.networks import NARROW, affine, first_layer, relu
+from opt_gym import plugins
+from opt_gym.checks import check_counts, check_not_negative
+from opt_gym.features.general import DIRECTIONS, EVENS
+from opt_gym.maths.accumulators import first, leaves, like
+from opt_gym.maths.array_namespace import is_torch, namespace, zeros
+from opt_gym.maths.pieces import elementwise
+from opt_gym.plugins import Spec
+from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
+
+LOG_STEP_LIMITS = (-8.0, 5.0)
+LARGEST_LOG_RATE = 6.0
+LARGEST_SPEED = 3.0
+WARM_UP, DELAY = 10.0, 10.0
+LEAST_DECAY = 0.01
+NUM_RATES = 2
+
+
+def make(
+    learning_rate: float = 0.003,
+    hidden: int = 4,
+    tensor_hidden: int = 16,
+    time_clamp: int | None = None,
+    reads_loss: bool = True,
+    reads_horizon: bool = True,
+) -> LearnedOptimizer:
+    """The learned optimizer "general".
+
+    Args:
+        learning_rate: of the Adam that it starts as.
+        hidden, tensor_hidden: hidden units of the two nets.
+        time_clamp: the largest t that the time features show; None for no limit.
+        reads_loss, reads_horizon: whether they are used where they are told.
+
+    Raises:
+        ValueError: a setting out of its range.
+    """
+    check_not_negative(learning_rate=learning_rate)
+    check_counts(hidden=hidden, tensor_hidden=tensor_hidden)
+    settings = {
+        "time_clamp": time_clamp,
+        "reads_loss": reads_loss,
+        "reads_horizon": reads_horizon,
+    }
+    features = plugins.build("features", "general", settings)
+    num_shared = len(features.shared_names)
+    num_tensor = num_shared + len(features.tensor_names) + NUM_RATES
+    num_rows = len(EVENS) + num_shared
+
+    def init_theta(key: PRNGKeyArray) -> PyTree:
+        k_parameter, k_tensor = jax.random.split(key)
+        w_hidden = _hidden_weights(k_parameter, hidden, num_rows)
+        return {
+            "log_step": jnp.zeros(()),
+            "log_power": jnp.zeros(()),
+            "mixture": jnp.eye(len(DIRECTIONS))[0],
+            "parameter": {
+                "w_rows": w_hidden[:, : len(EVENS)],
+                "w_shared": w_hidden[:, len(EVENS) :],
+                "b_hidden": jnp.zeros(hidden),
+                "w_out": jnp.zeros((1 + len(DIRECTIONS), hidden)),
+            },
+            "tensor": {
+                "w_in": _hidden_weights(k_tensor, tensor_hidden, num_tensor),
+                "b_hidden": jnp.zeros(tensor_hidden),
+                "w_out": jnp.zeros((1 + NUM_RATES + len(DIRECTIONS), tensor_hidden)),
+                "w_skip": jnp.zeros((1 + NUM_RATES, num_tensor)),
+            },
+        }
+
+    def init(theta: PyTree, params: PyTree, roles: tuple[str, ...]) -> Memory:
+        tensors = tuple(zeros((), leaf) for leaf in leaves(params))
+        return Memory(tensors, zeros((), first(params)))
+
+    def step(
+        theta: PyTree, carry: Memory, signal: Signal, observation: Observation
+    ) -> tuple[Memory, tuple]:
+        tensors = observation.tensors
+        numbers = [tensor.numbers for tensor in tensors]
+        outputs = _of_tensors(theta["tensor"], observation.numbers, numbers, carry)
+        carry = _with_new_rates(carry, outputs, signal.t)
+        rate = learning_rate * _schedule(theta, signal, reads_horizon)
+        bias = _bias(theta["parameter"], observation.numbers)
+        deltas = []
+        for i, (tensor, leaf) in enumerate(
+            zip(tensors, leaves(signal.params), strict=True)
+        ):
+            log_step = (
+                theta["log_step"] + outputs[i, 0] + carry.tensors[i] + carry.shared
+            )
+            mixture = theta["mixture"] + outputs[i, 1 + NUM_RATES :]
+            weights = theta["parameter"], bias, log_step, mixture
+            deltas.append(_delta(weights, rate, tensor.rows, tensor.sources, leaf))
+        return carry, (like(signal.params, deltas),)
+
+    return LearnedOptimizer(
+        features=features,
+        action_map=plugins.build("action", "update"),
+        needs=(),
+        welcomes=features.welcomes,
+        init_theta=init_theta,
+        init=init,
+        step=step,
+    )
+
+
+def _hidden_weights(key: PRNGKeyArray, outputs: int, fan_in: int) -> Any:
+    return jax.random.normal(key, (outputs, fan_in)) / math.sqrt(fan_in)
+
+
+def _of_tensors(
+    theta: PyTree, shared: Any, numbers: Sequence[Any], carry: Memory
+) -> Any:
+    """(s, s₁, s₂, m) of each tensor: [k, 8].
+
+    The net sees all tensors at once: each on its own has every operation compiled anew.
+    """
+    xp, count = namespace(shared), len(numbers)
+    rates = [xp.stack(list(carry.tensors)), xp.stack([carry.shared] * count)]
+    of_each = xp.stack([shared] * count), xp.stack(list(numbers))
+    z = xp.concat([*of_each, xp.stack(rates, axis=1) / LARGEST_SPEED], axis=1)
+    h = xp.tanh(z @ theta["w_in"].T + theta["b_hidden"][None])
+    outputs, skip = h @ theta["w_out"].T, z @ theta["w_skip"].T
+    of_rates = outputs[:, : skip.shape[1]] + skip
+    return xp.concat([of_rates, outputs[:, skip.shape[1] :]], axis=1)
+
+
+def _with_new_rates(carry: Memory, outputs: Any, t: Any) -> Memory:
+    """S₁ of each tensor and S₂ of all after this step's speeds."""
+    xp = namespace(outputs)
+
+    def moved(rate: Any, speed: Any) -> Any:
+        speed = LARGEST_SPEED * xp.tanh(speed / LARGEST_SPEED)
+        return xp.clip(rate + speed / (t + DELAY), -LARGEST_LOG_RATE, LARGEST_LOG_RATE)
+
+    own = moved(xp.stack(list(carry.tensors)), outputs[:, 1])
+    return Memory(
+        tuple(own[i] for i in range(len(carry.tensors))),
+        moved(carry.shared, xp.mean(outputs[:, 2])),
+    )
+
+
+def _schedule(theta: PyTree, signal: Signal, reads_horizon: bool) -> Any:
+    """W · c."""
+    xp = namespace(signal.loss)
+    t = signal.t + zeros((), signal.loss)
+    warm = xp.clip((t + 1.0) / WARM_UP, max=1.0)
+    if not reads_horizon:
+        return warm
+    horizon = signal.horizon + zeros((), signal.loss)
+    left = xp.clip(decay.cosine(t, xp.clip(horizon, min=1.0)), min=1e-6)
+    power = xp.exp(theta["log_power"])
+    falling = LEAST_DECAY + (1.0 - LEAST_DECAY) * left**power
+    return warm * xp.where(horizon > 0, falling, 1.0)
+
+
+def _bias(theta: PyTree, shared: Any) -> Any:
+    """Of the hidden units of the net of every parameter: what all of them share."""
+    return theta["w_shared"] @ shared + theta["b_hidden"]
+
+
+def _delta(weights: tuple, rate: Any, rows: Any, sources: tuple, param: Any) -> Any:
+    """Δφ of one tensor."""
+    theta, bias, log_step, mixture = weights
+
+    def delta(*sources: Any) -> Any:
+        seen = rows(*sources)
+        directions, evens = seen[: len(DIRECTIONS)], seen[len(DIRECTIONS) :]
+        h = relu(first_layer(theta["w_rows"], bias, evens))
+        scale, *shares = affine(theta["w_out"], h, _outputs(log_step, mixture))
+        mixed = sum(
+            share * direction[0]
+            for share, direction in zip(shares, directions, strict=True)
+        )
+        return -(rate * _exp(scale) * mixed)[None]
+
+    # One loop of a large tensor in XLA, see `first_layer`: nothing is stored on the way.
+    if theta["w_rows"].shape[0] <= NARROW and not is_torch(param):
+        return delta(*sources)[0]
+    return elementwise(delta, sources, param, 1)[0]
+
+
+def _outputs(log_step: Any, mixture: Any) -> Any:
+    xp = namespace(mixture)
+    return xp.concat([xp.stack([log_step]), mixture])
+
+
+def _exp(log_step: Any) -> Any:
+    xp = namespace(log_step)
+    return xp.exp(xp.clip(log_step, *LOG_STEP_LIMITS))
+
+
+SPEC = Spec(
+    kind="architecture",
+    name="general",
+    make=make,
+    source="ours; a nominal term after Harrison et al. 2022, arXiv:2209.11208",
+)

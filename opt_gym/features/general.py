@@ -1,0 +1,332 @@
+"""What the optimizer `general` looks at: directions to walk, and when to trust which.
+
+All averages are unbiased. With m̂ and v̂ the averages of g and g², 4 numbers a weight:
+
+    directions (5, they turn with (g, φ), and are 0 where g was 0): Adam's m̂.9/√v̂.999;
+        g/√v̂.95; m̂.99/√v̂.999; m̂.9 over the RMS of the tensor's gradients; φ/RMS(φ), times
+        min(1, RMS of Adam's direction over the tensor)
+    evens (10, the same for (−g, −φ)): |g|, |m̂.9|, |m̂.99| over √v̂.95; |Adam's|; g·m̂.9 and
+        m̂.9·m̂.99 over v̂.95; ½·log(v̂.95/v̂.999); ½·log(v̂.999/its mean over the tensor);
+        |φ|/RMS(φ); φ/RMS(φ) times Adam's
+    tensor (10): log RMS(φ)/3; averages (.9, .99) of the cosine between g and Adam's direction
+        before it, the last step's; ½·log mean v̂.95/mean v̂.999; RMS of Adam's direction, and
+        its log/3; is a bias (rank < 2); is of the last layer; log fan-in/8; log size/12
+    shared (15): tanh(t/τ − 1), τ = 1 … 1000; whether the horizon T is known, t/T,
+        log(1 − t/T + 1/T)/3, log(T)/3 − 2; `maths.loss_progress`
+
+Each row but Adam's direction is clipped to ±6. Nothing changes where the loss becomes
+a·ℓ + b, a > 0, but by ε = 1e-12 beside √v̂.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from jaxtyping import PyTree
+
+from opt_gym.checks import check_time_clamp
+from opt_gym.features.mlp import times
+from opt_gym.features.nominal import fan_ins, is_last
+from opt_gym.maths import accumulators as acc
+from opt_gym.maths import loss_progress
+from opt_gym.maths.array_namespace import (
+    constant,
+    namespace,
+    rsqrt,
+    zeros,
+    zeros_over,
+)
+from opt_gym.maths.loss_progress import LossProgress
+from opt_gym.maths.sums import sums
+from opt_gym.plugins import Spec
+from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
+
+MOMENTUM_DECAYS = (0.9, 0.99)
+MOMENT_DECAYS = (0.95, 0.999)
+COSINE_DECAYS = (0.9, 0.99)
+TIME_SCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
+CLIP = 6.0
+EPSILON = 1e-12
+
+DIRECTIONS = (
+    *("adam", "gradient_fast", "momentum_0.99_slow"),
+    *("momentum_of_tensor", "parameter"),
+)
+EVENS = (
+    *("gradient_size", "momentum_0.9_size", "momentum_0.99_size", "adam_size"),
+    *("gradient_agrees", "momentum_agrees"),
+    *("second_moment_ratio", "second_moment_in_tensor"),
+    *("parameter_size", "parameter_agrees"),
+)
+TENSOR_NAMES = (
+    *("log_parameter_rms", "cosine_0.9", "cosine_0.99", "log_second_moment_ratio"),
+    *("adam_rms", "log_adam_rms"),
+    *("is_bias", "is_last_layer", "log_fan_in", "log_size"),
+)
+HORIZON_NAMES = ("has_horizon", "time_share", "log_time_left", "log_horizon")
+
+
+class GeneralMoments(NamedTuple):
+    """Of one tensor.
+
+    Shapes: momentum, second_moment [2, *shape]; cosine [2]; squares [4], see `_follow`.
+    """
+
+    momentum: Any
+    second_moment: Any
+    cosine: Any
+    squares: Any
+
+
+def make(
+    time_clamp: int | None = None,
+    reads_loss: bool = True,
+    reads_horizon: bool = True,
+) -> Features:
+    """The feature set "general".
+
+    Args:
+        time_clamp: the largest t that the clocks τ show; None for no limit.
+        reads_loss, reads_horizon: whether they are used where they are told.
+
+    Raises:
+        ValueError: a time_clamp < 1.
+    """
+    check_time_clamp(time_clamp)
+
+    def init(params: PyTree) -> Memory:
+        return Memory(
+            tensors=tuple(
+                GeneralMoments(
+                    zeros_over(len(MOMENTUM_DECAYS), leaf),
+                    zeros_over(len(MOMENT_DECAYS), leaf),
+                    zeros((len(COSINE_DECAYS),), leaf),
+                    zeros((4,), leaf),
+                )
+                for leaf in acc.leaves(params)
+            ),
+            shared=loss_progress.start(acc.first(params)),
+        )
+
+    def update(f: Memory, signal: Signal) -> Memory:
+        has_loss = signal.has_loss if reads_loss else signal.has_loss & False
+        progress = loss_progress.follow(f.shared, signal.loss, has_loss)
+        return Memory(_follow(f.tensors, signal), progress)
+
+    def observe(f: Memory, signal: Signal) -> Observation:
+        shared = _shared(f.shared, signal, time_clamp, reads_horizon)
+        params, grads = acc.leaves(signal.params), acc.leaves(signal.grad)
+        if not params:
+            return Observation((), shared)
+        numbers = _numbers(params, f.tensors, signal.ages)
+        scalars = _scalars(f.tensors, numbers)
+        tensors = tuple(
+            TensorObservation(
+                rows=_rows,
+                sources=_sources(param, grad, moments, age, scalars[i]),
+                scale=1.0 + zeros((len(DIRECTIONS) + len(EVENS),), param),
+                numbers=numbers[i],
+            )
+            for i, (param, grad, moments, age) in enumerate(
+                zip(params, grads, f.tensors, signal.ages, strict=True)
+            )
+        )
+        return Observation(tensors, shared)
+
+    read = {"loss": reads_loss, "horizon": reads_horizon}
+    return Features(
+        row_names=(*DIRECTIONS, *EVENS),
+        tensor_names=TENSOR_NAMES,
+        shared_names=(
+            *(f"time_{scale:g}" for scale in TIME_SCALES),
+            *HORIZON_NAMES,
+            *loss_progress.NAMES,
+        ),
+        needs=(),
+        welcomes=tuple(name for name, is_read in read.items() if is_read),
+        init=init,
+        update=update,
+        observe=observe,
+    )
+
+
+def _follow(
+    tensors: Sequence[GeneralMoments], signal: Signal
+) -> tuple[GeneralMoments, ...]:
+    """With one more gradient.
+
+    `squares` are means over a tensor: of φ², v̂.95, v̂.999, and of Adam's direction squared.
+    All sums over tensors are in one go, before and after the gradient: see `maths.sums`.
+    """
+    params, grads = acc.leaves(signal.params), acc.leaves(signal.grad)
+    momenta = [
+        acc.average(moments.momentum, grad, MOMENTUM_DECAYS)
+        for moments, grad in zip(tensors, grads, strict=True)
+    ]
+    seconds = [
+        acc.average(moments.second_moment, grad * grad, MOMENT_DECAYS)
+        for moments, grad in zip(tensors, grads, strict=True)
+    ]
+
+    def products(param: Any, grad: Any, old: GeneralMoments, m: Any, v: Any) -> tuple:
+        before = _direction(old.momentum, old.second_moment)
+        after = _direction(m, v)
+        pairs = ((before, grad[None]), (before, before), (grad[None], grad[None]))
+        return *pairs, (param[None], param[None]), (v, None), (after, after)
+
+    each = zip(params, grads, tensors, momenta, seconds, strict=True)
+    totals = sums(products(*parts) for parts in each)
+
+    def follow(old: GeneralMoments, m: Any, v: Any, total: Any, age: Any) -> Any:
+        xp, size = namespace(m), math.prod(m.shape[1:])
+        product, before, grad, *squares = (total[i] for i in range(7))
+        # Two roots, for the product of two squares could overflow.
+        cosine = product * (rsqrt(before + _TINY) * rsqrt(grad + _TINY))
+        unbiased = acc.debias(MOMENT_DECAYS, age, total[0])
+        squares[1], squares[2] = squares[1] * unbiased[0], squares[2] * unbiased[1]
+        m_unbiased = acc.debias(MOMENTUM_DECAYS, age, total[0])
+        squares[3] = squares[3] * (m_unbiased[0] * m_unbiased[0] / unbiased[1])
+        return GeneralMoments(
+            momentum=m,
+            second_moment=v,
+            cosine=acc.average(old.cosine, cosine, COSINE_DECAYS),
+            squares=xp.stack(squares) / size,
+        )
+
+    return tuple(map(follow, tensors, momenta, seconds, totals, signal.ages))
+
+
+_TINY = 1e-30
+
+
+def _direction(momentum: Any, second_moment: Any) -> Any:
+    """Adam's, but for a factor: [1, *shape]."""
+    root = namespace(momentum).sqrt(second_moment[1:])
+    return momentum[:1] / (root + EPSILON)
+
+
+def _numbers(
+    params: list[Any], tensors: Sequence[GeneralMoments], ages: Sequence[Any]
+) -> Any:
+    """What is told of each tensor: [k, 10].
+
+    All tensors at once, for every operation on a few numbers is a program of its own in XLA,
+    and a call in torch.
+    """
+    xp = namespace(params[0])
+    squares = xp.stack([moments.squares for moments in tensors]) + _TINY
+    cosines = [
+        moments.cosine * acc.debias(COSINE_DECAYS, age, moments.cosine[0])
+        for moments, age in zip(tensors, ages, strict=True)
+    ]
+    logs = 0.5 * xp.log(squares)
+    columns = [
+        xp.clip(logs[:, 0], -3 * CLIP, 3 * CLIP) / 3,
+        *(xp.stack(cosines)[:, i] for i in range(len(COSINE_DECAYS))),
+        xp.clip(logs[:, 1] - logs[:, 2], -CLIP, CLIP),
+        xp.sqrt(squares[:, 3]),
+        xp.clip(logs[:, 3], -3 * CLIP, CLIP) / 3,
+    ]
+    each = zip(params, is_last(params), fan_ins(params), strict=True)
+    static = [
+        constant(
+            [
+                float(leaf.ndim < 2),
+                float(last),
+                math.log(fan_in) / 8,
+                math.log(max(math.prod(leaf.shape), 1)) / 12,
+            ],
+            params[0],
+        )
+        for leaf, last, fan_in in each
+    ]
+    return xp.concat([xp.stack(columns, axis=1), xp.stack(static)], axis=1)
+
+
+def _scalars(tensors: Sequence[GeneralMoments], numbers: Any) -> Any:
+    """[k, 3]: 1/RMS(φ), 1/RMS of the tensor's gradients, min(1, RMS of Adam's direction)."""
+    xp = namespace(numbers)
+    squares = xp.stack([moments.squares for moments in tensors])
+    of_param, of_gradients = rsqrt(squares[:, 0] + _TINY), rsqrt(squares[:, 2] + _TINY)
+    gate = xp.clip(xp.sqrt(squares[:, 3]), 0.0, 1.0)
+    return xp.stack([of_param, of_gradients, gate], axis=1)
+
+
+def _sources(
+    param: Any, grad: Any, moments: GeneralMoments, age: Any, scalars: Any
+) -> tuple:
+    """The averages as they are kept, with their factors beside them."""
+    return (
+        param,
+        grad,
+        moments.momentum,
+        acc.debias(MOMENTUM_DECAYS, age, grad),
+        moments.second_moment,
+        acc.debias(MOMENT_DECAYS, age, grad),
+        *(scalars[i] for i in range(3)),
+    )
+
+
+def _rows(
+    param: Any,
+    grad: Any,
+    momentum: Any,
+    m_factor: Any,
+    second_moment: Any,
+    v_factor: Any,
+    of_param: Any,
+    of_gradients: Any,
+    gate: Any,
+) -> tuple:
+    """Blocks of one row each: XLA fuses what is summed row by row."""
+    xp = namespace(grad)
+    root = [xp.sqrt(second_moment[i] * v_factor[i]) for i in range(2)]
+    fast, slow = (1.0 / (one + EPSILON) for one in root)
+    m9, m99 = momentum[0] * m_factor[0], momentum[1] * m_factor[1]
+    adam, weight = m9 * slow, param * of_param
+    gradient_fast, m9_fast, m99_fast = grad * fast, m9 * fast, m99 * fast
+    directions = (gradient_fast, m99 * slow, m9 * of_gradients, gate * weight)
+    evens = (
+        *map(xp.abs, (gradient_fast, m9_fast, m99_fast, adam)),
+        gradient_fast * m9_fast,
+        m9_fast * m99_fast,
+        xp.log((root[0] + EPSILON) * slow),
+        xp.log((root[1] + EPSILON) * of_gradients),
+        xp.abs(weight),
+        weight * adam,
+    )
+    clipped = (xp.clip(row, -CLIP, CLIP)[None] for row in (*directions, *evens))
+    return adam[None], *clipped
+
+
+def _shared(
+    progress: LossProgress, signal: Signal, time_clamp: int | None, reads_horizon: bool
+) -> Any:
+    """[15]."""
+    xp = namespace(progress.average)
+    return xp.concat(
+        [
+            times(signal, TIME_SCALES, time_clamp),
+            _of_horizon(signal, progress.seen, reads_horizon),
+            loss_progress.numbers(progress),
+        ]
+    )
+
+
+def _of_horizon(signal: Signal, like: Any, reads_horizon: bool) -> Any:
+    """[4], see `HORIZON_NAMES`; zeros where the horizon is not known, or not to be read."""
+    xp, horizon = namespace(like), signal.horizon + zeros((), like)
+    is_known = xp.clip(horizon, 0.0, 1.0) * float(reads_horizon)
+    horizon = xp.clip(horizon, min=1.0)
+    share = xp.clip(signal.t / horizon, 0.0, 1.0)
+    left = xp.log(1.0 - share + 1.0 / horizon) / 3
+    parts = (share, left, xp.log(horizon) / 3 - 2)
+    return xp.stack([is_known, *(is_known * part for part in parts)])
+
+
+SPEC = Spec(
+    kind="features",
+    name="general",
+    make=make,
+    source="ours; directions and tensors after Kingma & Ba 2014, Metz et al. 2020 and 2022",
+)
