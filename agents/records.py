@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from opt_gym import policy
-from opt_gym.checks import check_whole
+from opt_gym.checks import check_between, check_not_negative, check_whole
 from opt_gym.plugins import Spec
 from opt_gym.records import Config, Data, Env, LearnedOptimizer
 
@@ -107,6 +107,44 @@ def lengths_of(horizon: Horizon, trunc_length: int, curriculum: int = 0) -> Leng
 def longest(horizon: Horizon) -> int:
     """The longest horizon that a trainer's setting means."""
     return max(horizon) if isinstance(horizon, Sequence) else horizon
+
+
+class Counted(NamedTuple):
+    """What an inner step counts in the outer-loss that evolution follows.
+
+    bend: 0: its ℓ̃; else asinh(ℓ̃/bend)/asinh(1/bend): 1 where ℓ̃ is 1, and a logarithm above
+    bend, so that to halve a small loss is worth as much as to halve a large one; last_tenth:
+    the share of the mean over the last tenth of an episode beside the mean over all of it.
+    """
+
+    bend: float = 0.0
+    last_tenth: float = 0.0
+
+    def mean(
+        self, costs: Float[Array, " k"], t: Int[Array, " k"], horizon: Int[Array, ""]
+    ) -> Float[Array, ""]:
+        """Of a window's steps, each after t updates; over an episode the weights are 1."""
+        if self.bend:
+            costs = jnp.arcsinh(costs / self.bend) / math.asinh(1.0 / self.bend)
+        if self.last_tenth:
+            is_last = t > horizon - horizon // 10
+            share = horizon / (horizon // 10)
+            costs *= 1.0 - self.last_tenth + self.last_tenth * share * is_last
+        return jnp.mean(costs)
+
+
+def counted_as(bend: float, last_tenth: float, horizon: Horizon) -> Counted:
+    """What a trainer's settings mean.
+
+    Raises:
+        ValueError: bend < 0, last_tenth outside of [0, 1], or one of episodes below 10 steps.
+    """
+    check_not_negative(bend=bend)
+    check_between("last_tenth", last_tenth, 0.0, 1.0)
+    shortest = min(horizon) if isinstance(horizon, Sequence) else horizon
+    if last_tenth and shortest < 10:
+        raise ValueError(f"episodes of {shortest} steps have no last_tenth")
+    return Counted(bend, last_tenth)
 
 
 AGGREGATIONS = ("mean", "final")

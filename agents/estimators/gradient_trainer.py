@@ -4,15 +4,16 @@
 on antithetic pairs share.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
-from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
+from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-from agents.estimators import theta_averages
+from agents.estimators import task_gradients, theta_averages
 from agents.estimators.live_programs import LivePrograms
 from agents.estimators.slots import SlotSettings
 from agents.estimators.trainer_record import outer_trainer
@@ -26,6 +27,7 @@ from agents.records import (
     OuterTrainer,
     Report,
     Runner,
+    counted_as,
     lengths_of,
 )
 from agents.task_mixes import TaskMix
@@ -39,7 +41,8 @@ from opt_gym.runtime import strategy
 class GradientTrainerState(NamedTuple):
     """θ, its running average (unbiased when read), the optax state, and the estimators'.
 
-    estimators: of every live task, by its place in the mix.
+    estimators: of every live task, by its place in the mix; sizes: where tasks are balanced,
+    of each the mean square of its gradients' norms, and how many there were, [tasks, 2].
     """
 
     theta: PyTree
@@ -47,6 +50,7 @@ class GradientTrainerState(NamedTuple):
     count: Int[Array, ""]
     optimizer: PyTree
     estimators: dict[int, Any]
+    sizes: Any = ()
 
 
 def gradient_trainer(
@@ -58,6 +62,7 @@ def gradient_trainer(
     outer_optimizer: optax.GradientTransformation,
     *,
     theta_average: float = 0.0,
+    balanced: bool = False,
     horizon: int | None = None,
 ) -> OuterTrainer:
     """The outer-trainer that follows an estimator's gradients.
@@ -73,6 +78,8 @@ def gradient_trainer(
         outer_optimizer: any optax transformation; one that takes `value` (a learned
             optimizer does) is given the outer-loss.
         theta_average: decay of the average of θ that `theta` returns; 0 for the last θ.
+        balanced: whether each task's gradient is divided by the running RMS of its norm, so
+            that tasks whose losses differ much from θ to θ do not drown the others.
         horizon: of the longest episode.
 
     Raises:
@@ -113,6 +120,7 @@ def gradient_trainer(
                 count=jnp.zeros((), jnp.int32),
                 optimizer=optimizer.init(theta),
                 estimators=live({}, key, data, theta, outer_step),
+                sizes=task_gradients.no_sizes(len(mix.envs)) if balanced else (),
             )
 
         step = _step(runner, mix, live, update)
@@ -126,7 +134,11 @@ def gradient_trainer(
 
     return outer_trainer(
         name,
-        {"estimator": {"name": name, **config}, "theta_average": theta_average},
+        {
+            "estimator": {"name": name, **config},
+            "theta_average": theta_average,
+            **({"balanced": True} if balanced else {}),
+        },
         mix,
         learned_optimizer,
         init=init,
@@ -149,6 +161,7 @@ def slots_trainer(
     learned_optimizer: LearnedOptimizer,
     outer_optimizer: optax.GradientTransformation,
     theta_average: float,
+    balanced: bool = False,
 ) -> OuterTrainer:
     """`gradient_trainer` of an estimator on slots.
 
@@ -157,7 +170,8 @@ def slots_trainer(
         config: its settings beside lengths and aggregation.
         estimator: what it does on one environment.
         settings: of the slots.
-        mix, learned_optimizer, outer_optimizer, theta_average: as `gradient_trainer`.
+        mix, learned_optimizer, outer_optimizer, theta_average, balanced: as those of
+            `gradient_trainer`.
 
     Raises:
         ValueError: an unknown aggregation.
@@ -176,6 +190,7 @@ def slots_trainer(
         learned_optimizer,
         outer_optimizer,
         theta_average=theta_average,
+        balanced=balanced,
         horizon=lengths.high,
     )
 
@@ -210,6 +225,9 @@ def evolution_spec(
         curriculum: int = 0,
         aggregation: str = "mean",
         sign: bool = False,
+        bend: float = 0.0,
+        last_tenth: float = 0.0,
+        balanced: bool = False,
         theta_average: float = theta_average,
     ) -> OuterTrainer:
         """The outer-trainer.
@@ -228,6 +246,9 @@ def evolution_spec(
                 (the mean over the last K steps).
             sign: take only the sign of a pair's difference (VeLO), so that tasks whose
                 losses differ in scale count alike.
+            bend: of the losses' scale, 0 for none: asinh(ℓ̃/bend)/asinh(1/bend) counts.
+            last_tenth: share of the outer-loss that is the mean over an episode's last tenth.
+            balanced: divide each task's gradient by the running RMS of its norm.
             theta_average: decay of the average of θ that is handed out; 0 for the last θ.
 
         Raises:
@@ -236,16 +257,20 @@ def evolution_spec(
         check_whole("num_pairs", num_pairs, 1)
         check_positive("sigma", sigma)
         lengths = lengths_of(horizon, trunc_length, curriculum)
+        counted = counted_as(bend, last_tenth, horizon)
         config = {"num_pairs": num_pairs, "sigma": sigma, "sign": sign}
+        # Runs from before there was a choice go on.
+        config |= {key: value for key, value in counted._asdict().items() if value}
         return slots_trainer(
             name,
             config,
             estimator,
-            SlotSettings(num_pairs, lengths, sigma, aggregation, sign),
+            SlotSettings(num_pairs, lengths, sigma, aggregation, sign, counted),
             mix,
             learned_optimizer,
             outer_optimizer,
             theta_average,
+            balanced,
         )
 
     return Spec("trainer", name, make, source)
@@ -297,7 +322,8 @@ def _step(
         for call, (new, _) in zip(calls, results, strict=True):
             states[call.task] = new
         estimates = [estimate for _, estimate in results]
-        state, report = update(state._replace(estimators={}), estimates)
+        tasks = np.array([call.task for call in calls])
+        state, report = update(state._replace(estimators={}), estimates, tasks)
         states = live(states, key, data, state.theta, outer_step + 1)
         return state._replace(estimators=states), report
 
@@ -307,13 +333,18 @@ def _step(
 def _update(
     optimizer: optax.GradientTransformationExtraArgs, theta_average: float
 ) -> Callable[..., tuple[GradientTrainerState, Report]]:
-    """(state without estimators, estimates) -> (state after the update, Report)."""
+    """(state without estimators, estimates, their tasks) -> (state afterwards, Report)."""
 
     @jax.jit
     def apply(
-        state: GradientTrainerState, estimates: list[Estimate]
+        state: GradientTrainerState,
+        estimates: list[Estimate],
+        tasks: Int[Array, " calls"],
     ) -> tuple[GradientTrainerState, Report]:
-        grad, report = _averaged(estimates)
+        sizes = state.sizes
+        if not isinstance(sizes, tuple):
+            estimates, sizes = task_gradients.balanced(estimates, tasks, sizes)
+        grad, report = task_gradients.averaged(estimates)
         updates, moved = optimizer.update(
             grad, state.optimizer, state.theta, value=report.outer_loss
         )
@@ -325,36 +356,7 @@ def _update(
             (state.theta, state.optimizer),
         )
         average = theta_averages.updated(state.average, theta, theta_average)
-        count = state.count + 1
-        return GradientTrainerState(theta, average, count, optimizer_state, {}), report
+        moved = theta, average, state.count + 1, optimizer_state
+        return GradientTrainerState(*moved, {}, sizes), report
 
     return apply
-
-
-def _averaged(estimates: Sequence[Estimate]) -> tuple[PyTree, Report]:
-    """The mean of the gradients that are finite, and what to tell of all of them."""
-    norms = jnp.stack([optax.tree.norm(estimate.grad) for estimate in estimates])
-    finite = jnp.isfinite(norms)
-    weights = jnp.where(finite, 1.0, 0.0) / jnp.maximum(jnp.sum(finite), 1)
-
-    def mean(*leaves: Float[Array, "..."]) -> Float[Array, "..."]:
-        return sum(
-            (
-                w * jnp.where(ok, leaf, 0.0)
-                for w, ok, leaf in zip(weights, finite, leaves, strict=True)
-            ),
-            jnp.zeros_like(leaves[0]),
-        )
-
-    grad = jax.tree.map(mean, *(estimate.grad for estimate in estimates))
-    report = Report(
-        outer_loss=jnp.nanmean(
-            jnp.stack([estimate.outer_loss for estimate in estimates])
-        ),
-        grad_norm=optax.tree.norm(grad),
-        variance=jnp.mean(jnp.stack([estimate.variance for estimate in estimates])),
-        dropped=sum(estimate.dropped for estimate in estimates),
-        inner_steps=sum(estimate.inner_steps for estimate in estimates),
-        skipped=jnp.sum(~finite),
-    )
-    return grad, report

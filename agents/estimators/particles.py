@@ -18,7 +18,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
-from agents.records import Lengths
+from agents.records import Counted, Lengths
 from opt_gym.episode import check_compatible, start, unroll
 from opt_gym.records import Data, Env, LearnedOptimizer, UnrollState
 from opt_gym.runtime import strategy
@@ -39,8 +39,8 @@ class Particles(NamedTuple):
 class WindowOut(NamedTuple):
     """What a window gave. All [N], but score and slope [N, d].
 
-    score: z, with ε = σz (zeros without perturbations); difference: mean ℓ̃ of pos minus that
-    of neg; cost: their mean; slope: the gradient through the window, the mean of the halves',
+    score: z, with ε = σz (zeros without perturbations); difference: what pos counts minus what
+    neg does; cost: the mean of their ℓ̃; slope: the gradient through the window, their mean,
     or () where it was not asked for; dead: a half has diverged; done: the horizon is reached;
     horizon: of the episode.
     """
@@ -85,6 +85,7 @@ def programs(
     num: int,
     lengths: Lengths,
     sigma: float = 0.0,
+    counted: Counted = Counted(),  # noqa: B008 — a NamedTuple cannot change
     common_length: bool = False,
     merge: bool = False,
     slopes: bool = False,
@@ -92,10 +93,10 @@ def programs(
     """The programs of one environment. They compile at their first call.
 
     Args:
-        env, learned_optimizer: which unrolls.
-        num: N.
+        env, learned_optimizer, num: which unrolls, N of them.
         lengths: of episodes and of a window.
         sigma: of the perturbations; 0 for one unperturbed unroll a particle.
+        counted: what an inner step counts.
         common_length: whether all slots of a renewal draw one length, or each its own.
         merge: after a window the negative half goes on from where the positive one is.
         slopes: backprop through the window.
@@ -136,13 +137,15 @@ def programs(
             end, out = unroll(*inner, trunc_length, remat=slopes)
             # Without the clip, whose gradient is zero exactly where training diverges.
             loss = (jnp.mean(out.loss) - env.normalizer.best) / span
-            return loss, (end, jnp.mean(out.cost), out.terminated[-1])
+            t = first.env.t + 1 + jnp.arange(trunc_length)
+            counts = counted.mean(out.cost, t, end.env.horizon)
+            return loss, (end, counts, jnp.mean(out.cost), out.terminated[-1])
 
         at = flat + sign * sigma * score
-        slope, (end, cost, dead) = (
+        slope, (end, *costs) = (
             slope_through(unrolled, at) if slopes else ((), unrolled(at)[1])
         )
-        return end, (score, cost, dead, slope)
+        return end, (score, *costs, slope)
 
     def window_of_slots(mapped: tuple, shared: tuple) -> tuple[Particles, WindowOut]:
         # One loop over slots and halves: each loop cuts all of the state into slices.
@@ -154,10 +157,10 @@ def programs(
         run = strategy.on_one_device(lambda element: window_of_half(element, shared))
         each = run((indices, jnp.tile(signs, len(mapped[0])), states))
         found = jax.tree.map(lambda x: x.reshape(-1, num_halves, *x.shape[1:]), each)
-        ends, (score, cost, dead, slope) = found
+        ends, (score, counts, cost, dead, slope) = found
         out = WindowOut(
             score=score[:, 0],
-            difference=cost[:, 0] - cost[:, -1],
+            difference=counts[:, 0] - counts[:, -1],
             cost=jnp.mean(cost, 1),
             slope=jnp.mean(slope, 1) if slopes else (),
             dead=jnp.any(dead, 1),
@@ -185,7 +188,7 @@ def programs(
 def slope_through(
     unrolled: Callable[[Array], tuple[Array, tuple]], at: Float[Array, " d"]
 ) -> tuple[Float[Array, " d"], tuple]:
-    """(gradient of a window's mean loss at flat θ, (state, mean ℓ̃, dead)).
+    """(gradient of a window's mean loss at flat θ, the rest of what `unrolled` gives).
 
     All NaN where some of it or the loss is not finite: an unroll that diverged says nothing
     of use.

@@ -27,7 +27,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
 from agents.estimators.particles import Particles, Renewal, WindowOut, programs
-from agents.records import Estimate, GradientEstimator, Lengths
+from agents.records import Counted, Estimate, GradientEstimator, Lengths
 from opt_gym.records import Data, Env, LearnedOptimizer
 from opt_gym.runtime import strategy
 
@@ -36,7 +36,7 @@ class SlotSettings(NamedTuple):
     """num: N slots; lengths: of windows and episodes; sigma: of perturbations, 0 for none.
 
     aggregation: "mean" over an episode, or "final": over its last window; sign: only the
-    sign of a pair's difference counts.
+    sign of a pair's difference counts; counted: what an inner step counts.
     """
 
     num: int
@@ -44,6 +44,7 @@ class SlotSettings(NamedTuple):
     sigma: float = 0.0
     aggregation: str = "mean"
     sign: bool = False
+    counted: Counted = Counted()
 
 
 class GradientMoments(NamedTuple):
@@ -144,15 +145,14 @@ def slots_estimator(
     """The estimator on one environment.
 
     Args:
-        env, learned_optimizer: whose outer-loss, whose θ.
-        settings: see there.
+        env, learned_optimizer, settings: whose outer-loss, whose θ, and how; see there.
         gradient: how samples become a gradient.
         noise_lasts: "window" or "episode".
         adds_up: whether scores add up over an episode.
         merge, slopes: as `particles.programs`.
     """
-    num, lengths, sigma, aggregation, _ = settings
-    sizes: Any = {"num": num, "lengths": lengths, "sigma": sigma}
+    num, lengths, sigma, aggregation, _, counted = settings
+    sizes: Any = {"num": num, "lengths": lengths, "sigma": sigma, "counted": counted}
     run = programs(env, learned_optimizer, **sizes, merge=merge, slopes=slopes)
     inner_steps = num * lengths.trunc_length * (2 if sigma else 1)
 

@@ -30,13 +30,14 @@ def estimator(
     env: Env, learned_optimizer: LearnedOptimizer, settings: SlotSettings
 ) -> GradientEstimator:
     """The ES gradient estimator."""
-    num, lengths, sigma, aggregation, sign = settings
+    num, lengths, sigma, aggregation, sign, counted = settings
     run = particles.programs(
         env,
         learned_optimizer,
         num=num,
         lengths=lengths,
         sigma=sigma,
+        counted=counted,
         common_length=True,
     )
 
