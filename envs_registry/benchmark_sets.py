@@ -35,6 +35,10 @@ which nothing can be learned, each with its reason (`choose_tiny.py` prints them
 rnn_text_classification stay held out. The stand-in for MNIST is the 1,797 digits that
 small_mlp trains on, too.
 
+`transfer/...`: what no θ of ours was trained on, neither tasks nor data: `tables`, the first
+two seeds of the family table_mlp with each of its four tables, and `text`, recurrent language
+models of Python code. No result was seen before.
+
 `taskset-full-v1/...`: all of TaskSet that can be built. `held_out_families` are all tasks of
 the same two families; `held_out` 84 others at random, those of the small set among them;
 `train` the remaining 1,000, those of the small set first, each part in random order.
@@ -76,6 +80,14 @@ QUADRATIC_10 = {
 """A config, not a list: ten weights, a new matrix every episode. What every outer-trainer can
 do, reinforcement learning included, and what the Gymnasium face is timed on."""
 
+TRANSFER_TABLES = tuple(
+    f"table_mlp_family_seed{seed}" for seed in (4, 8, 1, 6, 7, 13, 0, 2)
+)
+TRANSFER_TEXT = tuple(
+    f"PythonSource_{net}_patch64_bs32"
+    for net in ("GRU64", "LSTM64", "VRNN96", "IRNN96")
+)
+
 _PARTS = ("train", "held_out", "held_out_families")
 _FULL_TRAIN = _listed("taskset-full-v1_train")
 
@@ -100,6 +112,8 @@ BENCHMARK_SETS = {
         f"taskset-tiny-v1/{part}": _listed(f"taskset-tiny-v1_{part}")
         for part in ("train", "development")
     },
+    "transfer/tables": TRANSFER_TABLES,
+    "transfer/text": TRANSFER_TEXT,
     **{
         f"taskset-full-v1/train_{count}": _FULL_TRAIN[:count]
         for count in (1, 10, 100, 1000)

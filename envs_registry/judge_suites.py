@@ -33,6 +33,13 @@ _ALL = (
         _parts("taskset-small-v2/test", "taskset-small-v2/test_families"),
         num_seeds=1,
     ),
+    Suite(
+        "transfer",
+        "test",
+        "nets on tables and on code, data that no θ of ours was trained on; a θ is entered "
+        "twice at most",
+        _parts("transfer/tables", "transfer/text"),
+    ),
 )
 
 SUITES = {suite.name: suite for suite in _ALL}

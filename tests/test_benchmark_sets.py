@@ -24,6 +24,8 @@ DIGESTS = {
     "taskset-small-v2/test_families": "cc554aa6970cb994",
     "taskset-tiny-v1/train": "e6e313957f58a081",
     "taskset-tiny-v1/development": "302d32360e56a69a",
+    "transfer/tables": "379b4cad993ac685",
+    "transfer/text": "138282442ab3a7fa",
     "taskset-full-v1/train": "6e5f44c49aeacb02",
     "taskset-full-v1/held_out": "cf5606feda323085",
     "taskset-full-v1/held_out_families": "335077126bfa4242",

@@ -143,7 +143,7 @@ def load_texts(
     chosen = entry.num_valid if num_valid is None else num_valid
 
     def load(provider: str) -> Data:
-        if source == "auto" and provider == "embedded":
+        if source == "auto" and entry.builder and provider == "embedded":
             _warn_once(name)
         return _texts(name, provider, num_train, chosen, size)
 

@@ -87,7 +87,7 @@ def photograph_crops(
 
 
 def _shuffled_digits() -> tuple[np.ndarray, np.ndarray]:
-    with gzip.open(_inside_sklearn("data/digits.csv.gz"), "rt") as file:
+    with gzip.open(inside_sklearn("data/digits.csv.gz"), "rt") as file:
         rows = np.loadtxt(file, np.int64, delimiter=",")
     rows = rows[RandomState(0).permutation(len(rows))]
     return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1].astype(np.int32)
@@ -98,16 +98,16 @@ def _photographs() -> list[np.ndarray]:
 
     images = []
     for name in ("china.jpg", "flower.jpg"):
-        with Image.open(_inside_sklearn(f"images/{name}")) as image:
+        with Image.open(inside_sklearn(f"images/{name}")) as image:
             images.append(np.asarray(image))
     return images
 
 
-def _inside_sklearn(path: str) -> Path:
+def inside_sklearn(path: str) -> Path:
     """A file of `sklearn.datasets`, which takes 0.7 s to import."""
     spec = importlib.util.find_spec("sklearn")
     if spec is None or spec.origin is None:
-        raise ModuleNotFoundError("embedded images come inside scikit-learn")
+        raise ModuleNotFoundError("embedded data come inside scikit-learn")
     return Path(spec.origin).parent / "datasets" / path
 
 

@@ -143,9 +143,9 @@ def _read(root: Path) -> Texts:
     parts = [topics[name] for name in sorted(topics)]
     labels = [0] * len(parts)
     seen: set[str] = set()
-    for path in _sources(root):
+    for path in sources(root):
         by_kind: dict[int, list[str]] = {}
-        for kind, docstring in _parsed(path):
+        for kind, docstring in _docstrings(tree_of(path), 1):
             if docstring not in seen:
                 seen.add(docstring)
                 by_kind.setdefault(kind, []).append(docstring)
@@ -156,7 +156,8 @@ def _read(root: Path) -> Texts:
     return encoders.from_bytes([part.encode() for part in parts], labels)
 
 
-def _sources(root: Path) -> list[Path]:
+def sources(root: Path) -> list[Path]:
+    """The standard library's source files, but those that not every installation has."""
     names: list[Path] = []
     for folder, folders, files in os.walk(root):
         # Pruned, because all installed packages may lie under root.
@@ -169,12 +170,12 @@ def _sources(root: Path) -> list[Path]:
     return [root / name for name in sorted(kept_names)]
 
 
-def _parsed(path: Path) -> list[tuple[int, str]]:
-    """`_docstrings` of a file."""
+def tree_of(path: Path) -> ast.Module:
+    """A source file, parsed."""
     collecting = gc.isenabled()
     gc.disable()  # it would visit every new node again and again: twice the time
     try:
-        return list(_docstrings(ast.parse(path.read_bytes()), 1))
+        return ast.parse(path.read_bytes())
     finally:
         if collecting:
             gc.enable()

@@ -3,7 +3,14 @@
 from functools import lru_cache
 from typing import NamedTuple
 
-from opt_gym.data import embedded_texts, encoders, splits, tfds, tfds_texts
+from opt_gym.data import (
+    embedded_source,
+    embedded_texts,
+    encoders,
+    splits,
+    tfds,
+    tfds_texts,
+)
 from opt_gym.records import SPLITS, Data, Texts
 from opt_gym.runtime.array_files import keep_arrays
 from opt_gym.runtime.files import cache_folder
@@ -14,12 +21,12 @@ class TextSet(NamedTuple):
 
     Attributes:
         name: as in a task config.
-        builder: the TFDS builder it is read from.
+        builder: the TFDS builder it is read from; "" where it is its own original.
         form: how its records become examples, of `opt_gym.data.tfds_texts.FORMS`.
         encoding: "bytes" or "subwords8k".
         vocab_size: ids are 0 (padding) ... vocab_size - 1.
         num_classes: labels are 0 ... num_classes - 1; 0 where there are none (all are 0).
-        sizes: examples of train and of test, as far as we read them.
+        sizes: examples of train and of test, as far as we read them; of our own, about all.
         num_valid: examples of each slice that is cut from the start of train.
         passage: characters of a stand-in's example, about.
     """
@@ -30,7 +37,7 @@ class TextSet(NamedTuple):
     encoding: str
     vocab_size: int
     num_classes: int
-    sizes: tuple[int, int]
+    sizes: tuple[int, ...]
     num_valid: int
     passage: int
 
@@ -96,6 +103,10 @@ TEXT_SETS = {
         *_wikipedia("ja"),
         *_wikipedia("ru"),
         *_wikipedia("zh"),
+        # Ours: code, of which no stand-in has a word.
+        TextSet(
+            "python_source/bytes", "", "", "bytes", encoders.BYTES, 0, (5000,), 500, 0
+        ),
     )
 }
 """Every text set by name. The sizes of imdb_reviews and lm1b are exact, the others' about
@@ -107,6 +118,8 @@ Source: Metz et al. 2020, arXiv 2002.11887 (google-research/task_set, datasets).
 
 def describe(entry: TextSet, provider: str) -> str:
     """What `provider` ("tfds" or "embedded") serves a set with."""
+    if not entry.builder:
+        return f"{entry.name} ({embedded_source.describe()})"
     if provider == "embedded":
         made_of = embedded_texts.describe(entry.passage, entry.num_classes)
         return f"{entry.name} (stand-in: {made_of})"
@@ -125,7 +138,11 @@ def read(entry: TextSet, provider: str, num_valid: int) -> Data:
             name: encoders.take(stored[origin], start, stop)
             for name, (origin, start, stop) in parts
         }
-    whole = _stand_in(entry.passage, entry.num_classes, entry.encoding)
+    whole = (
+        _stand_in(entry.passage, entry.num_classes, entry.encoding)
+        if entry.builder
+        else embedded_source.shuffled()
+    )
     data, start = {}, 0
     for split, size in zip(SPLITS, _sizes(entry, whole, num_valid), strict=True):
         data[split] = encoders.take(whole, start, start + size)

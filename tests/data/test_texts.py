@@ -25,6 +25,9 @@ NAMES = (
 )
 
 
+OURS = "python_source/bytes"
+
+
 @pytest.fixture
 def nothing_prepared(tmp_path, monkeypatch):
     monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
@@ -36,7 +39,7 @@ def strings(texts):
 
 
 def test_every_set_that_taskset_draws_is_there():
-    assert set(NAMES) == set(catalog.TEXT_SETS)
+    assert {*NAMES, OURS} == set(catalog.TEXT_SETS)
     assert not set(catalog.IMAGE_SETS) & set(catalog.TEXT_SETS)
     assert all(map(catalog.is_known, (*NAMES, "mnist")))
     assert not catalog.is_known("none")
@@ -68,6 +71,19 @@ def test_stand_ins_have_the_originals_ids_labels_and_proportions(name):
     for size, original in zip(sizes[1:], originals[1:], strict=True):
         share = sum(sizes) * original / sum(originals)
         assert size == pytest.approx(max(share, 128), abs=1)
+
+
+def test_code_has_no_word_of_the_documentation(recwarn):
+    data = catalog.load_texts(OURS, "auto")
+    assert not [w for w in recwarn if issubclass(w.category, catalog.StandInWarning)]
+    parts = [code for split in SPLITS for code in strings(data[split])]
+    assert len(set(parts)) == len(parts) > 3000
+    assert "functions of Python" in catalog.describe(OURS, "auto")
+    for code in parts[::50]:
+        (function,) = ast.parse(code).body
+        assert isinstance(function, ast.FunctionDef | ast.AsyncFunctionDef)
+        nodes = (n for n in ast.walk(function) if isinstance(n, ast.FunctionDef))
+        assert not any(ast.get_docstring(node) for node in nodes)
 
 
 @pytest.mark.parametrize("name", ["imdb_reviews", "lm1b"])

@@ -1,4 +1,4 @@
-"""Named tasks of our own: residual networks, 10-way subsets of classes, and a valley.
+"""Named tasks of our own: residual networks, 10-way subsets of classes, code, and a valley.
 
 The 10-way tasks are those that learned optimizers of conv nets were trained on: a small
 convnet, each time another 10 classes. "ways": [10, k] draws the classes from seed k.
@@ -10,9 +10,9 @@ layers of a convnet are those of TaskSet's fixed tasks.
 
 from typing import Any
 
-from opt_gym.tasks.named.common import SONNET, Config
+from opt_gym.tasks.named.common import SONNET, Config, core
 
-BATCH_SIZE = 128
+BATCH_SIZE, TEXT_BATCH_SIZE = 128, 32
 IMAGENET = "imagenet_resized/32x32"
 SEEDS = range(10)
 
@@ -49,6 +49,19 @@ def _conv3(dataset: list[Any]) -> Config:
     }
 
 
+def _source_code(net: list[Any]) -> Config:
+    settings = {"patch_length": 64, "batch_size": TEXT_BATCH_SIZE, "num_valid": 500}
+    return {
+        "family": "char_rnn_language_model",
+        "embed_dim": 32,
+        "w_init": SONNET,
+        "vocab_size": 128,
+        "core": net,
+        "trainable_init": False,
+        "dataset": ["python_source/bytes", settings],
+    }
+
+
 _CIFAR10 = ["cifar10", {"bs": BATCH_SIZE}, None]
 _RESNET14, _RESNET34 = [2, 2, 2], [3, 4, 6, 3]
 
@@ -64,6 +77,12 @@ TASKS: dict[str, Config] = {
     **{
         f"Conv3_cifar100_10way_seed{k}_bs128": _conv3(_subset("cifar100", k))
         for k in SEEDS
+    },
+    **{
+        f"PythonSource_{net.upper()}{units}_patch64_bs{TEXT_BATCH_SIZE}": _source_code(
+            core(net, units)
+        )
+        for net, units in (("gru", 64), ("lstm", 64), ("vrnn", 96), ("irnn", 96))
     },
     "TwoD_HalfSquaredDifference": {
         "family": "losg_tasks",
