@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray
 from numpy.random import RandomState
 
-from opt_gym.data.tables import TABLES, load_table
+from opt_gym.data.table_sets import TABLES, load_table
 from opt_gym.records import Batch, Config, Data
 from opt_gym.tasks.building import config_checks, layers, samplers
 from opt_gym.tasks.building.activations import ACTIVATIONS
@@ -105,5 +105,5 @@ SPEC = family_spec(
     FAMILY,
     design,
     sample_config,
-    source="ours; draws as in Metz et al. 2020, arXiv 2002.11887; data: see data/tables.py",
+    source="ours; draws as in Metz et al. 2020, arXiv 2002.11887; data: see data/table_sets.py",
 )

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import opt_gym
-from opt_gym.data.tables import GENERATED, TABLES, load_table, table
+from opt_gym.data.table_sets import GENERATED, TABLES, load_table, table
 from opt_gym.records import SPLITS
 
 SIZES = {"breast_cancer": 569, "wine": 178, "spirals": GENERATED, "friedman": GENERATED}
