@@ -18,6 +18,7 @@ ARCHITECTURES: dict[str, tuple[str, dict[str, Any]]] = {
     "adafactor_mlp_32": ("adafactor_mlp", {"hidden": 32}),
     "mlp": ("mlp", {}),
     "nominal": ("nominal", {}),
+    "general": ("general", {}),
     "star": ("star", {}),
     "normalized_direction": ("normalized_direction", {}),
     "hierarchical": ("hierarchical", {}),

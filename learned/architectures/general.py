@@ -194,20 +194,31 @@ def _delta(weights: tuple, rate: Any, rows: Any, sources: tuple, param: Any) -> 
     theta, bias, log_step, mixture = weights
 
     def delta(*sources: Any) -> Any:
-        seen = rows(*sources)
-        directions, evens = seen[: len(DIRECTIONS)], seen[len(DIRECTIONS) :]
+        directions, evens = _apart(rows(*sources))
         h = relu(first_layer(theta["w_rows"], bias, evens))
-        scale, *shares = affine(theta["w_out"], h, _outputs(log_step, mixture))
-        mixed = sum(
-            share * direction[0]
-            for share, direction in zip(shares, directions, strict=True)
-        )
-        return -(rate * _exp(scale) * mixed)[None]
+        out = affine(theta["w_out"], h, _outputs(log_step, mixture))
+        return -(rate * _exp(out[0]) * _mixed(out[1:], directions))[None]
 
     # One loop of a large tensor in XLA, see `first_layer`: nothing is stored on the way.
     if theta["w_rows"].shape[0] <= NARROW and not is_torch(param):
         return delta(*sources)[0]
     return elementwise(delta, sources, param, 1)[0]
+
+
+def _apart(blocks: tuple) -> tuple[Any, tuple]:
+    """(directions, evens), which are two blocks in torch, and in JAX one a row."""
+    if is_torch(blocks[0]):
+        return blocks[0], blocks[1:]
+    count = len(DIRECTIONS)
+    return [direction[0] for direction in blocks[:count]], blocks[count:]
+
+
+def _mixed(shares: Any, directions: Any) -> Any:
+    if is_torch(directions):
+        return (shares * directions).sum(0)
+    return sum(
+        share * direction for share, direction in zip(shares, directions, strict=True)
+    )
 
 
 def _outputs(log_step: Any, mixture: Any) -> Any:

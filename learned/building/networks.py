@@ -206,7 +206,11 @@ def direction_and_magnitude(params: PyTree, outputs: Sequence[Any]) -> tuple:
 def _sum_over_blocks(
     weights: Any, bias: Any, blocks: Sequence[Any], shape: tuple[int, ...]
 ) -> Any:
-    out = bias.reshape(-1, 1).expand(-1, math.prod(shape)).clone()
+    count = math.prod(shape)
+    if len(blocks) == 1 and blocks[0].shape[1:] == shape:  # nothing to add up
+        flat = blocks[0].reshape(-1, count)
+        return bias[:, None].addmm(weights, flat).view(-1, *shape)
+    out = bias.reshape(-1, 1).expand(-1, count).clone()
     for block, part in zip(blocks, _columns(weights, blocks), strict=True):
         flat = block.reshape(block.shape[0], -1)
         if flat.shape[1] == out.shape[1]:

@@ -5,17 +5,17 @@ All averages are unbiased. With m̂ and v̂ the averages of g and g², 4 numbers
     directions (5, they turn with (g, φ), and are 0 where g was 0): Adam's m̂.9/√v̂.999;
         g/√v̂.95; m̂.99/√v̂.999; m̂.9 over the RMS of the tensor's gradients; φ/RMS(φ), times
         min(1, RMS of Adam's direction over the tensor)
-    evens (10, the same for (−g, −φ)): |g|, |m̂.9|, |m̂.99| over √v̂.95; |Adam's|; g·m̂.9 and
-        m̂.9·m̂.99 over v̂.95; ½·log(v̂.95/v̂.999); ½·log(v̂.999/its mean over the tensor);
-        |φ|/RMS(φ); φ/RMS(φ) times Adam's
-    tensor (10): log RMS(φ)/3; averages (.9, .99) of the cosine between g and Adam's direction
-        before it, the last step's; ½·log mean v̂.95/mean v̂.999; RMS of Adam's direction, and
+    evens (8, the same for (−g, −φ)): |m̂.9|/√v̂.95; |Adam's|; g·m̂.9 and m̂.9·m̂.99 over
+        v̂.95; √(v̂.95/v̂.999); ½·log(v̂.999/its mean over the tensor); |φ|/RMS(φ); φ/RMS(φ)
+        times Adam's
+    tensor (10): log RMS(φ)/3; averages (.9, .99) of the cosine between g and Adam's
+        direction; ½·log mean v̂.95/mean v̂.999; RMS of Adam's direction, and
         its log/3; is a bias (rank < 2); is of the last layer; log fan-in/8; log size/12
     shared (15): tanh(t/τ − 1), τ = 1 … 1000; whether the horizon T is known, t/T,
         log(1 − t/T + 1/T)/3, log(T)/3 − 2; `maths.loss_progress`
 
-Each row but Adam's direction is clipped to ±6. Nothing changes where the loss becomes
-a·ℓ + b, a > 0, but by ε = 1e-12 beside √v̂.
+Rows are clipped to ±6 where they have no bound of their own. Nothing changes where the loss
+becomes a·ℓ + b, a > 0, but by ε = 1e-12 beside √v̂.
 """
 
 import math
@@ -31,6 +31,7 @@ from opt_gym.maths import accumulators as acc
 from opt_gym.maths import loss_progress
 from opt_gym.maths.array_namespace import (
     constant,
+    is_torch,
     namespace,
     rsqrt,
     zeros,
@@ -47,14 +48,14 @@ COSINE_DECAYS = (0.9, 0.99)
 TIME_SCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 CLIP = 6.0
 EPSILON = 1e-12
+_TINY = 1e-30
 
 DIRECTIONS = (
     *("adam", "gradient_fast", "momentum_0.99_slow"),
     *("momentum_of_tensor", "parameter"),
 )
 EVENS = (
-    *("gradient_size", "momentum_0.9_size", "momentum_0.99_size", "adam_size"),
-    *("gradient_agrees", "momentum_agrees"),
+    *("momentum_0.9_size", "adam_size", "gradient_agrees", "momentum_agrees"),
     *("second_moment_ratio", "second_moment_in_tensor"),
     *("parameter_size", "parameter_agrees"),
 )
@@ -156,7 +157,7 @@ def _follow(
     """With one more gradient.
 
     `squares` are means over a tensor: of φ², v̂.95, v̂.999, and of Adam's direction squared.
-    All sums over tensors are in one go, before and after the gradient: see `maths.sums`.
+    All sums over tensors are in one go: see `maths.sums`.
     """
     params, grads = acc.leaves(signal.params), acc.leaves(signal.grad)
     momenta = [
@@ -168,20 +169,19 @@ def _follow(
         for moments, grad in zip(tensors, grads, strict=True)
     ]
 
-    def products(param: Any, grad: Any, old: GeneralMoments, m: Any, v: Any) -> tuple:
-        before = _direction(old.momentum, old.second_moment)
-        after = _direction(m, v)
-        pairs = ((before, grad[None]), (before, before), (grad[None], grad[None]))
-        return *pairs, (param[None], param[None]), (v, None), (after, after)
+    def products(param: Any, grad: Any, m: Any, v: Any) -> tuple:
+        adam, grad = m[:1] / (namespace(m).sqrt(v[1:]) + EPSILON), grad[None]
+        of_grad = (adam, grad), (grad, grad)
+        return *of_grad, (param[None], param[None]), (v, None), (adam, adam)
 
-    each = zip(params, grads, tensors, momenta, seconds, strict=True)
+    each = zip(params, grads, momenta, seconds, strict=True)
     totals = sums(products(*parts) for parts in each)
 
     def follow(old: GeneralMoments, m: Any, v: Any, total: Any, age: Any) -> Any:
         xp, size = namespace(m), math.prod(m.shape[1:])
-        product, before, grad, *squares = (total[i] for i in range(7))
+        product, grad, *squares = (total[i] for i in range(6))
         # Two roots, for the product of two squares could overflow.
-        cosine = product * (rsqrt(before + _TINY) * rsqrt(grad + _TINY))
+        cosine = product * (rsqrt(squares[3] + _TINY) * rsqrt(grad + _TINY))
         unbiased = acc.debias(MOMENT_DECAYS, age, total[0])
         squares[1], squares[2] = squares[1] * unbiased[0], squares[2] * unbiased[1]
         m_unbiased = acc.debias(MOMENTUM_DECAYS, age, total[0])
@@ -194,15 +194,6 @@ def _follow(
         )
 
     return tuple(map(follow, tensors, momenta, seconds, totals, signal.ages))
-
-
-_TINY = 1e-30
-
-
-def _direction(momentum: Any, second_moment: Any) -> Any:
-    """Adam's, but for a factor: [1, *shape]."""
-    root = namespace(momentum).sqrt(second_moment[1:])
-    return momentum[:1] / (root + EPSILON)
 
 
 def _numbers(
@@ -278,25 +269,59 @@ def _rows(
     of_gradients: Any,
     gate: Any,
 ) -> tuple:
-    """Blocks of one row each: XLA fuses what is summed row by row."""
+    """Directions, then evens: blocks of one row each, for XLA fuses what is summed row by row;
+    in torch two blocks.
+    """
     xp = namespace(grad)
-    root = [xp.sqrt(second_moment[i] * v_factor[i]) for i in range(2)]
-    fast, slow = (1.0 / (one + EPSILON) for one in root)
+    if is_torch(grad):
+        root = xp.sqrt(second_moment * v_factor) + EPSILON
+        m, weight = momentum * m_factor, (param * of_param)[None]
+        return _two_blocks(grad[None], m, root, weight, of_gradients, gate)
+    root = [xp.sqrt(second_moment[i] * v_factor[i]) + EPSILON for i in range(2)]
+    fast, slow = (1.0 / one for one in root)
     m9, m99 = momentum[0] * m_factor[0], momentum[1] * m_factor[1]
     adam, weight = m9 * slow, param * of_param
-    gradient_fast, m9_fast, m99_fast = grad * fast, m9 * fast, m99 * fast
-    directions = (gradient_fast, m99 * slow, m9 * of_gradients, gate * weight)
-    evens = (
-        *map(xp.abs, (gradient_fast, m9_fast, m99_fast, adam)),
-        gradient_fast * m9_fast,
-        m9_fast * m99_fast,
-        xp.log((root[0] + EPSILON) * slow),
-        xp.log((root[1] + EPSILON) * of_gradients),
-        xp.abs(weight),
-        weight * adam,
+    gradient_fast, m9_fast = grad * fast, m9 * fast
+    # What is not clipped has a bound of its own.
+    rows = (
+        *(adam, gradient_fast, m99 * slow),
+        *map(_clip, (m9 * of_gradients, gate * weight)),
+        *map(xp.abs, (m9_fast, adam)),
+        *(gradient_fast * m9_fast, m9_fast * (m99 * fast)),
+        *map(_clip, (root[0] * slow, xp.log(root[1] * of_gradients))),
+        *map(_clip, (xp.abs(weight), weight * adam)),
     )
-    clipped = (xp.clip(row, -CLIP, CLIP)[None] for row in (*directions, *evens))
-    return adam[None], *clipped
+    return tuple(row[None] for row in rows)
+
+
+def _clip(row: Any) -> Any:
+    return namespace(row).clip(row, -CLIP, CLIP)
+
+
+def _two_blocks(
+    grad: Any, m: Any, root: Any, weight: Any, of_gradients: Any, gate: Any
+) -> tuple[Any, Any]:
+    """The same in as few operations as can be, each of which is a call."""
+    import torch
+
+    shape, (fast, slow) = m.shape[1:], 1.0 / root
+    directions = grad.new_empty((len(DIRECTIONS), *shape))
+    evens = grad.new_empty((len(EVENS), *shape))
+    by_fast = torch.cat([grad, m]).mul_(fast)
+    adam = torch.mul(m, slow, out=directions[:3:2])[0]
+    directions[1] = by_fast[0]
+    torch.mul(m[0], of_gradients, out=directions[3])
+    torch.mul(weight[0], gate, out=directions[4])
+    torch.abs(by_fast[1], out=evens[0])
+    torch.abs(adam, out=evens[1])
+    torch.mul(by_fast[:2], by_fast[1:], out=evens[2:4])
+    torch.mul(root[0], slow, out=evens[4])
+    torch.log(root[1] * of_gradients, out=evens[5])
+    torch.abs(weight[0], out=evens[6])
+    torch.mul(weight[0], adam, out=evens[7])
+    directions[3:].clamp_(-CLIP, CLIP)
+    evens[4:].clamp_(-CLIP, CLIP)
+    return directions, evens
 
 
 def _shared(

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import PyTree
 
-from opt_gym.maths.array_namespace import constant, namespace, over
+from opt_gym.maths.array_namespace import constant, is_torch, namespace, over
 from opt_gym.records import Signal
 
 
@@ -22,6 +22,8 @@ def average(block: Any, value: Any, decays: Sequence[float]) -> Any:
 def follow(block: Any, value: Any, decays: Any) -> Any:
     """`average` for decays that are an array [k], such as a part of θ."""
     decay = over(decays, value)
+    if is_torch(value):  # one call, a fourth of the time of three
+        return block.lerp(value[None], 1.0 - decay)
     return decay * block + (1.0 - decay) * value[None]
 
 

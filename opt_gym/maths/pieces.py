@@ -16,7 +16,7 @@ import jax
 
 from opt_gym.maths.array_namespace import is_torch, mean_square, namespace, zeros_over
 
-SIZE = 32_768
+SIZE = 49_152
 """Elements of a piece in torch, where every operation on one costs a call."""
 
 JAX_SIZE = 16_384
