@@ -30,7 +30,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 from learned import decay
 from learned.building.networks import NARROW, affine, first_layer, relu
 from opt_gym import plugins
-from opt_gym.checks import check_counts, check_not_negative
+from opt_gym.checks import check_counts, check_not_negative, check_whole
 from opt_gym.features.general import DIRECTIONS, EVENS
 from opt_gym.maths.accumulators import first, leaves, like
 from opt_gym.maths.array_namespace import is_torch, namespace, zeros
@@ -50,6 +50,8 @@ def make(
     learning_rate: float = 0.003,
     hidden: int = 4,
     tensor_hidden: int = 16,
+    num_directions: int = len(DIRECTIONS),
+    searching: bool = True,
     time_clamp: int | None = None,
     reads_loss: bool = True,
     reads_horizon: bool = True,
@@ -59,6 +61,8 @@ def make(
     Args:
         learning_rate: of the Adam that it starts as.
         hidden, tensor_hidden: hidden units of the two nets.
+        num_directions: how many of the features' directions are mixed, Adam's first.
+        searching: whether rates move; otherwise they stay at 1.
         time_clamp: the largest t that the time features show; None for no limit.
         reads_loss, reads_horizon: whether they are used where they are told.
 
@@ -67,6 +71,7 @@ def make(
     """
     check_not_negative(learning_rate=learning_rate)
     check_counts(hidden=hidden, tensor_hidden=tensor_hidden)
+    check_whole("num_directions", num_directions, 1, len(DIRECTIONS))
     settings = {
         "time_clamp": time_clamp,
         "reads_loss": reads_loss,
@@ -83,17 +88,17 @@ def make(
         return {
             "log_step": jnp.zeros(()),
             "log_power": jnp.zeros(()),
-            "mixture": jnp.eye(len(DIRECTIONS))[0],
+            "mixture": jnp.eye(num_directions)[0],
             "parameter": {
                 "w_rows": w_hidden[:, : len(EVENS)],
                 "w_shared": w_hidden[:, len(EVENS) :],
                 "b_hidden": jnp.zeros(hidden),
-                "w_out": jnp.zeros((1 + len(DIRECTIONS), hidden)),
+                "w_out": jnp.zeros((1 + num_directions, hidden)),
             },
             "tensor": {
                 "w_in": _hidden_weights(k_tensor, tensor_hidden, num_tensor),
                 "b_hidden": jnp.zeros(tensor_hidden),
-                "w_out": jnp.zeros((1 + NUM_RATES + len(DIRECTIONS), tensor_hidden)),
+                "w_out": jnp.zeros((1 + NUM_RATES + num_directions, tensor_hidden)),
                 "w_skip": jnp.zeros((1 + NUM_RATES, num_tensor)),
             },
         }
@@ -108,7 +113,8 @@ def make(
         tensors = observation.tensors
         numbers = [tensor.numbers for tensor in tensors]
         outputs = _of_tensors(theta["tensor"], observation.numbers, numbers, carry)
-        carry = _with_new_rates(carry, outputs, signal.t)
+        if searching:
+            carry = _with_new_rates(carry, outputs, signal.t)
         rate = learning_rate * _schedule(theta, signal, reads_horizon)
         bias = _bias(theta["parameter"], observation.numbers)
         deltas = []
@@ -194,7 +200,7 @@ def _delta(weights: tuple, rate: Any, rows: Any, sources: tuple, param: Any) -> 
     theta, bias, log_step, mixture = weights
 
     def delta(*sources: Any) -> Any:
-        directions, evens = _apart(rows(*sources))
+        directions, evens = _apart(rows(*sources), mixture.shape[0])
         h = relu(first_layer(theta["w_rows"], bias, evens))
         out = affine(theta["w_out"], h, _outputs(log_step, mixture))
         return -(rate * _exp(out[0]) * _mixed(out[1:], directions))[None]
@@ -205,12 +211,12 @@ def _delta(weights: tuple, rate: Any, rows: Any, sources: tuple, param: Any) -> 
     return elementwise(delta, sources, param, 1)[0]
 
 
-def _apart(blocks: tuple) -> tuple[Any, tuple]:
-    """(directions, evens), which are two blocks in torch, and in JAX one a row."""
+def _apart(blocks: tuple, count: int) -> tuple[Any, tuple]:
+    """(the first `count` directions, evens): two blocks in torch, in JAX one a row."""
     if is_torch(blocks[0]):
-        return blocks[0], blocks[1:]
-    count = len(DIRECTIONS)
-    return [direction[0] for direction in blocks[:count]], blocks[count:]
+        return blocks[0][:count], blocks[1:]
+    directions = [direction[0] for direction in blocks[:count]]
+    return directions, blocks[len(DIRECTIONS) :]
 
 
 def _mixed(shares: Any, directions: Any) -> Any:

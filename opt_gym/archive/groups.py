@@ -120,7 +120,7 @@ def _tuning_free(name: str, text: str) -> Group:
             f"{name} constant": {"decayed": 0.0},
             f"{name} cosine": {"decayed": 1.0},
         },
-        num_seeds=3,
+        num_seeds=1,
     )
 
 
@@ -171,7 +171,7 @@ def _rated(name: str, text: str, rates: tuple[float, ...]) -> tuple[Group, Group
             curves=False,
             needs_reference=False,
         ),
-        Group(name, optimizer, partial(_chosen, name), num_seeds=3),
+        Group(name, optimizer, partial(_chosen, name), num_seeds=1),
     )
 
 

@@ -269,9 +269,7 @@ def _rows(
     of_gradients: Any,
     gate: Any,
 ) -> tuple:
-    """Directions, then evens: blocks of one row each, for XLA fuses what is summed row by row;
-    in torch two blocks.
-    """
+    """Directions, then evens: a block a row, which XLA fuses into one loop, or two in torch."""
     xp = namespace(grad)
     if is_torch(grad):
         root = xp.sqrt(second_moment * v_factor) + EPSILON
