@@ -14,6 +14,7 @@ import jax
 from opt_gym.data import embedded_images, images, shrinking, splits, texts, tfds
 from opt_gym.data.encoders import take
 from opt_gym.data.images import IMAGE_SETS, ImageSet, Ways
+from opt_gym.data.table_sets import TABLES
 from opt_gym.data.texts import TEXT_SETS, TextSet
 from opt_gym.plugins import unknown
 from opt_gym.records import SPLITS, Data, Images
@@ -31,6 +32,7 @@ __all__ = [
     "is_known",
     "load_images",
     "load_texts",
+    "made_of",
     "text_set",
 ]
 
@@ -169,6 +171,23 @@ def describe(name: str, source: str) -> str:
     if provider == "tfds":
         return f"{name} (original, tfds {tfds.find(entry.builder).version})"
     return f"{name} (stand-in: {embedded_images.describe(entry.shape)})"
+
+
+def made_of(name: str, source: str) -> str:
+    """Whose examples a set shows: two sets may be made of the same ones; "" for unknown.
+
+    Raises:
+        ValueError, FileNotFoundError: as `describe`.
+    """
+    if not is_known(name):
+        return name if name in TABLES else ""
+    entry = IMAGE_SETS.get(name) or TEXT_SETS[name]
+    if _serving(entry, source) == "tfds":
+        return f"the original {name.rpartition('/')[0] or name}"
+    if isinstance(entry, TextSet):
+        return "Python's documentation" if entry.builder else "Python's code"
+    grey = not entry.builder or entry.shape[2] == 1
+    return f"scikit-learn's {'digits' if grey else 'two photographs'}"
 
 
 def _check_num_train(num_train: int | None) -> None:

@@ -10,6 +10,7 @@ from opt_gym import factory, normalize, plugins
 from opt_gym.archive import archive_files
 from opt_gym.archive.measuring import empty_record
 from opt_gym.archive.task_records import Measured, TaskRecord, judges_normalizer
+from opt_gym.data.catalog import made_of
 from opt_gym.normalize import REFERENCE_HORIZON
 from opt_gym.records import Normalizer, Task
 from opt_gym.report import archive_baselines, running
@@ -279,6 +280,7 @@ def _info(
         batch_size=task.batch_size,
         has_floor=task.loss_floor == 0.0,
         normalizers=_normalizers(task, record, source),
+        examples=made_of(task.dataset, source),
     )
 
 

@@ -23,6 +23,7 @@ class TaskInfo(NamedTuple):
         num_weights, batch_size: of the model that is trained.
         has_floor: whether its loss is never below 0, so that ratios of losses mean something.
         normalizers: the judge's, by split; one whose loss nothing lowers has none.
+        examples: whose they are (`catalog.made_of`); "" for none, and where it is not known.
     """
 
     name: str
@@ -32,6 +33,7 @@ class TaskInfo(NamedTuple):
     batch_size: int
     has_floor: bool
     normalizers: Mapping[str, Normalizer]
+    examples: str = ""
 
 
 class Optimizer(NamedTuple):

@@ -1,10 +1,12 @@
 """What a report cannot say of an entrant, and why."""
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 
+from opt_gym.data.catalog import made_of
 from opt_gym.judge.intervals import FEWEST_SEEDS
 from opt_gym.report.archive_baselines import GLOBAL_ADAM
 from opt_gym.report.verdict import Judged
@@ -36,6 +38,7 @@ def limits_of(
     return (
         *_tasks(judged, entrant, stands_in, status),
         *_seeds(judged, entrant, training),
+        *_examples(judged, training),
         *_archive(judged, entrant),
         *_costs(is_timed, training),
     )
@@ -84,6 +87,26 @@ def _seeds(judged: Judged, entrant: str, training: Mapping[str, Any]) -> Iterato
         )
     if training:
         yield "It is one outer-training: how another seed of it would do is not known."
+
+
+def _examples(judged: Judged, training: Mapping[str, Any]) -> Iterator[str]:
+    """Which examples it was trained on that a task shows it again."""
+    listed_tasks = training.get("tasks")
+    configs = listed_tasks if isinstance(listed_tasks, list | tuple) else ()
+    seen = {
+        made_of(config["dataset"][0], "embedded")
+        for config in configs
+        if isinstance(config, Mapping)
+        and isinstance(config.get("dataset"), list | tuple)
+    }
+    tasks = judged.comparison.tasks
+    again = Counter(t.examples for t in tasks if t.examples and t.examples in seen)
+    if again:
+        each = [f"{whose} on {count}" for whose, count in again.most_common()]
+        yield (
+            f"Of {counted(len(tasks), 'task')} {again.total()} show examples that it was "
+            f"outer-trained on, with other networks: {listed(each)}."
+        )
 
 
 def _archive(judged: Judged, entrant: str) -> Iterator[str]:

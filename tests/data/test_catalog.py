@@ -230,3 +230,16 @@ def test_errors_name_what_was_wrong(nothing_prepared, tmp_path):
     message = "no 'food101' in array_record format under .*tfds build food101"
     with pytest.raises(FileNotFoundError, match=message):
         catalog.load_images("food101_32x32", "tfds")
+
+
+def test_two_sets_may_show_the_same_examples():
+    for names, whose in (
+        (("digits", "mnist", "fashion_mnist"), "scikit-learn's digits"),
+        (("cifar10", "sun397_32x32"), "scikit-learn's two photographs"),
+        (("lm1b/bytes", "imdb_reviews/subwords8k"), "Python's documentation"),
+        (("python_source/bytes",), "Python's code"),
+        (("wine",), "wine"),
+        (("none",), ""),
+    ):
+        for name in names:
+            assert catalog.made_of(name, "embedded") == whose

@@ -161,6 +161,25 @@ def test_cost_of_steps_and_of_the_outer_training():
     assert "Steps were not timed." in found.limits
 
 
+def test_examples_that_it_was_trained_on_are_named():
+    given = compared({"mine": (0.1, 0.2, 0.3, 0.4)})
+    whose = ("scikit-learn's digits", "scikit-learn's digits", "Python's code", "")
+    tasks = tuple(
+        task._replace(examples=made)
+        for task, made in zip(given.tasks, whose, strict=True)
+    )
+    (one,) = judged_of(outcome(given._replace(tasks=tasks)))
+
+    def limits(*datasets):
+        training = {"tasks": [{"dataset": [name, {}]} for name in datasets] + [{}]}
+        return findings(one, Background(training={"mine": training}))[0].limits
+
+    (words,) = (x for x in limits("fashion_mnist", "cifar10") if "outer-trained" in x)
+    assert "Of 4 tasks 2 show examples" in words
+    assert words.endswith("scikit-learn's digits on 2.")
+    assert not [x for x in limits("lm1b/bytes") if "outer-trained" in x]
+
+
 def test_at_another_horizon_the_baseline_is_called_by_its_name():
     given = compared({"mine": BASE, LONG_ADAM.name: BASE})
     name = LONG_ADAM.name
