@@ -21,6 +21,7 @@ they are told.
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -33,8 +34,9 @@ from opt_gym import plugins
 from opt_gym.checks import check_counts, check_not_negative, check_whole
 from opt_gym.features.general import DIRECTIONS, EVENS
 from opt_gym.maths.accumulators import first, leaves, like
-from opt_gym.maths.array_namespace import is_torch, namespace, zeros
+from opt_gym.maths.array_namespace import is_torch, namespace, over, zeros
 from opt_gym.maths.pieces import elementwise
+from opt_gym.maths.small_tensors import together
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
@@ -116,17 +118,22 @@ def make(
         if searching:
             carry = _with_new_rates(carry, outputs, signal.t)
         rate = learning_rate * _schedule(theta, signal, reads_horizon)
+        rates = namespace(outputs).stack(list(carry.tensors)) + carry.shared
+        log_steps = theta["log_step"] + outputs[:, 0] + rates
+        mixtures = theta["mixture"][None] + outputs[:, 1 + NUM_RATES :]
+        params = leaves(signal.params)
+        sources = [
+            (*tensor.sources, log_steps[i], over(mixtures[i], params[i]))
+            for i, tensor in enumerate(tensors)
+        ]
         bias = _bias(theta["parameter"], observation.numbers)
-        deltas = []
-        for i, (tensor, leaf) in enumerate(
-            zip(tensors, leaves(signal.params), strict=True)
-        ):
-            log_step = (
-                theta["log_step"] + outputs[i, 0] + carry.tensors[i] + carry.shared
+        delta = partial(_delta, theta["parameter"], bias, rate, tensors[0].rows)
+        deltas = [
+            _alone(delta, own, leaf, hidden) if done is None else done[0]
+            for done, own, leaf in zip(
+                together(delta, sources, params), sources, params, strict=True
             )
-            mixture = theta["mixture"] + outputs[i, 1 + NUM_RATES :]
-            weights = theta["parameter"], bias, log_step, mixture
-            deltas.append(_delta(weights, rate, tensor.rows, tensor.sources, leaf))
+        ]
         return carry, (like(signal.params, deltas),)
 
     return LearnedOptimizer(
@@ -195,18 +202,19 @@ def _bias(theta: PyTree, shared: Any) -> Any:
     return theta["w_shared"] @ shared + theta["b_hidden"]
 
 
-def _delta(weights: tuple, rate: Any, rows: Any, sources: tuple, param: Any) -> Any:
+def _delta(theta: PyTree, bias: Any, rate: Any, rows: Any, *sources: Any) -> Any:
+    """Δφ, [1, *axes], of what the features' rows are made of, and of log-step and mixture."""
+    *seen, log_step, mixture = sources
+    directions, evens = _apart(rows(*seen), mixture.shape[0])
+    h = relu(first_layer(theta["w_rows"], bias, evens))
+    out = _outputs(theta["w_out"], h, log_step, mixture)
+    return -(rate * _exp(out[0]) * _mixed(out[1:], directions))[None]
+
+
+def _alone(delta: Any, sources: tuple, param: Any, hidden: int) -> Any:
     """Δφ of one tensor."""
-    theta, bias, log_step, mixture = weights
-
-    def delta(*sources: Any) -> Any:
-        directions, evens = _apart(rows(*sources), mixture.shape[0])
-        h = relu(first_layer(theta["w_rows"], bias, evens))
-        out = affine(theta["w_out"], h, _outputs(log_step, mixture))
-        return -(rate * _exp(out[0]) * _mixed(out[1:], directions))[None]
-
     # One loop of a large tensor in XLA, see `first_layer`: nothing is stored on the way.
-    if theta["w_rows"].shape[0] <= NARROW and not is_torch(param):
+    if hidden <= NARROW and not is_torch(param):
         return delta(*sources)[0]
     return elementwise(delta, sources, param, 1)[0]
 
@@ -227,9 +235,14 @@ def _mixed(shares: Any, directions: Any) -> Any:
     )
 
 
-def _outputs(log_step: Any, mixture: Any) -> Any:
-    xp = namespace(mixture)
-    return xp.concat([xp.stack([log_step]), mixture])
+def _outputs(weights: Any, h: Any, log_step: Any, mixture: Any) -> Any:
+    """What the net adds to log-step and mixture, which are one or several tensors'."""
+    xp = namespace(weights)
+    of_tensor = xp.concat([xp.reshape(log_step, (1, *mixture.shape[1:])), mixture])
+    if is_torch(weights):
+        return affine(weights, h, of_tensor.reshape(-1))
+    added = affine(weights, h, xp.zeros_like(weights[:, 0]))
+    return [added[i] + of_tensor[i] for i in range(weights.shape[0])]
 
 
 def _exp(log_step: Any) -> Any:

@@ -176,44 +176,58 @@ def _follow(
 
     each = zip(params, grads, momenta, seconds, strict=True)
     totals = sums(products(*parts) for parts in each)
+    if not totals:
+        return ()
+    cosines, squares = _of_totals(params, tensors, totals, signal.ages)
+    return tuple(
+        GeneralMoments(momentum, second, cosines[i], squares[i])
+        for i, (momentum, second) in enumerate(zip(momenta, seconds, strict=True))
+    )
 
-    def follow(old: GeneralMoments, m: Any, v: Any, total: Any, age: Any) -> Any:
-        xp, size = namespace(m), math.prod(m.shape[1:])
-        product, grad, *squares = (total[i] for i in range(6))
-        # Two roots, for the product of two squares could overflow.
-        cosine = product * (rsqrt(squares[3] + _TINY) * rsqrt(grad + _TINY))
-        unbiased = acc.debias(MOMENT_DECAYS, age, total[0])
-        squares[1], squares[2] = squares[1] * unbiased[0], squares[2] * unbiased[1]
-        m_unbiased = acc.debias(MOMENTUM_DECAYS, age, total[0])
-        squares[3] = squares[3] * (m_unbiased[0] * m_unbiased[0] / unbiased[1])
-        return GeneralMoments(
-            momentum=m,
-            second_moment=v,
-            cosine=acc.average(old.cosine, cosine, COSINE_DECAYS),
-            squares=xp.stack(squares) / size,
-        )
 
-    return tuple(map(follow, tensors, momenta, seconds, totals, signal.ages))
+def _of_totals(
+    params: list[Any],
+    tensors: Sequence[GeneralMoments],
+    totals: Sequence[Any],
+    ages: Sequence[Any],
+) -> tuple[Any, Any]:
+    """(average cosines [k, 2], squares [k, 4]).
+
+    All tensors at once, for every operation on a few numbers is a program of its own in XLA,
+    and a call in torch.
+    """
+    xp, like = namespace(totals[0]), totals[0]
+    sizes = constant([float(math.prod(leaf.shape)) for leaf in params], like)[:, None]
+    steps = xp.stack(list(ages))[:, None] + 1
+    found = xp.stack(list(totals))
+
+    def debias(decays: Sequence[float]) -> Any:
+        return 1.0 / (1.0 - constant(decays, like)[None] ** steps)
+
+    of_v, of_m = debias(MOMENT_DECAYS), debias(MOMENTUM_DECAYS)
+    adam = found[:, 5:] * of_m[:, :1] ** 2 / of_v[:, 1:]
+    squares = xp.concat([found[:, 2:3], found[:, 3:5] * of_v, adam], axis=1) / sizes
+    # Two roots, for the product of two squares could overflow.
+    roots = rsqrt(found[:, 5] + _TINY) * rsqrt(found[:, 1] + _TINY)
+    cosine = (found[:, 0] * roots)[:, None]
+    decays = constant(COSINE_DECAYS, like)[None]
+    before = xp.stack([moments.cosine for moments in tensors])
+    return decays * before + (1.0 - decays) * cosine, squares
 
 
 def _numbers(
     params: list[Any], tensors: Sequence[GeneralMoments], ages: Sequence[Any]
 ) -> Any:
-    """What is told of each tensor: [k, 10].
-
-    All tensors at once, for every operation on a few numbers is a program of its own in XLA,
-    and a call in torch.
-    """
+    """What is told of each tensor: [k, 10]."""
     xp = namespace(params[0])
     squares = xp.stack([moments.squares for moments in tensors]) + _TINY
-    cosines = [
-        moments.cosine * acc.debias(COSINE_DECAYS, age, moments.cosine[0])
-        for moments, age in zip(tensors, ages, strict=True)
-    ]
+    decays, steps = constant(COSINE_DECAYS, params[0]), xp.stack(list(ages)) + 1
+    cosines = xp.stack([moments.cosine for moments in tensors])
+    cosines = cosines / (1.0 - decays[None] ** steps[:, None])
     logs = 0.5 * xp.log(squares)
     columns = [
         xp.clip(logs[:, 0], -3 * CLIP, 3 * CLIP) / 3,
-        *(xp.stack(cosines)[:, i] for i in range(len(COSINE_DECAYS))),
+        *(cosines[:, i] for i in range(len(COSINE_DECAYS))),
         xp.clip(logs[:, 1] - logs[:, 2], -CLIP, CLIP),
         xp.sqrt(squares[:, 3]),
         xp.clip(logs[:, 3], -3 * CLIP, CLIP) / 3,
