@@ -70,13 +70,12 @@ HORIZON_NAMES = ("has_horizon", "time_share", "log_time_left", "log_horizon")
 class GeneralMoments(NamedTuple):
     """Of one tensor.
 
-    Shapes: momentum, second_moment [2, *shape]; cosine [2]; squares [4], see `_follow`.
+    Shapes: momentum, second_moment [2, *shape]; numbers [6], see `_follow`.
     """
 
     momentum: Any
     second_moment: Any
-    cosine: Any
-    squares: Any
+    numbers: Any
 
 
 def make(
@@ -101,8 +100,7 @@ def make(
                 GeneralMoments(
                     zeros_over(len(MOMENTUM_DECAYS), leaf),
                     zeros_over(len(MOMENT_DECAYS), leaf),
-                    zeros((len(COSINE_DECAYS),), leaf),
-                    zeros((4,), leaf),
+                    zeros((len(COSINE_DECAYS) + 4,), leaf),
                 )
                 for leaf in acc.leaves(params)
             ),
@@ -156,8 +154,8 @@ def _follow(
 ) -> tuple[GeneralMoments, ...]:
     """With one more gradient.
 
-    `squares` are means over a tensor: of φ², v̂.95, v̂.999, and of Adam's direction squared.
-    All sums over tensors are in one go: see `maths.sums`.
+    A tensor's numbers are the average cosines, and means over it: of φ², v̂.95, v̂.999, and of
+    Adam's direction squared. All sums over tensors are in one go: see `maths.sums`.
     """
     params, grads = acc.leaves(signal.params), acc.leaves(signal.grad)
     momenta = [
@@ -178,9 +176,9 @@ def _follow(
     totals = sums(products(*parts) for parts in each)
     if not totals:
         return ()
-    cosines, squares = _of_totals(params, tensors, totals, signal.ages)
+    numbers = _of_totals(params, tensors, totals, signal.ages)
     return tuple(
-        GeneralMoments(momentum, second, cosines[i], squares[i])
+        GeneralMoments(momentum, second, numbers[i])
         for i, (momentum, second) in enumerate(zip(momenta, seconds, strict=True))
     )
 
@@ -190,8 +188,8 @@ def _of_totals(
     tensors: Sequence[GeneralMoments],
     totals: Sequence[Any],
     ages: Sequence[Any],
-) -> tuple[Any, Any]:
-    """(average cosines [k, 2], squares [k, 4]).
+) -> Any:
+    """The numbers of all tensors, [k, 6].
 
     All tensors at once, for every operation on a few numbers is a program of its own in XLA,
     and a call in torch.
@@ -211,8 +209,8 @@ def _of_totals(
     roots = rsqrt(found[:, 5] + _TINY) * rsqrt(found[:, 1] + _TINY)
     cosine = (found[:, 0] * roots)[:, None]
     decays = constant(COSINE_DECAYS, like)[None]
-    before = xp.stack([moments.cosine for moments in tensors])
-    return decays * before + (1.0 - decays) * cosine, squares
+    before = xp.stack([moments.numbers for moments in tensors])[:, : len(COSINE_DECAYS)]
+    return xp.concat([decays * before + (1.0 - decays) * cosine, squares], axis=1)
 
 
 def _numbers(
@@ -220,14 +218,14 @@ def _numbers(
 ) -> Any:
     """What is told of each tensor: [k, 10]."""
     xp = namespace(params[0])
-    squares = xp.stack([moments.squares for moments in tensors]) + _TINY
+    kept, count = _kept(tensors), len(COSINE_DECAYS)
     decays, steps = constant(COSINE_DECAYS, params[0]), xp.stack(list(ages)) + 1
-    cosines = xp.stack([moments.cosine for moments in tensors])
-    cosines = cosines / (1.0 - decays[None] ** steps[:, None])
+    cosines = kept[:, :count] / (1.0 - decays[None] ** steps[:, None])
+    squares = kept[:, count:] + _TINY
     logs = 0.5 * xp.log(squares)
     columns = [
         xp.clip(logs[:, 0], -3 * CLIP, 3 * CLIP) / 3,
-        *(cosines[:, i] for i in range(len(COSINE_DECAYS))),
+        *(cosines[:, i] for i in range(count)),
         xp.clip(logs[:, 1] - logs[:, 2], -CLIP, CLIP),
         xp.sqrt(squares[:, 3]),
         xp.clip(logs[:, 3], -3 * CLIP, CLIP) / 3,
@@ -248,10 +246,15 @@ def _numbers(
     return xp.concat([xp.stack(columns, axis=1), xp.stack(static)], axis=1)
 
 
+def _kept(tensors: Sequence[GeneralMoments]) -> Any:
+    """The numbers of all tensors, [k, 6]."""
+    return namespace(tensors[0].numbers).stack([moments.numbers for moments in tensors])
+
+
 def _scalars(tensors: Sequence[GeneralMoments], numbers: Any) -> Any:
     """[k, 3]: 1/RMS(φ), 1/RMS of the tensor's gradients, min(1, RMS of Adam's direction)."""
     xp = namespace(numbers)
-    squares = xp.stack([moments.squares for moments in tensors])
+    squares = _kept(tensors)[:, len(COSINE_DECAYS) :]
     of_param, of_gradients = rsqrt(squares[:, 0] + _TINY), rsqrt(squares[:, 2] + _TINY)
     gate = xp.clip(xp.sqrt(squares[:, 3]), 0.0, 1.0)
     return xp.stack([of_param, of_gradients, gate], axis=1)
