@@ -184,7 +184,7 @@ def _with_new_rates(carry: Memory, outputs: Any, t: Any) -> Memory:
 
 
 def _schedule(theta: PyTree, signal: Signal, reads_horizon: bool) -> Any:
-    """W · c."""
+    """The product w · c."""
     xp = namespace(signal.loss)
     t = signal.t + zeros((), signal.loss)
     warm = xp.clip((t + 1.0) / WARM_UP, max=1.0)
