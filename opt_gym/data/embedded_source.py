@@ -6,10 +6,7 @@ with Python's version, which is why `describe` names it.
 """
 
 import ast
-import hashlib
 import platform
-import sys
-import sysconfig
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -19,8 +16,6 @@ from numpy.random import RandomState
 
 from opt_gym.data import embedded_texts, encoders
 from opt_gym.records import Texts
-from opt_gym.runtime.array_files import keep_arrays
-from opt_gym.runtime.files import cache_folder
 
 SHORTEST, LONGEST = 200, 2000
 """Characters of a function that is taken."""
@@ -41,11 +36,7 @@ def shuffled() -> Texts:
     Raises:
         FileNotFoundError: the standard library's source files are not there.
     """
-    root = Path(sysconfig.get_paths()["stdlib"])
-    origin = f"1 {sys.version} {root} {SHORTEST} {LONGEST}"
-    name = hashlib.sha256(origin.encode()).hexdigest()[:24]
-    file = cache_folder() / "texts" / f"source-{name}.npz"
-    return Texts(**keep_arrays(file, lambda: _read(root)._asdict()))
+    return embedded_texts.of_library("source", f"1 {SHORTEST} {LONGEST}", _read)
 
 
 def _read(root: Path) -> Texts:

@@ -12,7 +12,7 @@ import os
 import platform
 import sys
 import sysconfig
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -83,11 +83,22 @@ def documents() -> Texts:
     Raises:
         FileNotFoundError: the standard library's source files are not there.
     """
+    return of_library("documentation", f"2 {sorted(_LEFT_OUT)}", _read)
+
+
+def of_library(kind: str, how: str, read: Callable[[Path], Texts]) -> Texts:
+    """What is read of the standard library's source files, kept on disk.
+
+    Args:
+        kind: begins the name of the file.
+        how: it is read, so that what was read otherwise is read again.
+        read: folder of the library -> Texts.
+    """
     root = Path(sysconfig.get_paths()["stdlib"])
-    origin = f"2 {sys.version} {root} {sorted(_LEFT_OUT)}"
+    origin = f"{how} {sys.version} {root}"
     name = hashlib.sha256(origin.encode()).hexdigest()[:24]
-    file = cache_folder() / "texts" / f"documentation-{name}.npz"
-    return Texts(**keep_arrays(file, lambda: _read(root)._asdict()))
+    file = cache_folder() / "texts" / f"{kind}-{name}.npz"
+    return Texts(**keep_arrays(file, lambda: read(root)._asdict()))
 
 
 @cache

@@ -3,8 +3,8 @@
 All averages are unbiased. With m̂ and v̂ the averages of g and g², 4 numbers a weight:
 
     directions (5, they turn with (g, φ), and are 0 where g was 0): Adam's m̂.9/√v̂.999;
-        g/√v̂.95; m̂.99/√v̂.999; m̂.9 over the RMS of the tensor's gradients; φ/RMS(φ), times
-        min(1, RMS of Adam's direction over the tensor)
+        g/√v̂.95; m̂.99/√v̂.999; m̂.9 over the RMS of the tensor's gradients; φ/(10·RMS(φ)),
+        times min(1, RMS of Adam's direction over the tensor)
     evens (8, the same for (−g, −φ)): |m̂.9|/√v̂.95; |Adam's|; g·m̂.9 and m̂.9·m̂.99 over
         v̂.95; √(v̂.95/v̂.999); ½·log(v̂.999/its mean over the tensor); |φ|/RMS(φ); φ/RMS(φ)
         times Adam's
@@ -252,11 +252,12 @@ def _kept(tensors: Sequence[GeneralMoments]) -> Any:
 
 
 def _scalars(tensors: Sequence[GeneralMoments], numbers: Any) -> Any:
-    """[k, 3]: 1/RMS(φ), 1/RMS of the tensor's gradients, min(1, RMS of Adam's direction)."""
+    """[k, 3]: 1/RMS(φ), 1/RMS of the tensor's gradients, the gate of φ's direction."""
     xp = namespace(numbers)
     squares = _kept(tensors)[:, len(COSINE_DECAYS) :]
     of_param, of_gradients = rsqrt(squares[:, 0] + _TINY), rsqrt(squares[:, 2] + _TINY)
-    gate = xp.clip(xp.sqrt(squares[:, 3]), 0.0, 1.0)
+    # A walk along φ adds up from step to step, where others turn: it counts a tenth.
+    gate = 0.1 * xp.clip(xp.sqrt(squares[:, 3]), 0.0, 1.0)
     return xp.stack([of_param, of_gradients, gate], axis=1)
 
 
