@@ -24,11 +24,11 @@ from multiprocessing import connection, get_context
 from typing import Any
 
 from agents.checkpoint import digest
+from agents.estimators.trainer_record import with_own_buffers
 from agents.host_arrays import from_host, to_host
 from agents.records import Call, Estimate, OuterTrainer, Runner
 from opt_gym import factory
 from opt_gym.checks import check_whole
-from opt_gym.numerics import own_buffers
 from opt_gym.records import Data
 from opt_gym.runtime import strategy
 from opt_gym.runtime.worker_processes import describe, died, settle
@@ -98,11 +98,7 @@ class TaskWorkers:
         self._num_tasks = len(trainer.envs)
         self._told(len(self._ready), self._num_tasks)
         init, step = trainer.parts.run_by(Runner(self._begin, self._run))
-
-        def begin(*args: Any, **named: Any) -> Any:
-            return own_buffers(init(*args, **named))
-
-        return trainer._replace(init=begin, step=step)
+        return trainer._replace(init=with_own_buffers(init), step=step)
 
     def process_ids(self) -> list[int]:
         """Of every worker."""

@@ -21,6 +21,15 @@ def settings_among(arguments: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def with_own_buffers(init: Any) -> Any:
+    """An `init` whose arrays can each be donated."""
+
+    def begin(*arguments: Any, **named: Any) -> Any:
+        return own_buffers(init(*arguments, **named))
+
+    return begin
+
+
 def outer_trainer(
     name: str,
     settings: dict[str, Any],
@@ -34,10 +43,6 @@ def outer_trainer(
     horizon: int | None = None,
 ) -> OuterTrainer:
     """An `OuterTrainer` whose config is its settings, its learned optimizer and its tasks."""
-
-    def begin(*arguments: Any, **named: Any) -> Any:
-        return own_buffers(init(*arguments, **named))
-
     trainer = OuterTrainer(
         name=name,
         config={
@@ -47,7 +52,7 @@ def outer_trainer(
         },
         envs=mix.envs,
         learned_optimizer=learned_optimizer,
-        init=begin,
+        init=with_own_buffers(init),
         step=step,
         theta=theta,
         parts=None if parts is None else record_with_fixed_numerics(parts),
