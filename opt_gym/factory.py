@@ -124,7 +124,13 @@ def _built(kind: str, plugin: Any, record: type) -> Any:
 def as_task(task: str | Config | Task, task_seed: int | None = None) -> Task:
     """What an id, a config or a Task stands for; errors as those of `make`."""
     if not isinstance(task, Task):
-        return make_task(task_config(task, task_seed))
+        config = task_config(task, task_seed)
+        try:
+            return make_task(config)
+        except ValueError as error:
+            if not isinstance(task, str):
+                raise
+            raise ValueError(f"{task}: {error}") from error
     if task_seed is not None:
         raise ValueError(f"task_seed={task_seed} picks a config; a Task is one already")
     return task

@@ -38,6 +38,9 @@ def test_infeasible_tasks_have_no_id_and_say_why():
             assert names.env_id(name) not in gym.registry
             with pytest.raises(ValueError, match=f"{family}: .*padding.*'VALID'"):
                 opt_gym.make_task(opt_gym.task_config(name))
+    # Among many tasks it is said which one.
+    with pytest.raises(ValueError, match=f"{name}: {family}: .*padding.*'VALID'"):
+        opt_gym.make(name, data="embedded")
 
 
 def test_registering_is_cheap():
