@@ -76,9 +76,10 @@ def numbers(progress: LossProgress) -> Any:
     xp, unit = namespace(average), deviation + _TINY
     fast, slow = average[0], average[1]
     fell = initial - fast
+    far = xp.clip(xp.log((xp.abs(fell) + unit) / unit), 0.0, CLIP) / 3.0
     parts = (
         xp.clip((fast - slow) / unit, -CLIP, CLIP) / 3.0,
-        xp.sign(fell) * xp.clip(xp.log((xp.abs(fell) + unit) / unit), 0.0, CLIP) / 3.0,
+        xp.where(fell < 0, -far, far),
         xp.clip((fast - lowest) / (initial - lowest + unit), 0.0, 2.0),
     )
     has_loss = xp.clip(seen, 0.0, 1.0)
