@@ -7,7 +7,7 @@ weights, batches and noise.
 """
 
 import copyreg
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -95,7 +95,7 @@ def build(
             first reset, a tensor of φ that is no float or has no elements.
     """
     _check(task, normalizer, settings)
-    _check_told(features, settings)
+    check_told(f"the features {features.name!r}", features.needs, settings)
     begin, apply, evaluate = _halves(task, features, action_map, normalizer, settings)
 
     def reset(key: PRNGKeyArray, data: Data, horizon: Int[Array, ""]) -> EnvState:
@@ -288,14 +288,13 @@ def _check(task: Task, normalizer: Normalizer, settings: EnvSettings) -> None:
         raise ValueError(f"valid_every must be >= 0, got {settings.valid_every}")
 
 
-def _check_told(features: Features, settings: EnvSettings) -> None:
+def check_told(who: str, needs: Sequence[str], settings: EnvSettings) -> None:
+    """Raises ValueError where an environment hides what somebody needs."""
     for name in ("loss", "horizon"):
         share = getattr(settings, f"hide_{name}")
         check_shares(**{f"hide_{name}": share})
-        if share and name in features.needs:
-            raise ValueError(
-                f"hide_{name} is {share}, but the features {features.name!r} need the {name}"
-            )
+        if share and name in needs:
+            raise ValueError(f"hide_{name} is {share}, but {who} cannot do without it")
 
 
 def _check_params(params: PyTree) -> None:

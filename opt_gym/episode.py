@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
-from opt_gym.env import split_reset_key, stream_keys
+from opt_gym.env import check_told, split_reset_key, stream_keys
 from opt_gym.numerics import with_fixed_numerics
 from opt_gym.records import Data, Env, LearnedOptimizer, StepOut, Task, UnrollState
 
@@ -115,7 +115,11 @@ def _segment(num_steps: int) -> int:
 
 
 def check_compatible(env: Env, learned_optimizer: LearnedOptimizer) -> None:
-    """Raises ValueError unless env has the learned optimizer's features and action map."""
+    """Raises ValueError unless env has the learned optimizer's features and action map.
+
+    And unless it tells what the learned optimizer needs.
+    """
+    check_told(repr(learned_optimizer.name), learned_optimizer.needs, env.settings)
     pairs: list[tuple[str, Any, Any]] = [
         ("features", env.features, learned_optimizer.features),
         ("action map", env.action_map, learned_optimizer.action_map),

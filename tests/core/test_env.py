@@ -285,9 +285,21 @@ def test_what_is_hidden_from_an_optimizer_changes_nothing_else():
     ("keywords", "words"),
     [
         ({"hide_loss": 1.5}, "hide_loss must be in [0, 1], got 1.5"),
-        ({"features": "velo", "hide_horizon": 0.1}, "'velo' need the horizon"),
+        (
+            {"features": "velo", "hide_horizon": 0.1},
+            "features 'velo' cannot do without",
+        ),
     ],
 )
 def test_what_cannot_be_hidden(keywords, words):
     with pytest.raises(ValueError, match=re.escape(words)):
         opt_gym.make(SMALL, data="embedded", **keywords)
+
+
+def test_nor_what_an_architecture_needs_beside_its_features():
+    scheduled = learned.make("nadamw")
+    env = opt_gym.make(
+        SMALL, learned_optimizer=scheduled, data="embedded", hide_horizon=0.5
+    )
+    with pytest.raises(ValueError, match="hide_horizon is 0.5, but 'nadamw' cannot do"):
+        check_compatible(env, scheduled)
