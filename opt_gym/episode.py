@@ -117,7 +117,7 @@ def _segment(num_steps: int) -> int:
 def check_compatible(env: Env, learned_optimizer: LearnedOptimizer) -> None:
     """Raises ValueError unless env has the learned optimizer's features and action map.
 
-    And unless it tells what the learned optimizer needs.
+    So it does where env hides what the learned optimizer needs.
     """
     check_told(repr(learned_optimizer.name), learned_optimizer.needs, env.settings)
     pairs: list[tuple[str, Any, Any]] = [
