@@ -88,7 +88,7 @@ def test_zeros_that_are_accepted_are_sound():
     zero = {name for name, among in _numbers.RANGES.items() if among.has(0)}
     assert zero == {
         *("clip_coordinate", "clip_norm", "max_params", "max_programs", "min_params"),
-        *("grow_by", "ray_workers", "seed", "workers"),
+        *("grow_by", "hide_loss", "hide_horizon", "ray_workers", "seed", "workers"),
     }
 
 
