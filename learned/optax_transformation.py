@@ -142,7 +142,7 @@ def _direction(
     """Δφ in float32; `t` stands still where a gradient was not finite."""
     policy.check_theta(learned_optimizer, theta)
     needs, trained = learned_optimizer.needs, learned_optimizer.trained_horizon
-    reads_loss = "loss" in (*needs, *learned_optimizer.welcomes)
+    reads_loss = "loss" in policy.read_by(learned_optimizer)
     with fixed_numerics():
         of_tensor = policy.memory_structure(learned_optimizer).of_tensor
 
@@ -169,7 +169,9 @@ def _direction(
     def advance(
         theta: PyTree, signal: Signal, state: LearnedState
     ) -> tuple[PyTree, LearnedState]:
-        usable = all_finite((signal.grad, signal.loss))
+        usable = all_finite(
+            (signal.grad, signal.loss)
+        )  # a number, were there no gradient
         usable = usable & signal.has_loss if "loss" in needs else usable
         like = jax.eval_shape(begin, theta, signal.params)
         state = in_form(signal.params, state, like, of_tensor)

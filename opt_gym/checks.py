@@ -60,12 +60,6 @@ def check_between(
         raise ValueError(f"{name} must be in {interval}, got {value!r}")
 
 
-def check_shares(**shares: Any) -> None:
-    """Raises ValueError unless each is a number in [0, 1]."""
-    for name, value in shares.items():
-        check_between(name, value, 0.0, 1.0)
-
-
 def check_time_clamp(time_clamp: Any) -> None:
     """Raises ValueError unless it is None, for no limit, or an integer >= 1."""
     if time_clamp is not None:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from opt_gym import objectives
-from opt_gym.checks import check_shares, is_number
+from opt_gym.checks import check_between, is_number
 from opt_gym.data.corruptions import check_corruption
 from opt_gym.maths.limits import all_finite, held, hold
 from opt_gym.numerics import (
@@ -292,7 +292,7 @@ def check_told(who: str, needs: Sequence[str], settings: EnvSettings) -> None:
     """Raises ValueError where an environment hides what somebody needs."""
     for name in ("loss", "horizon"):
         share = getattr(settings, f"hide_{name}")
-        check_shares(**{f"hide_{name}": share})
+        check_between(f"hide_{name}", share, 0.0, 1.0)
         if share and name in needs:
             raise ValueError(f"hide_{name} is {share}, but {who} cannot do without it")
 

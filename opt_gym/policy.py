@@ -50,6 +50,11 @@ def trained_for(
     return learned_optimizer._replace(trained_horizon=horizon)
 
 
+def read_by(learned_optimizer: LearnedOptimizer) -> tuple[str, ...]:
+    """What an optimizer looks at beside weights and gradients."""
+    return (*learned_optimizer.needs, *learned_optimizer.welcomes)
+
+
 def check_theta(
     learned_optimizer: LearnedOptimizer, theta: PyTree, what: str = "theta"
 ) -> None:

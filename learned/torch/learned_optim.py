@@ -343,7 +343,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         self, views: list[View], states: list[Any], loss: Any, valid_loss: Any
     ) -> Signal:
         device = views[0].param.device
-        reads_loss = "loss" in ranks.read_by(self.learned_optimizer)
+        reads_loss = "loss" in policy.read_by(self.learned_optimizer)
         loss, has_loss = numbers.told("loss", loss if reads_loss else None, device)
         valid_loss, has_valid = numbers.told("valid_loss", valid_loss, device)
         scalars: dict[str, Any] = {  # typed as arrays of JAX

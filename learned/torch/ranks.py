@@ -14,6 +14,7 @@ import torch
 from torch.distributed.algorithms.join import Join, Joinable, JoinHook
 
 from learned.torch.numbers import scalar
+from opt_gym import policy
 from opt_gym.records import LearnedOptimizer
 
 REMEDY = (
@@ -60,11 +61,6 @@ def means(
     return [*torch.where(known == stepping, sums / known, torch.nan)]
 
 
-def read_by(learned_optimizer: LearnedOptimizer) -> tuple[str, ...]:
-    """What an optimizer looks at beside weights and gradients."""
-    return (*learned_optimizer.needs, *learned_optimizer.welcomes)
-
-
 @contextlib.contextmanager
 def no_autocast(device: torch.device) -> Iterator[None]:
     """A step is float32, wherever it is called."""
@@ -108,7 +104,7 @@ class InStep(Joinable):
             return loss, valid_loss
         Join.notify_join_context(self)
         self._compare_once(group)
-        if "loss" not in read_by(self.learned_optimizer):
+        if "loss" not in policy.read_by(self.learned_optimizer):
             return loss, valid_loss
         named = (("loss", loss), ("valid_loss", valid_loss))
         known = [None if x is None else scalar(name, x, device) for name, x in named]
@@ -119,7 +115,7 @@ class InStep(Joinable):
         """What a process does that ran out of data, while others still step."""
         group = group_of(self._process_group)
         self._compare_once(group)
-        if "loss" in read_by(self.learned_optimizer):
+        if "loss" in policy.read_by(self.learned_optimizer):
             means([None, None], group, self.join_device, steps=False)
 
     def _compare_once(self, group: Any) -> None:

@@ -117,8 +117,8 @@ def make(
         params, grads = acc.leaves(signal.params), acc.leaves(signal.grad)
         if not params:
             return Observation((), shared)
-        numbers = _numbers(params, f.tensors, signal.ages)
-        scalars = _scalars(f.tensors, numbers)
+        kept = _kept(f.tensors)
+        numbers, scalars = _numbers(params, kept, signal.ages), _scalars(kept)
         tensors = tuple(
             TensorObservation(
                 rows=_rows,
@@ -209,16 +209,13 @@ def _of_totals(
     roots = rsqrt(found[:, 5] + _TINY) * rsqrt(found[:, 1] + _TINY)
     cosine = (found[:, 0] * roots)[:, None]
     decays = constant(COSINE_DECAYS, like)[None]
-    before = xp.stack([moments.numbers for moments in tensors])[:, : len(COSINE_DECAYS)]
+    before = _kept(tensors)[:, : len(COSINE_DECAYS)]
     return xp.concat([decays * before + (1.0 - decays) * cosine, squares], axis=1)
 
 
-def _numbers(
-    params: list[Any], tensors: Sequence[GeneralMoments], ages: Sequence[Any]
-) -> Any:
+def _numbers(params: list[Any], kept: Any, ages: Sequence[Any]) -> Any:
     """What is told of each tensor: [k, 10]."""
-    xp = namespace(params[0])
-    kept, count = _kept(tensors), len(COSINE_DECAYS)
+    xp, count = namespace(params[0]), len(COSINE_DECAYS)
     decays, steps = constant(COSINE_DECAYS, params[0]), xp.stack(list(ages)) + 1
     cosines = kept[:, :count] / (1.0 - decays[None] ** steps[:, None])
     squares = kept[:, count:] + _TINY
@@ -251,10 +248,9 @@ def _kept(tensors: Sequence[GeneralMoments]) -> Any:
     return namespace(tensors[0].numbers).stack([moments.numbers for moments in tensors])
 
 
-def _scalars(tensors: Sequence[GeneralMoments], numbers: Any) -> Any:
+def _scalars(kept: Any) -> Any:
     """[k, 3]: 1/RMS(φ), 1/RMS of the tensor's gradients, the gate of φ's direction."""
-    xp = namespace(numbers)
-    squares = _kept(tensors)[:, len(COSINE_DECAYS) :]
+    xp, squares = namespace(kept), kept[:, len(COSINE_DECAYS) :]
     of_param, of_gradients = rsqrt(squares[:, 0] + _TINY), rsqrt(squares[:, 2] + _TINY)
     # A walk along φ adds up from step to step, where others turn: it counts a tenth.
     gate = 0.1 * xp.clip(xp.sqrt(squares[:, 3]), 0.0, 1.0)

@@ -8,17 +8,15 @@ one loop for all of them.
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from opt_gym.maths.array_namespace import is_torch
-from opt_gym.maths.sums import LENGTHS
+from opt_gym.maths.sums import padded_length
 
 
 def together(
     fn: Callable[..., Any], sources: Sequence[Sequence[Any]], likes: Sequence[Any]
 ) -> list[Any | None]:
-    """Fn of every small tensor, [num, *shape]; None for those that are not small.
+    """What fn gives for every small tensor, [num, *shape]; None for those that are not small.
 
     Where there is nothing to gain (torch, accelerators, a tensor alone) none is small.
 
@@ -31,7 +29,7 @@ def together(
     out: list[Any | None] = [None] * len(likes)
     groups: dict[int, list[int]] = {}
     for place, like in enumerate(likes):
-        if length := _padded_length(like):
+        if length := padded_length(like):
             groups.setdefault(length, []).append(place)
     for places in groups.values():
         if len(places) == 1:
@@ -45,12 +43,6 @@ def together(
             own = result[:, row, : like.size]
             out[place] = own.reshape(result.shape[0], *like.shape)
     return out
-
-
-def _padded_length(like: Any) -> int:
-    if is_torch(like) or jax.default_backend() != "cpu":
-        return 0
-    return next((length for length in LENGTHS if like.size <= length), 0)
 
 
 def _stacked(

@@ -31,7 +31,7 @@ def sums(products: Iterable[Sequence[Product]]) -> list[Any]:
     out: list[Any] = []
     together: dict[int, list[tuple[int, Any]]] = {}
     for place, pairs in enumerate(products):
-        length = _padded_length(pairs[0][0])
+        length = padded_length(pairs[0][0], pairs[0][0].shape[0])
         if length:
             together.setdefault(length, []).append((place, _rows(pairs)))
             out.append(None)
@@ -44,11 +44,11 @@ def sums(products: Iterable[Sequence[Product]]) -> list[Any]:
     return out
 
 
-def _padded_length(block: Any) -> int:
-    """Which of LENGTHS a tensor belongs to; 0 for none."""
-    if is_torch(block) or jax.default_backend() != "cpu":
+def padded_length(tensor: Any, rows: int = 1) -> int:
+    """Which of LENGTHS a tensor, or each of so many in a block, belongs to; 0 for none."""
+    if is_torch(tensor) or jax.default_backend() != "cpu":
         return 0
-    size = block.size // block.shape[0]
+    size = tensor.size // rows
     return next((length for length in LENGTHS if size <= length), 0)
 
 

@@ -20,7 +20,6 @@ import learned
 import opt_gym
 from agents import checkpoint
 from agents.callbacks import CsvLog, ProgressBar
-from agents.estimators import task_gradients
 from agents.estimators.gradient_trainer import gradient_trainer
 from agents.host_arrays import to_host
 from agents.records import Estimate, GradientEstimator
@@ -306,24 +305,6 @@ def test_balanced_tasks_count_alike_whatever_the_size_of_their_gradients():
         # 1 − 1 + 1 of three tasks, each step alike.
         np.testing.assert_allclose(state.theta["learning_rate"], -count / 3, rtol=1e-5)
         np.testing.assert_allclose(report.grad_norm, 1 / 3, rtol=1e-5)
-
-
-def test_one_odd_gradient_of_a_balanced_task_is_no_jump():
-    def seen(norm):
-        grad = {"x": jax.numpy.float32(norm)}
-        return [Estimate(grad, *(jax.numpy.zeros(()) for _ in range(4)))]
-
-    sizes, task = task_gradients.no_sizes(2), jax.numpy.array([1])
-    for _ in range(50):
-        (first,), sizes = task_gradients.balanced(seen(1.0), task, sizes)
-    np.testing.assert_allclose(first.grad["x"], 1.0, rtol=1e-5)
-    (odd,), sizes = task_gradients.balanced(seen(1e6), task, sizes)
-    np.testing.assert_allclose(odd.grad["x"], 10**0.5, rtol=1e-3)
-    (bad,), after = task_gradients.balanced(seen(np.nan), task, sizes)
-    assert np.isnan(bad.grad["x"])  # left out of the mean where that is taken
-    np.testing.assert_array_equal(after, sizes)
-    (none,), after = task_gradients.balanced(seen(0.0), jax.numpy.array([0]), sizes)
-    np.testing.assert_array_equal(none.grad["x"], 0.0)
 
 
 def test_the_running_average_of_theta_is_unbiased():
