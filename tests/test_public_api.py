@@ -4,6 +4,7 @@ import difflib
 
 import pytest
 
+from docs.extensions import public_modules
 from tests import public_api
 
 pytest.importorskip("torch", reason="learned.torch is public, too")
@@ -33,7 +34,7 @@ class Shown:
 
 
 def test_how_a_class_is_written(monkeypatch):
-    monkeypatch.setattr(public_api, "PACKAGES", ("tests",))
+    monkeypatch.setattr(public_modules, "PACKAGES", ("tests",))
     assert list(public_api.parts(Shown)) == [
         "method(self, a, b=1.5, *rest, c=('x',), d=len, **more)",
         "value",

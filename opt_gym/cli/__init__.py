@@ -45,15 +45,8 @@ def console() -> int:
     return status
 
 
-def main(args: Sequence[str] | None = None) -> int:
-    """Runs a command; returns 0, or 2 after an error in what it was given.
-
-    A training that a signal ended returns 128 and its number: 130 for Ctrl-C, 143 for
-    SIGTERM.
-
-    Args:
-        args: instead of the process's own.
-    """
+def commands() -> dict[str, Callable[..., Any]]:
+    """All of them by name."""
     from opt_gym.cli import (
         _numbers,
         archive,
@@ -68,7 +61,7 @@ def main(args: Sequence[str] | None = None) -> int:
         train,
     )
 
-    commands: dict[str, Callable[..., Any]] = {
+    found: dict[str, Callable[..., Any]] = {
         "list": list.list_names,
         "show": show.show,
         "train": train.train,
@@ -81,10 +74,21 @@ def main(args: Sequence[str] | None = None) -> int:
         "stats": stats.stats,
         "archive": archive.archive,
     }
-    commands = {name: _numbers.checked(run) for name, run in commands.items()}
+    return {name: _numbers.checked(run) for name, run in found.items()}
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Runs a command; returns 0, or 2 after an error in what it was given.
+
+    A training that a signal ended returns 128 and its number: 130 for Ctrl-C, 143 for
+    SIGTERM.
+
+    Args:
+        args: instead of the process's own.
+    """
     with _output.lasting():
         try:
-            return _run(commands, sys.argv[1:] if args is None else [*args])
+            return _run(sys.argv[1:] if args is None else [*args])
         except KeyboardInterrupt:
             print("opt-gym: interrupted", file=sys.stderr)
             return 130
@@ -96,11 +100,12 @@ def main(args: Sequence[str] | None = None) -> int:
             return 2
 
 
-def _run(commands: dict[str, Callable[..., Any]], args: list[str]) -> int:
+def _run(args: list[str]) -> int:
     import tyro
 
-    if args and args[0] in commands:
-        command = commands[args[0]]
+    known = commands()
+    if args and args[0] in known:
+        command = known[args[0]]
         return tyro.cli(command, prog=f"opt-gym {args[0]}", args=args[1:])
     # Help, or an error: the overview has one line a command.
     choices = tuple(
@@ -108,7 +113,7 @@ def _run(commands: dict[str, Callable[..., Any]], args: list[str]) -> int:
             command,
             tyro.conf.subcommand(name, description=_first_line(command)),
         ]
-        for name, command in commands.items()
+        for name, command in known.items()
     )
     return tyro.cli(
         Union[choices],  # type: ignore[arg-type]  # noqa: UP007 — built at run time

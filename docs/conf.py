@@ -1,0 +1,76 @@
+"""Sphinx's settings: `make docs` builds the site, `make docs-quick` without the notebooks.
+
+Sources are below the root of the repository, so that a link between pages is the same on the
+site and where somebody reads the files: `docs/`, `results/` and the pages beside README.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+# Lessons call `opt-gym`, which is beside the Python that builds them.
+os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+
+project = "opt-gym"
+author = "the authors of opt-gym"
+copyright = "the authors of opt-gym, Apache License 2.0"  # noqa: A001
+language = "en"
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx_design",
+    "docs.extensions.mathml",
+    "docs.extensions.our_docstrings",
+    "docs.extensions.our_reference",
+    "docs.extensions.pages_elsewhere",
+]
+
+root_doc = "docs/index"
+include_patterns = [
+    "docs/*.md",
+    "docs/**/*.md",
+    "docs/reference/generated/*",
+    "docs/tutorial/*.py",
+    "results/*.md",
+    "learned/bundled/*.md",
+    "CONTRIBUTING.md",
+    "CHANGELOG.md",
+]
+exclude_patterns = ["**/_build"]
+
+# Notebooks are Python files, so that they are linted, and differ line by line.
+nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
+nb_execution_mode = "cache"
+nb_execution_in_temp = True
+nb_execution_timeout = 300
+nb_execution_raise_on_error = True
+nb_execution_show_tb = True
+
+myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
+myst_heading_anchors = 4
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+autodoc_preserve_defaults = True
+maximum_signature_line_length = 88
+
+html_title = "opt-gym"
+html_theme = "pydata_sphinx_theme"
+html_static_path = ["_static"]
+html_extra_path = ["_front"]
+html_css_files = ["site.css"]
+html_math_renderer = "mathml"
+html_show_sourcelink = False
+html_theme_options = {
+    "secondary_sidebar_items": ["page-toc"],
+    "navbar_align": "left",
+    "header_links_before_dropdown": 7,
+    "show_toc_level": 2,
+    "footer_start": ["copyright"],
+    "footer_end": [],
+}
+html_sidebars = {"docs/index": [], "docs/gallery": []}

@@ -1,0 +1,76 @@
+"""Our docstrings for autodoc: plain text with sections becomes reStructuredText.
+
+A docstring of ours is prose in which `name` is code and * and | are what they are, sections
+(`Args:`, `Raises:`, ...) of entries "name, other: text", and indented lines that are to stay
+as they are written. Nothing else is markup.
+"""
+
+import re
+import textwrap
+from collections.abc import Iterator
+
+from sphinx.application import Sphinx
+
+FIELDS = {"Args": "param", "Attributes": "ivar", "Raises": "raises"}
+PROSE = {"Returns": "returns", "Yields": "yields"}
+_ENTRY = re.compile(r"^(\*{0,2}\w[\w, *.]*?): (.*)$", re.DOTALL)
+
+
+def converted(text: str) -> list[str]:
+    """The lines of a docstring as reStructuredText."""
+    lines: list[str] = []
+    for block in re.split(r"\n\s*\n", textwrap.dedent(text).strip("\n")):
+        lines += [*_block(block), ""]
+    return lines
+
+
+def _block(block: str) -> Iterator[str]:
+    """Of one block between empty lines."""
+    first, _, rest = block.partition("\n")
+    section = first.rstrip(":")
+    if block.startswith(" "):
+        yield from ["::", "", *textwrap.indent(textwrap.dedent(block), "    ").split("\n")]
+    elif first.endswith(":") and section in FIELDS:
+        for name, about in _entries(rest):
+            yield f":{FIELDS[section]} {name}: {_prose(about)}"
+    elif first.endswith(":") and section in PROSE:
+        yield f":{PROSE[section]}: {_prose(' '.join(rest.split()))}"
+    elif rest.startswith(" ") and first.endswith(":"):
+        yield from [_prose(first), "", "::", ""]
+        yield from textwrap.indent(textwrap.dedent(rest), "    ").split("\n")
+    else:
+        yield from (_prose(line) for line in block.split("\n"))
+
+
+def _entries(text: str) -> Iterator[tuple[str, str]]:
+    """(name, about) of a section; "a, b: text" is two of them."""
+    for entry in re.split(r"\n(?=\S)", textwrap.dedent(text)):
+        match = _ENTRY.match(" ".join(entry.split()))
+        if match is None:
+            raise ValueError(f"a section of a docstring has {entry!r}, not 'name: text'")
+        for name in match[1].split(", "):
+            yield name.lstrip("*"), match[2]
+
+
+def _prose(line: str) -> str:
+    """One line with code marked, and everything else free of markup."""
+    pieces = re.split(r"(`[^`]+`)", line)
+    return "".join(
+        f"`{piece}`" if piece.startswith("`") else re.sub(r"([*|\\`]|_\b)", r"\\\1", piece)
+        for piece in pieces
+    )
+
+
+def _process(
+    app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    try:
+        lines[:] = converted("\n".join(lines))
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from None
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Hands every docstring through `converted`."""
+    app.connect("autodoc-process-docstring", _process)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,123 @@
+"""Writes the reference before Sphinx reads it: a page a public module, one of the commands.
+
+All is in `docs/reference/generated/`, which is not kept: docstrings and `--help` are the
+source.
+"""
+
+import ast
+import contextlib
+import importlib
+import inspect
+import io
+import os
+import textwrap
+from collections.abc import Iterator
+from itertools import zip_longest
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+from sphinx.application import Sphinx
+
+from docs.extensions import our_docstrings, public_modules
+
+FOLDER = Path(__file__).resolve().parents[1] / "reference" / "generated"
+WIDTH = 92
+
+
+def write_all(app: Sphinx) -> None:
+    """Every page, and none that is of no module any more; unchanged ones are left alone."""
+    pages = {"command_line.md": commands()}
+    toctree = []
+    for pattern, about in public_modules.MODULES.items():
+        for module in public_modules.matching(pattern):
+            name = module.__name__
+            pages[f"{name}.rst"] = "\n".join(module_page(module)) + "\n"
+            toctree.append((name, about if name == pattern.removesuffix(".*") else ""))
+    pages["modules.md"] = table(toctree)
+    FOLDER.mkdir(exist_ok=True)
+    for path in FOLDER.iterdir():
+        if path.name not in pages:
+            path.unlink()
+    for file, text in pages.items():
+        path = FOLDER / file
+        if not path.exists() or path.read_text() != text:
+            path.write_text(text)
+
+
+def table(modules: list[tuple[str, str]]) -> str:
+    """The page that lists the modules."""
+    rows = [f"| {{doc}}`{name} <{name}>` | {about} |" for name, about in modules]
+    names = [name for name, _ in modules]
+    return "\n".join(
+        [
+            *("# Public modules", ""),
+            *("| module | what is in it |", "|---|---|", *rows, ""),
+            *("```{toctree}", ":hidden:", *names, "```", ""),
+        ]
+    )
+
+
+def module_page(module: ModuleType) -> Iterator[str]:
+    """reStructuredText: the module's docstring, then everything public in it."""
+    name = module.__name__
+    yield from [name, "=" * len(name), "", f".. automodule:: {name}", ""]
+    yield from [f".. currentmodule:: {name}", ""]
+    for public in public_modules.public_names(module):
+        value = getattr(module, public)
+        if public_modules.is_class(value):
+            yield from [f".. autoclass:: {public}", ""]
+            for part, found in public_modules.parts(value):
+                kind = "property" if isinstance(found, property) else "method"
+                yield from [f"   .. auto{kind}:: {part}", ""]
+        elif public_modules.is_function(value):
+            yield from [f".. autofunction:: {public}", ""]
+        else:
+            yield from [f".. py:data:: {public}", ""]
+            about = our_docstrings.converted(_said_of(module, public))
+            yield from textwrap.indent("\n".join(about), "   ").split("\n")
+
+
+def _said_of(module: ModuleType, name: str) -> str:
+    """The string below a constant, where it is assigned; "" where there is none."""
+    body = ast.parse(inspect.getsource(module)).body
+    for node, following in zip_longest(body, body[1:]):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    return _said_of(importlib.import_module(node.module), alias.name)
+        targets = node.targets if isinstance(node, ast.Assign) else []
+        targets = [node.target] if isinstance(node, ast.AnnAssign) else targets
+        is_it = any(isinstance(t, ast.Name) and t.id == name for t in targets)
+        if is_it and isinstance(following, ast.Expr):
+            return ast.literal_eval(following.value)
+    return ""
+
+
+def commands() -> str:
+    """Markdown: what every command's `--help` prints."""
+    from opt_gym import cli
+
+    lines = ["# The command line", "", "```text", cli.DESCRIPTION, "```", ""]
+    for name in cli.commands():
+        lines += [f"## opt-gym {name}", "", "```text", _help(cli.main, name), "```", ""]
+    return "\n".join(lines)
+
+
+def _help(main: Any, name: str) -> str:
+    printed = io.StringIO()
+    plain = {"COLUMNS": str(WIDTH), "NO_COLOR": "1", "TERM": "dumb"}
+    with (
+        mock.patch.dict(os.environ, plain),
+        contextlib.redirect_stdout(printed),
+        contextlib.suppress(SystemExit),
+    ):
+        main([name, "--help"])
+    return "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
+
+
+def setup(app: Sphinx) -> dict[str, bool]:
+    """Writes the pages when a build begins."""
+    app.connect("builder-inited", write_all)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

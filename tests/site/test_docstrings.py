@@ -1,0 +1,116 @@
+"""What a reader of the reference is told: every public name, argument, error and source."""
+
+import ast
+import inspect
+import re
+import textwrap
+
+from docs.extensions import our_docstrings, public_modules
+from opt_gym import plugins
+
+UNSAID = {"self", "cls"}
+PACKAGES = public_modules.PACKAGES
+
+
+def public_things():
+    """(dotted name, function or class) of everything public, and every plug-in's `make`."""
+    found = {}
+    for _, module in public_modules.public_modules():
+        for name in public_modules.public_names(module):
+            value = getattr(module, name)
+            path = f"{module.__name__}.{name}"
+            if public_modules.is_class(value):
+                found[path] = value
+                for part, inside in public_modules.parts(value):
+                    found[f"{path}.{part}"] = inside
+            elif public_modules.is_function(value):
+                found[path] = value
+    for kind in set(plugins.KINDS) - {"task"}:  # a family's is of a config
+        for name in plugins.built_in(kind):
+            found[f"{kind} {name}"] = plugins.spec(kind, name).make
+    return found
+
+
+THINGS = public_things()
+
+
+def docstring(thing):
+    thing = thing.fget if isinstance(thing, property) else thing
+    return inspect.getdoc(thing) or ""
+
+
+def arguments(thing):
+    """Those that somebody who calls it has to know."""
+    if isinstance(thing, property) or (
+        inspect.isclass(thing) and issubclass(thing, BaseException)
+    ):
+        return []
+    try:
+        names = inspect.signature(thing).parameters
+    except ValueError:
+        return []
+    return [name for name in names if name not in UNSAID and not name.startswith("_")]
+
+
+def raises(thing):
+    """Whether its own body raises, on behalf of its caller."""
+    if inspect.isclass(thing):
+        thing = vars(thing).get("__init__")
+        if not inspect.isfunction(thing) or not thing.__module__.startswith(PACKAGES):
+            return False
+    thing = thing.fget if isinstance(thing, property) else thing
+    source = textwrap.dedent(inspect.getsource(inspect.unwrap(thing)))
+    return any(has_raise(node) for node in ast.parse(source).body[0].body)
+
+
+def has_raise(node):
+    """Of functions inside, nothing is said."""
+    if isinstance(node, ast.FunctionDef | ast.Lambda):
+        return False
+    if isinstance(node, ast.Raise):
+        return node.exc is not None
+    return any(has_raise(child) for child in ast.iter_child_nodes(node))
+
+
+def is_said(name, text):
+    return re.search(rf"(?<!\w){re.escape(name)}(?!\w)", text) is not None
+
+
+def test_there_is_much_to_look_at():
+    assert len(THINGS) > 400
+
+
+def test_everything_has_a_first_line():
+    bad = []
+    for path, thing in THINGS.items():
+        first = docstring(thing).partition("\n")[0]
+        if not first or first[-1] not in ".:;?" or len(first) > 100:
+            bad.append((path, first))
+    assert bad == []
+
+
+def test_every_argument_is_said():
+    unsaid = {}
+    for path, thing in THINGS.items():
+        text = docstring(thing)
+        missing = [name for name in arguments(thing) if not is_said(name, text)]
+        if missing:
+            unsaid[path] = missing
+    assert unsaid == {}
+
+
+def test_what_raises_says_so():
+    silent = [
+        path
+        for path, thing in THINGS.items()
+        if raises(thing) and "Raise" not in docstring(thing)
+    ]
+    assert silent == []
+
+
+def test_docstrings_can_be_read():
+    for path, thing in THINGS.items():
+        try:
+            our_docstrings.converted(docstring(thing))
+        except ValueError as error:
+            raise AssertionError(f"{path}: {error}") from None
