@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: install demo test check lint bench clean
+.PHONY: install demo test check lint docs bench clean
 
 install: .venv/.dev
 
@@ -31,8 +31,12 @@ test: lint
 check: lint
 	$(BIN)/python -m pytest -n 2 --dist loadfile -m ''
 
+# The site, lessons executed (those that changed), in docs/_build/html.
+docs: .venv/.dev
+	$(BIN)/python -m sphinx -q -W --keep-going -b html -c docs . docs/_build/html
+
 bench: .venv/.dev
 	for name in $$($(BIN)/python -m benchmarks | cut -d' ' -f1); do $(BIN)/python -m benchmarks $$name --json; done
 
 clean:
-	rm -rf .venv build dist *.egg-info
+	rm -rf .venv build dist docs/_build docs/reference/generated *.egg-info

@@ -32,7 +32,7 @@ def names() -> list[str]:
 
 
 def takes_outer_optimizer(name: str) -> bool:
-    """Whether an outer-trainer follows gradients with an outer optimizer."""
+    """Whether the outer-trainer `name` follows gradients with an outer optimizer."""
     make = plugins.spec("trainer", name).make
     return "outer_optimizer" in inspect.signature(make).parameters
 

@@ -28,6 +28,10 @@ class ProgressBar:
 
     The outer-loss shown is a running average over about 50 steps. Dropped are particles with
     a diverged half, and tasks whose gradient was not finite.
+
+    Args:
+        title: stands before the bar.
+        file: where it is written; standard error by default.
     """
 
     def __init__(
@@ -43,7 +47,7 @@ class ProgressBar:
         self._is_seen = True
 
     def __call__(self, progress: Progress) -> None:
-        """Shows one outer step."""
+        """Shows the outer step of `progress`."""
         report = progress.report
         if report.outer_loss == report.outer_loss:  # NaN: nothing ended in this step
             last = report.outer_loss if self._loss is None else self._loss
@@ -95,7 +99,7 @@ class ProgressBar:
 
 
 class CsvLog:
-    """One row an outer step: outer_step, seconds, and the fields of `Report`.
+    """One row an outer step in the file `path`: outer_step, seconds, the fields of `Report`.
 
     A resumed run drops the rows after the checkpoint it goes on from. A damaged file is set
     aside, and its sound rows are kept.
@@ -120,7 +124,7 @@ class CsvLog:
         self._writer = csv.writer(self._file, lineterminator="\n")
 
     def __call__(self, progress: Progress) -> None:
-        """Writes one row."""
+        """Writes the row of `progress`."""
         values = [f"{value:.8g}" for value in progress.report]
         seconds = f"{self._before + progress.seconds:.3f}"
         self._writer.writerow([progress.outer_step, seconds, *values])
@@ -133,7 +137,7 @@ class CsvLog:
 
 
 class TensorBoardLog:
-    """The fields of `Report` as TensorBoard's events; needs the package tensorboard.
+    """The fields of `Report` as TensorBoard's events in `folder`; needs tensorboard.
 
     A resumed run tells TensorBoard to drop what came after the checkpoint it goes on from.
     """
@@ -143,7 +147,7 @@ class TensorBoardLog:
         self._writer: Any = None
 
     def begin(self, done: int) -> None:
-        """Opens an event file.
+        """Opens an event file that goes on after outer step `done`.
 
         Raises:
             ValueError: tensorboard is not installed.
@@ -160,7 +164,7 @@ class TensorBoardLog:
         self._writer.add_event(event)
 
     def __call__(self, progress: Progress) -> None:
-        """Writes one event."""
+        """Writes the event of `progress`."""
         event = _event(progress.outer_step)
         for name, value in progress.report._asdict().items():
             event.summary.value.add(tag=f"outer/{name}", simple_value=value)
@@ -188,7 +192,7 @@ class ScalarLog:
         self._log = log
 
     def __call__(self, progress: Progress) -> None:
-        """One call an outer step."""
+        """Hands on the report of `progress`."""
         self._log(progress.outer_step, progress.report._asdict())
 
 
@@ -203,6 +207,13 @@ class HeldOut:
     `theta-<outer step>.safetensors`, and `best.safetensors` is the one of the lowest mean
     cost on the first set so far. That cost is in `best.json`, with a checksum: a resumed run
     believes a damaged or edited table only where there is no such file.
+
+    Args:
+        evaluators: name of a set -> (θ -> `opt_gym.evaluation.comparison.Summary`).
+        folder: where files go.
+        save: (path, θ, outer step) writes a θ file.
+        every: outer steps between evaluations; the last step has one always.
+        told: is given a line of text after each.
     """
 
     COLUMNS = (
@@ -224,15 +235,6 @@ class HeldOut:
         every: int = 250,
         told: Callable[[str], Any] | None = None,
     ) -> None:
-        """Nothing is evaluated yet.
-
-        Args:
-            evaluators: name of a set -> (θ -> `opt_gym.evaluation.comparison.Summary`).
-            folder: where files go.
-            save: (path, θ, outer step) writes a θ file.
-            every: outer steps between evaluations; the last step has one always.
-            told: is given a line of text after each.
-        """
         check_whole("every", every, 1)
         self._evaluators, self._folder, self._save = dict(evaluators), folder, save
         self._every, self._told = every, told or (lambda line: None)
@@ -244,7 +246,7 @@ class HeldOut:
         return self._folder / "evaluations.csv"
 
     def begin(self, done: int) -> None:
-        """Drops evaluations after the checkpoint that a resumed run goes on from.
+        """Drops evaluations after outer step `done`, which a resumed run goes on from.
 
         A damaged table is set aside, and its sound rows are kept. So is the best θ, where
         nobody knows any more how good it was.
@@ -265,7 +267,7 @@ class HeldOut:
                 self._told(f"how good the best θ was is not known: now {aside}")
 
     def __call__(self, progress: Progress) -> None:
-        """Evaluates, if it is time to."""
+        """Evaluates the θ of `progress`, if it is time to."""
         step = progress.outer_step
         last = step == progress.outer_steps
         if (step % self._every and not last) or any(
@@ -313,7 +315,7 @@ class HeldOut:
 def read_rows(path: Path, columns: tuple[str, ...], done: int) -> list[list[str]]:
     """The sound rows of a log, without its header, of outer steps up to `done`.
 
-    A warning names the lines that are damaged.
+    `path` is of the log, `columns` are its header. A warning names the lines that are damaged.
     """
     return _until(_found(path, columns).rows, done)
 

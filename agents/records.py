@@ -43,13 +43,13 @@ class Lengths(NamedTuple):
         return math.ceil(self.high / self.trunc_length)
 
     def upper(self, outer_step: int) -> float:
-        """The upper bound at an outer step."""
+        """The upper bound at `outer_step`, of which the first is 0."""
         if outer_step >= self.curriculum:
             return float(self.high)
         return self.low * (self.high / self.low) ** (outer_step / self.curriculum)
 
     def draw(self, key: PRNGKeyArray, upper: Array | float) -> Int[Array, ""]:
-        """One length; traceable."""
+        """One length from low to `upper`, drawn with `key` and rounded up; traceable."""
         k = self.trunc_length
         if self.low == self.high:
             return jnp.int32(k * self.num_windows)
@@ -59,7 +59,7 @@ class Lengths(NamedTuple):
         return k * jnp.maximum(jnp.ceil(length / k - 1e-4).astype(jnp.int32), 1)
 
     def mean(self, upper: float) -> float:
-        """The mean of `draw`, exactly."""
+        """The mean of `draw` up to `upper`, exactly."""
         low, k = self.low, self.trunc_length
         if upper - low < 1e-6 * low:
             return float(k * math.ceil(low / k))
@@ -123,18 +123,24 @@ class Counted(NamedTuple):
     def mean(
         self, costs: Float[Array, " k"], t: Int[Array, " k"], horizon: Int[Array, ""]
     ) -> Float[Array, ""]:
-        """Of a window's steps, each after t updates; over an episode the weights are 1."""
+        """Of a window's steps; over an episode the weights are 1 on average.
+
+        Args:
+            costs: ℓ̃ of each step.
+            t: updates done after each, from 1.
+            horizon: of the episode.
+        """
         if self.bend:
             costs = jnp.arcsinh(costs / self.bend) / math.asinh(1.0 / self.bend)
         if self.last_tenth:
-            is_last = t > horizon - horizon // 10
-            share = horizon / (horizon // 10)
+            length = jnp.maximum(horizon // 10, 1)  # first episodes may be short
+            is_last, share = t > horizon - length, horizon / length
             costs *= 1.0 - self.last_tenth + self.last_tenth * share * is_last
         return jnp.mean(costs)
 
 
 def counted_as(bend: float, last_tenth: float, horizon: Horizon) -> Counted:
-    """What a trainer's settings mean.
+    """What a trainer's settings mean for episodes of `horizon`.
 
     Raises:
         ValueError: bend < 0, last_tenth outside of [0, 1], or one of episodes below 10 steps.
@@ -154,10 +160,11 @@ AGGREGATIONS = ("mean", "final")
 class Estimate(NamedTuple):
     """A gradient of the outer-loss with respect to θ, and what it cost.
 
-    Shapes: grad like θ; the rest scalars. variance: of one particle's gradient, averaged
-    over θ's coordinates (NaN for a single one's); dropped: particles with a dead half, which
-    is charged, or whose gradient is not finite and left out; inner_steps: executed, both
-    halves counted.
+    Shapes: grad like θ; the rest scalars. outer_loss: the mean ℓ̃ of the steps looked at, for
+    "final" NaN where no episode ended; variance: of one particle's gradient, averaged over
+    θ's coordinates (NaN for a single one's); dropped: particles with a dead half, which is
+    charged, or whose gradient is not finite and left out; inner_steps: executed, both halves
+    counted.
     """
 
     grad: PyTree
@@ -198,7 +205,7 @@ class Report(NamedTuple):
 
 
 def merged_reports(reports: Sequence[Report]) -> Report:
-    """One report of several tasks: counts add up, the rest is averaged."""
+    """One of several tasks' `reports`: counts add up, the rest is averaged."""
     sums = Report(*(sum(values) for values in zip(*reports, strict=True)))
     means = Report(*(total / len(reports) for total in sums))
     return means._replace(
@@ -207,27 +214,39 @@ def merged_reports(reports: Sequence[Report]) -> Report:
 
 
 def traits_of(spec: Spec) -> "TrainerTraits":
-    """What an outer-trainer's `SPEC` says of it; the usual where it says nothing."""
+    """What the `spec` of an outer-trainer says of it; the usual where it says nothing."""
     return TrainerTraits() if spec.traits is None else spec.traits
 
 
 class Init(Protocol):
-    """(key, data, θ, outer_step) -> a state before that outer step; see `OuterTrainer`."""
+    """(key, data, θ, outer_step) -> a state before that outer step; see `OuterTrainer`.
 
-    def __call__(  # noqa: D102
+    Args:
+        key: of what is drawn.
+        data: of every environment, in their order.
+        theta: the θ to go on from.
+        outer_step: the one to come; the first is 0.
+    """
+
+    def __call__(
         self,
         key: PRNGKeyArray,
         data: tuple[Data, ...],
         theta: PyTree,
         outer_step: int = 0,
-    ) -> Any: ...
+    ) -> Any:
+        """A state for `data` and `theta`, drawn with `key`, before `outer_step`."""
+        ...
 
 
 class OuterTrainer(NamedTuple):
     """Anything that improves θ step by step.
 
     Attributes:
+        name: of the plug-in.
         config: JSON that identifies the run (a checkpoint is refused by another one).
+        envs: the tasks, as many as there are data.
+        learned_optimizer: whose θ.
         init: (key, data, θ, outer_step=0) -> s, a pytree of arrays, with the structure and
             shapes of that step: a resumed run reads a checkpoint into it.
         step: (key, data, s) -> (s, Report); composes jitted programs, is not jitted itself.
@@ -275,7 +294,11 @@ class TrainerTraits(NamedTuple):
 
 
 class Call(NamedTuple):
-    """One task's share of an outer step: what its estimator is given but the data."""
+    """One task's share of an outer step: what its estimator is given but the data.
+
+    task: its place in the mix; key, theta, state, outer_step: as `GradientEstimator.step` is
+    given them, state None where it is to be begun.
+    """
 
     task: int
     key: PRNGKeyArray
@@ -315,7 +338,8 @@ class GradientParts(NamedTuple):
 class Progress(NamedTuple):
     """What a callback sees after an outer step.
 
-    outer_step counts from 1; report holds Python numbers; seconds since the loop began.
+    outer_step counts from 1, up to outer_steps, those planned in all; report holds Python
+    numbers; seconds since the loop began; trainer, and its state after the step.
     """
 
     outer_step: int

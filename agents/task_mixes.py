@@ -58,14 +58,14 @@ class TaskMix(NamedTuple):
     def of_live(
         self, outer_step: int, known: Mapping[int, T], begin: Callable[[int], T]
     ) -> dict[int, T]:
-        """What is known of each task that is live in an outer step; begun where nothing is."""
+        """What is `known` of each task live in `outer_step`; else what `begin(task)` gives."""
         return {
             task: known[task] if task in known else begin(task)
             for task in sorted(self.live(outer_step))
         }
 
     def live(self, outer_step: int) -> tuple[int, ...]:
-        """The live tasks, the oldest first."""
+        """The tasks (places in `envs`) that are live in `outer_step`, the oldest first."""
         count = len(self.envs)
         if not self._take_turns:
             so_far = self.grow_by * (outer_step + 1) or count
@@ -79,7 +79,7 @@ class TaskMix(NamedTuple):
         return 0 < self.max_programs < len(self.envs)
 
     def check_episodes(self, num_windows: int) -> None:
-        """Raises ValueError where a task is not live for two episodes of so many windows.
+        """Raises ValueError where a task is not live for two episodes of `num_windows`.
 
         What is after the end of the last whole episode is trained too seldom.
         """
@@ -92,7 +92,7 @@ class TaskMix(NamedTuple):
             )
 
     def pick(self, outer_step: int) -> tuple[int, ...]:
-        """The tasks of an outer step, all different."""
+        """The tasks (places in `envs`) that `outer_step` takes, all different."""
         live = self.live(outer_step)
         taken = min(self.per_step, len(live))
         if not self.weights:
@@ -115,7 +115,11 @@ def task_mix(
     seed: int = 0,
     grow_by: int = 0,
 ) -> TaskMix:
-    """A checked `TaskMix`; arguments as its attributes.
+    """A checked `TaskMix`.
+
+    Args:
+        envs, weights, per_step, max_programs, refresh_every, seed, grow_by: as its
+            attributes.
 
     Raises:
         ValueError: no envs; weights of another number or not above 0; per_step that is not

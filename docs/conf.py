@@ -1,4 +1,4 @@
-"""Sphinx's settings: `make docs` builds the site, `make docs-quick` without the notebooks.
+"""Sphinx's settings: `make docs` builds the site, and runs the lessons that changed.
 
 Sources are below the root of the repository, so that a link between pages is the same on the
 site and where somebody reads the files: `docs/`, `results/` and the pages beside README.
@@ -11,11 +11,13 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 # Lessons call `opt-gym`, which is beside the Python that builds them.
-os.environ["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+os.environ["PATH"] = os.pathsep.join(
+    [str(Path(sys.executable).parent), os.environ["PATH"]]
+)
 
 project = "opt-gym"
 author = "the authors of opt-gym"
-copyright = "the authors of opt-gym, Apache License 2.0"  # noqa: A001
+copyright = "the authors of opt-gym, Apache License 2.0"
 language = "en"
 
 extensions = [
@@ -48,6 +50,7 @@ nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
+nb_render_markdown_format = "gfm"
 
 myst_enable_extensions = ["attrs_inline", "colon_fence", "dollarmath"]
 myst_heading_anchors = 4

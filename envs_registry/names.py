@@ -74,7 +74,7 @@ def task_names() -> list[str]:
 
 
 def family_of(task_name: str) -> str:
-    """The family that a name's config belongs to."""
+    """The family that the config of `task_name` belongs to."""
     plain = task_name.removesuffix(_named("TINY_SUFFIX"))
     named = _named().get(plain)
     if named is not None:
@@ -90,7 +90,7 @@ def _named(table: str = "TASKS") -> Any:
 
 
 def env_id(task_name: str) -> str:
-    """The Gymnasium id of a task name."""
+    """The Gymnasium id of a task, `OptTask-<task_name>-v0`."""
     return f"OptTask-{task_name}-v0"
 
 
@@ -109,7 +109,7 @@ def register_envs() -> None:
 
 
 def register(spec: plugins.Spec) -> plugins.Spec:
-    """Makes a plug-in known to this process under its kind and name, and returns it.
+    """Makes a plug-in's `spec` known to this process under its kind and name, and returns it.
 
     A task family has its Gymnasium id `OptTask-<name>-v0` from then on.
 

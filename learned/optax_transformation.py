@@ -116,7 +116,11 @@ def scale_by_learned(
             optax.scale_by_learning_rate(optax.cosine_decay_schedule(1.0, 1000)),
         )
 
-    Arguments and errors as those of `to_optax`.
+    Args:
+        learned_optimizer, theta, horizon, roles, warn: as those of `to_optax`.
+
+    Raises:
+        ValueError: as `to_optax`.
     """
     horizon = planned_horizon(learned_optimizer, horizon, None)
     if warn:

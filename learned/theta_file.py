@@ -82,8 +82,9 @@ def save(
 def load(path_or_name: str | os.PathLike[str]) -> tuple[LearnedOptimizer, PyTree]:
     """The learned optimizer and θ of a file, a bundled name, or a Hugging Face repository.
 
-    A name "owner/repository" that is no file is looked up on the Hub, where its file
-    `theta.safetensors` is read; a copy that was fetched before is used first.
+    `path_or_name` is the first of these that it can be. A name "owner/repository" that is no
+    file is looked up on the Hub, where its file `theta.safetensors` is read; a copy that was
+    fetched before is used first.
 
     Its clock stops at the horizon θ was trained for (`opt_gym.policy.trained_for`), unless
     the file says otherwise.

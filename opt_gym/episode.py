@@ -33,6 +33,13 @@ def start(
 ) -> UnrollState:
     """Resets the environment and the learned optimizer's carry.
 
+    Args:
+        key: what an episode draws follows from it: φ, ψ and the batches.
+        env, learned_optimizer: one made for the other, by `make(..., learned_optimizer=...)`.
+        theta: θ, as `init_theta` of the learned optimizer gives it.
+        data: of the environment, by `load_data`.
+        horizon: inner steps until the episode is truncated.
+
     Raises:
         ValueError: the environment shows other features, or takes other actions, than the
             learned optimizer's.
@@ -163,7 +170,12 @@ class Replay(NamedTuple):
 
 @with_fixed_numerics
 def replay(task: Task, data: Data, key: PRNGKeyArray) -> Replay:
-    """What the episode with this reset key sees, for a loop without the environment."""
+    """What the episode with this reset key sees, for a loop without the environment.
+
+    Args:
+        task, data: those of the environment.
+        key: what `start` was given.
+    """
     k_init, k_stream = split_reset_key(key)
     params, instance = task.init(k_init, data)
 

@@ -229,7 +229,7 @@ def _family_config(name: str, task: str, task_seed: int | None) -> Config:
 
 @with_fixed_numerics
 def load_data(env: Env) -> Data:
-    """The environment's data, on the device; loaded and placed once for all that share it."""
+    """The data of `env`, on the device; loaded and placed once for all that share it."""
     host = env.task.load_data(env.settings.data)
     identity = tuple(id(leaf) for leaf in jax.tree.leaves(host))
     if identity not in _placed:

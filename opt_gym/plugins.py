@@ -75,7 +75,7 @@ _refused: dict[tuple[str, str], str] = {}
 
 
 def add_spec(spec: Spec) -> Spec:
-    """Makes a plug-in known to this process under its kind and name, and returns it.
+    """Makes a plug-in known to this process under its kind and name, and returns its `spec`.
 
     `opt_gym.register` does this, and gives a task family its Gymnasium id.
 
@@ -100,7 +100,7 @@ def registered() -> list[Spec]:
 
 
 def check_spec(spec: Any) -> None:
-    """Raises ValueError, naming the value, unless it is a `Spec` that can be used."""
+    """Raises ValueError, naming the value, unless `spec` is a `Spec` that can be used."""
     if not isinstance(spec, Spec):
         raise ValueError(f"SPEC must be an opt_gym.plugins.Spec, got {spec!r}")
     _check_kind(spec.kind)
@@ -134,7 +134,7 @@ def names(kind: str) -> list[str]:
 
 
 def built_in(kind: str) -> list[str]:
-    """The sorted names of those that come with opt_gym; imports none of them."""
+    """The sorted names of those of a `kind` that come with opt_gym; imports none of them."""
     _check_kind(kind)
     return list(_files(kind))
 
@@ -168,7 +168,7 @@ def specs(kind: str) -> Iterator[Spec]:
 
 
 def module_of(kind: str, name: str) -> str:
-    """The module that a plug-in's SPEC stands in; of a registered one, that of its `make`."""
+    """The module of the SPEC of `kind` and `name`; of a registered one, that of its `make`."""
     if name in built_in(kind):
         return f"{KINDS[kind]}.{name}"
     entry = _announced().get((kind, name))
@@ -176,7 +176,7 @@ def module_of(kind: str, name: str) -> str:
 
 
 def is_refused(kind: str, name: str) -> bool:
-    """Whether it is known to be a plug-in from outside that cannot be used."""
+    """Whether `name` is known as a plug-in of `kind` from outside that cannot be used."""
     return (kind, name) in _refused
 
 
@@ -191,7 +191,7 @@ def build(kind: str, name: str, config: dict[str, Any] | None = None) -> Any:
 
 
 def build_spec(spec: Spec, config: Mapping[str, Any] | None = None) -> Any:
-    """`build` of a SPEC, which nobody needs to have made known.
+    """`build` of a SPEC, the `spec`, which nobody needs to have made known.
 
     Whatever the user's flags of JAX, its functions draw and compute in one way.
 
@@ -208,7 +208,7 @@ def build_spec(spec: Spec, config: Mapping[str, Any] | None = None) -> Any:
 
 
 def rebuilt(kind: str, name: str, config: dict[str, Any], changes: Any) -> Any:
-    """What `reduced` wrote down."""
+    """The record of which `reduced` wrote down `kind`, `name`, `config` and `changes`."""
     return build(kind, name, config)._replace(**changes)
 
 
@@ -270,7 +270,7 @@ def codes_of(record: tuple) -> list[Any]:
 
 
 def with_defaults(spec: Spec, config: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a plug-in.
+    """All settings of the plug-in of `spec`: those of `config`, else its defaults.
 
     Raises:
         ValueError: a key of `config` that the plug-in does not have, or a value of another
@@ -286,7 +286,7 @@ def with_defaults(spec: Spec, config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def unknown(what: str, value: object, known: list[str]) -> str:
-    """The message for a name that is none of `known`, with near matches."""
+    """The message for a `what` named `value` that is none of `known`, with near matches."""
     near = difflib.get_close_matches(str(value), known, n=3)
     hint = f"; did you mean {' or '.join(map(repr, near))}?" if near else ""
     listed = [*map(str, known[:_MOST_LISTED])]
@@ -296,7 +296,7 @@ def unknown(what: str, value: object, known: list[str]) -> str:
 
 
 def refuse(kind: str, name: str, reason: str) -> None:
-    """Warns that a plug-in that a distribution announces is left out from now on."""
+    """Leaves the announced plug-in `name` of `kind` out from now on; warns of the `reason`."""
     entry = _announced()[kind, name]
     _refused[kind, name] = f"{_described(entry)} cannot be used: {reason}"
     warnings.warn(f"{_refused[kind, name]}; it is left out", stacklevel=2)

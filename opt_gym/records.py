@@ -252,8 +252,8 @@ class ActionMap(NamedTuple):
 class LearnedOptimizer(NamedTuple):
     """An optimizer as a policy: a few weights θ applied to every parameter.
 
-    It names its features and its action map, so that it can be taken out whole. Memory that
-    depends on θ lives in its carry; everything else is `features`.
+    It names its `features` and its `action_map`, so that it can be taken out whole. Memory
+    that depends on θ lives in its carry; everything else is `features`.
 
     Attributes:
         needs: those of "loss", "valid_loss", "horizon" that it or its features must have.
@@ -394,7 +394,7 @@ class Env(NamedTuple):
 
 
 class UnrollState(NamedTuple):
-    """An environment and the carry of the learned optimizer that drives it."""
+    """An environment's state, `env`, and the `carry` of the learned optimizer driving it."""
 
     env: EnvState
     carry: Memory

@@ -41,8 +41,10 @@ from opt_gym.runtime import strategy
 class GradientTrainerState(NamedTuple):
     """θ, its running average (unbiased when read), the optax state, and the estimators'.
 
-    estimators: of every live task, by its place in the mix; sizes: where tasks are balanced,
-    of each the mean square of its gradients' norms, and how many there were, [tasks, 2].
+    theta: the last θ; average: from zeros; count: outer steps done; optimizer: the optax
+    state; estimators: of every live task, by its place in the mix; sizes: where tasks are
+    balanced, of each the mean square of its gradients' norms, and how many there were,
+    [tasks, 2].
     """
 
     theta: PyTree

@@ -12,7 +12,7 @@ Built = TypeVar("Built")
 
 
 class LivePrograms(Generic[Built]):
-    """What a trainer builds of an environment, kept for as long as its task is live.
+    """What `build` makes of an environment of `mix`, kept for as long as its task is live.
 
     Tasks of one config share it, for they compile alike. Where the process holds so many
     programs that the next could crash it, the oldest are given up, live or not.
@@ -28,7 +28,7 @@ class LivePrograms(Generic[Built]):
         self._built: dict[str, Built] = {}
 
     def of(self, task: int, outer_step: int) -> Built:
-        """What was built of a task; that of tasks no longer live is freed."""
+        """What was built of `task`; that of tasks not live in `outer_step` is freed."""
         kind = self._kinds[task]
         if kind not in self._built:
             kept = {self._kinds[other] for other in self._mix.live(outer_step)}

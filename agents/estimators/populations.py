@@ -150,7 +150,7 @@ def _on_one_task(
 
 
 def report(found: PopulationCosts, outer_loss: Float[Array, ""] | float) -> Report:
-    """The report of a step that evaluated `found`."""
+    """The report of a step that evaluated `found`, with the `outer_loss` that it tells."""
     return Report(
         outer_loss=outer_loss,
         grad_norm=NO_GRADIENT,

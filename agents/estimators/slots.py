@@ -48,7 +48,7 @@ class SlotSettings(NamedTuple):
 
 
 class GradientMoments(NamedTuple):
-    """Of finite samples: mean [d], (unbiased) variance [d] of one, how many there are.
+    """Of finite samples: mean [d], (unbiased) variance [d] of one, and their count.
 
     NaN for what too few of them do not tell: the mean of none, the variance of one.
     """
@@ -85,13 +85,13 @@ def evolution_samples(
     sigma: float,
     sign: bool = False,
 ) -> Float[Array, "n d"]:
-    """score_i · (ℓ̃⁺ − ℓ̃⁻)_i / (2σ), or with the difference's sign in its place."""
+    """`scores` · `differences` (ℓ̃⁺ − ℓ̃⁻) / (2 `sigma`), or with their sign in place of them."""
     coefficients = (jnp.sign(differences) if sign else differences) / (2 * sigma)
     return jnp.where(jnp.isfinite(coefficients), coefficients, 0.0)[:, None] * scores
 
 
 def evolution_gradient(settings: SlotSettings) -> Gradient:
-    """The weighted mean of evolution samples."""
+    """The weighted mean of evolution samples, with sigma and sign of `settings`."""
     sigma, sign = settings.sigma, settings.sign
 
     def gradient(scores: Any, weights: Any, out: WindowOut) -> GradientMoments:
@@ -107,7 +107,7 @@ def as_estimate(
     out: WindowOut,
     inner_steps: Int[Array, ""] | int,
 ) -> Estimate:
-    """A flat gradient and what the particles did as one `Estimate`. Traceable."""
+    """A flat gradient (like `theta`), `out` and `inner_steps` as one `Estimate`. Traceable."""
     return Estimate(
         grad=ravel_pytree(theta)[1](gradient.mean),
         outer_loss=jnp.mean(out.cost),

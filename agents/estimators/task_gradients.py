@@ -14,7 +14,7 @@ _NEWEST = 0.1
 
 
 def no_sizes(num_tasks: int) -> Float[Array, "tasks 2"]:
-    """Of every task the mean square of its gradients' norms, and their count: none yet."""
+    """Of `num_tasks` the mean square of their gradients' norms, and the count: none yet."""
     return jnp.zeros((num_tasks, 2))
 
 
@@ -26,6 +26,10 @@ def balanced(
     """(gradients over the running RMS of their tasks' norms, sizes with these norms).
 
     A norm that is in its own RMS is at most 1/√`_NEWEST` of it: one odd gradient is no jump.
+
+    Args:
+        estimates, tasks: of this outer step's tasks, all different; their places in the mix.
+        sizes: as `no_sizes` begins them.
     """
     norms = jnp.stack([optax.tree.norm(estimate.grad) for estimate in estimates])
     square, count = sizes[tasks, 0], sizes[tasks, 1] + 1.0
@@ -41,7 +45,7 @@ def balanced(
 
 
 def averaged(estimates: Sequence[Estimate]) -> tuple[PyTree, Report]:
-    """The mean of the gradients that are finite, and what to tell of all of them."""
+    """The mean of the finite gradients of `estimates`, and what to tell of all of them."""
     norms = jnp.stack([optax.tree.norm(estimate.grad) for estimate in estimates])
     finite = jnp.isfinite(norms)
     weights = jnp.where(finite, 1.0, 0.0) / jnp.maximum(jnp.sum(finite), 1)

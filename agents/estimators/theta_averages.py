@@ -12,12 +12,12 @@ def check_decay(decay: float) -> None:
 
 
 def updated(average: PyTree, theta: PyTree, decay: float) -> PyTree:
-    """The average (from zeros) after one more θ; traceable."""
+    """The `average` (from zeros) with one more `theta`, of weight 1 − `decay`; traceable."""
     return jax.tree.map(lambda a, b: decay * a + (1.0 - decay) * b, average, theta)
 
 
 def read(theta: PyTree, average: PyTree, count: int, decay: float) -> PyTree:
-    """The unbiased average of `count` θ; the last θ where decay or count is 0."""
+    """The unbiased `average` of `count` θ; the last, `theta`, where `decay` or `count` is 0."""
     if decay == 0.0 or count == 0:
         return theta
     return jax.tree.map(lambda leaf: leaf / (1.0 - decay**count), average)

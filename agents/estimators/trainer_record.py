@@ -42,7 +42,14 @@ def outer_trainer(
     parts: GradientParts | None = None,
     horizon: int | None = None,
 ) -> OuterTrainer:
-    """An `OuterTrainer` whose config is its settings, its learned optimizer and its tasks."""
+    """An `OuterTrainer` whose config is its settings, its learned optimizer and its tasks.
+
+    Args:
+        name: of the plug-in.
+        settings: JSON, all that else identifies a run.
+        mix, learned_optimizer: the tasks, and whose θ.
+        init, step, theta, parts, horizon: as the attributes of `OuterTrainer`.
+    """
     trainer = OuterTrainer(
         name=name,
         config={

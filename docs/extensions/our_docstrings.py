@@ -27,19 +27,35 @@ def converted(text: str) -> list[str]:
 def _block(block: str) -> Iterator[str]:
     """Of one block between empty lines."""
     first, _, rest = block.partition("\n")
-    section = first.rstrip(":")
+    section = first.rstrip(":") if first.endswith(":") else ""
+    inside, after = _indented(rest) if section else ("", "")
     if block.startswith(" "):
-        yield from ["::", "", *textwrap.indent(textwrap.dedent(block), "    ").split("\n")]
-    elif first.endswith(":") and section in FIELDS:
-        for name, about in _entries(rest):
+        yield from ["::", "", *_literal(block)]
+    elif section in FIELDS:
+        for name, about in _entries(inside):
             yield f":{FIELDS[section]} {name}: {_prose(about)}"
-    elif first.endswith(":") and section in PROSE:
-        yield f":{PROSE[section]}: {_prose(' '.join(rest.split()))}"
-    elif rest.startswith(" ") and first.endswith(":"):
-        yield from [_prose(first), "", "::", ""]
-        yield from textwrap.indent(textwrap.dedent(rest), "    ").split("\n")
+    elif section in PROSE:
+        yield f":{PROSE[section]}: {_prose(' '.join(inside.split()))}"
+    elif inside:
+        yield from [_prose(first), "", "::", "", *_literal(inside)]
     else:
         yield from (_prose(line) for line in block.split("\n"))
+        return
+    if after:
+        yield ""
+        yield from _block(after)
+
+
+def _indented(text: str) -> tuple[str, str]:
+    """(the lines up to the first that is not indented, the others)."""
+    lines = text.split("\n")
+    count = next((i for i, x in enumerate(lines) if not x.startswith(" ")), len(lines))
+    return "\n".join(lines[:count]), "\n".join(lines[count:])
+
+
+def _literal(text: str) -> list[str]:
+    """As it is written."""
+    return textwrap.indent(textwrap.dedent(text), "    ").split("\n")
 
 
 def _entries(text: str) -> Iterator[tuple[str, str]]:
@@ -47,7 +63,9 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
     for entry in re.split(r"\n(?=\S)", textwrap.dedent(text)):
         match = _ENTRY.match(" ".join(entry.split()))
         if match is None:
-            raise ValueError(f"a section of a docstring has {entry!r}, not 'name: text'")
+            raise ValueError(
+                f"a section of a docstring has {entry!r}, not 'name: text'"
+            )
         for name in match[1].split(", "):
             yield name.lstrip("*"), match[2]
 
@@ -56,7 +74,9 @@ def _prose(line: str) -> str:
     """One line with code marked, and everything else free of markup."""
     pieces = re.split(r"(`[^`]+`)", line)
     return "".join(
-        f"`{piece}`" if piece.startswith("`") else re.sub(r"([*|\\`]|_\b)", r"\\\1", piece)
+        f"`{piece}`"
+        if piece.startswith("`")
+        else re.sub(r"([*|\\`]|_\b)", r"\\\1", piece)
         for piece in pieces
     )
 

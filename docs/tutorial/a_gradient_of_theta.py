@@ -35,7 +35,9 @@ def start(rate, key):
 
 def go_on(rate, state, num_steps):
     """(the state after so many steps, the mean cost of these)."""
-    state, out = opt_gym.unroll(env, sgd, {"learning_rate": rate}, data, state, num_steps)
+    state, out = opt_gym.unroll(
+        env, sgd, {"learning_rate": rate}, data, state, num_steps
+    )
     return state, out.cost.mean()
 
 
@@ -47,7 +49,9 @@ def outer_loss(rate, key):
 keys = jax.random.split(jax.random.key(0), NUM)
 rates = jnp.geomspace(1e-3, 0.05, 40)
 over_keys = jax.vmap(outer_loss, (None, 0))
-curve = jax.jit(lambda rates: jax.lax.map(lambda r: over_keys(r, keys[:512]).mean(), rates))(rates)
+curve = jax.jit(
+    lambda rates: jax.lax.map(lambda r: over_keys(r, keys[:512]).mean(), rates)
+)(rates)
 
 # %% [markdown]
 # ## The true gradient
@@ -99,7 +103,9 @@ def truncated_es(key):
 
     def window(state, k_noise):
         noise = jax.random.normal(k_noise)
-        plus, minus = (go_on(RATE + s * SIGMA * noise, state, WINDOW)[1] for s in (1, -1))
+        plus, minus = (
+            go_on(RATE + s * SIGMA * noise, state, WINDOW)[1] for s in (1, -1)
+        )
         return go_on(RATE, state, WINDOW)[0], noise * (plus - minus) / (2 * SIGMA)
 
     return jax.lax.scan(window, start(RATE, k_episode), k_windows)[1].mean()

@@ -57,7 +57,9 @@ def train(optimizer):
 
 
 rates = [1e-5, 1e-4, 1e-3, 1e-2, 1e-1, 1.0]
-curves = {rate: np.array(jax.jit(lambda r=rate: train(optax.adam(r)))()) for rate in rates}
+curves = {
+    rate: np.array(jax.jit(lambda r=rate: train(optax.adam(r)))()) for rate in rates
+}
 
 # %% [markdown]
 # Losses of unlike tasks are in unlike units. Here a loss is *normalized*: 1 is the loss at the start, 0 the best
@@ -69,7 +71,9 @@ normalizer = opt_gym.make(task, data="embedded").normalizer
 
 def normalized(losses):
     """1 at the start, 0 at the best of 14 Adams; clipped to ±2."""
-    return np.clip((losses - normalizer.best) / (normalizer.initial - normalizer.best), -2, 2)
+    return np.clip(
+        (losses - normalizer.best) / (normalizer.initial - normalizer.best), -2, 2
+    )
 
 
 # %% mystnb={"figure": {"caption": "Adam at six learning rates on one task."}, "image": {"alt": "Normalized loss over 1,000 steps for six learning rates. At 0.1 it falls fastest; at 0.00001 it hardly moves."}}
@@ -87,7 +91,9 @@ fig.tight_layout()
 # is the first thing that a learned optimizer has to find out by itself.
 
 # %%
-outer_losses = {rate: float(normalized(losses).mean()) for rate, losses in curves.items()}
+outer_losses = {
+    rate: float(normalized(losses).mean()) for rate, losses in curves.items()
+}
 for rate, outer_loss in outer_losses.items():
     print(f"Adam {rate:<8g} outer-loss {outer_loss:.3f}")
 

@@ -50,7 +50,9 @@ def run(policy):
 
 episodes = {
     "nothing": run(lambda rows: np.zeros(len(rows), np.float32)),
-    "noise": run(lambda rows: np.random.default_rng(0).normal(size=len(rows)).astype("f")),
+    "noise": run(
+        lambda rows: np.random.default_rng(0).normal(size=len(rows)).astype("f")
+    ),
     "sign of momentum": run(lambda rows: -0.3 * np.sign(rows[:, MOMENTUM])),
 }
 

@@ -24,7 +24,9 @@ from agents.outer_optimizers import clipped, outer_optimizer
 OUTER_STEPS, HORIZON = 150, 300
 optimizer = learned.make("nominal", per_parameter=False)
 envs = [
-    opt_gym.make(f"small_mlp_family_seed{seed}", learned_optimizer=optimizer, data="embedded")
+    opt_gym.make(
+        f"small_mlp_family_seed{seed}", learned_optimizer=optimizer, data="embedded"
+    )
     for seed in (0, 1)
 ]
 
@@ -47,13 +49,19 @@ pes = agents.make(
 )
 data = [opt_gym.load_data(env) for env in envs]
 result = agents.train(pes, data, outer_steps=OUTER_STEPS, seed=0)
-print(f"{result.outer_step} outer steps, the last outer-loss {result.reports[-1].outer_loss:.3f}")
+print(
+    f"{result.outer_step} outer steps, the last outer-loss {result.reports[-1].outer_loss:.3f}"
+)
 
 # %% mystnb={"figure": {"caption": "Outer-training: the outer-loss of the unrolls."}, "image": {"alt": "A noisy curve that falls over 150 outer steps."}}
 losses = np.array([report.outer_loss for report in result.reports])
 fig, ax = plt.subplots(figsize=(7, 3))
 ax.plot(losses, color="lightgray", label="one outer step")
-ax.plot(np.arange(19, OUTER_STEPS), np.convolve(losses, np.ones(20) / 20, "valid"), label="mean of 20")
+ax.plot(
+    np.arange(19, OUTER_STEPS),
+    np.convolve(losses, np.ones(20) / 20, "valid"),
+    label="mean of 20",
+)
 ax.set(xlabel="outer step", ylabel="outer-loss of the unrolls", ylim=(0, 1))
 ax.legend(frameon=False)
 fig.tight_layout()

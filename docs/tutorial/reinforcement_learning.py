@@ -24,9 +24,9 @@ from stable_baselines3.common.vec_env import VecMonitor
 
 import learned
 import opt_gym
-from agents.rl.sb3.sb3_weights import update_settings
 from agents.rl.sb3.sb3_policy import PerParameterPolicy, PerParameterPPO
 from agents.rl.sb3.sb3_vec_env import Sb3VecEnv
+from agents.rl.sb3.sb3_weights import update_settings
 from envs_registry.benchmark_sets import QUADRATIC_10
 
 HORIZON, NUM_ENVS, SCALE = 20, 256, 0.1
@@ -94,13 +94,18 @@ def init(key):
     def net(key, outputs, last):
         k_in, k_out = jax.random.split(key)
         return {
-            "w": jax.random.normal(k_in, (NUM_FEATURES, HIDDEN)) / np.sqrt(NUM_FEATURES),
+            "w": jax.random.normal(k_in, (NUM_FEATURES, HIDDEN))
+            / np.sqrt(NUM_FEATURES),
             "b": jnp.zeros(HIDDEN),
             "out": last * jax.random.normal(k_out, (HIDDEN, outputs)) / np.sqrt(HIDDEN),
         }
 
     k_actor, k_critic = jax.random.split(key)
-    return {"actor": net(k_actor, 1, 0.01), "critic": net(k_critic, 1, 1.0), "log_std": jnp.zeros(())}
+    return {
+        "actor": net(k_actor, 1, 0.01),
+        "critic": net(k_critic, 1, 1.0),
+        "log_std": jnp.zeros(()),
+    }
 
 
 def act(theta, seen):
@@ -191,7 +196,11 @@ print(f"mean return {returns[0]:.3f} at first, {returns[-1]:.3f} at the end")
 fig, ax = plt.subplots(figsize=(7, 3))
 samples = np.arange(len(returns)) * NUM_ENVS * HORIZON / 1e3
 ax.plot(samples, returns, label="a PPO of a page, under jit")
-ax.plot(np.linspace(0, 20 * NUM_ENVS * HORIZON / 1e3, len(sb3_returns)), sb3_returns, label="stable-baselines3")
+ax.plot(
+    np.linspace(0, 20 * NUM_ENVS * HORIZON / 1e3, len(sb3_returns)),
+    sb3_returns,
+    label="stable-baselines3",
+)
 ax.set(xlabel="thousand inner steps", ylabel="mean return")
 ax.legend(frameon=False)
 fig.tight_layout()

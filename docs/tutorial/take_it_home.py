@@ -29,7 +29,10 @@ images, labels = (images / 16).astype(np.float32), labels.astype(np.int32)
 STEPS, BATCH = 300, 64
 index = np.random.default_rng(0).integers(0, len(images), (STEPS, BATCH))
 first = np.random.default_rng(1)
-W1, W2 = (first.normal(size=s).astype(np.float32) / np.sqrt(s[0]) for s in ((64, 48), (48, 10)))
+W1, W2 = (
+    first.normal(size=s).astype(np.float32) / np.sqrt(s[0])
+    for s in ((64, 48), (48, 10))
+)
 
 # %%
 
@@ -78,7 +81,9 @@ fig.tight_layout()
 
 # %%
 model = torch.nn.Sequential(
-    torch.nn.Linear(64, 48, bias=False), torch.nn.ReLU(), torch.nn.Linear(48, 10, bias=False)
+    torch.nn.Linear(64, 48, bias=False),
+    torch.nn.ReLU(),
+    torch.nn.Linear(48, 10, bias=False),
 )
 with torch.no_grad():
     model[0].weight.copy_(torch.tensor(W1.T))
@@ -101,4 +106,6 @@ print("in optax", curves["nominal_small"][:20:6], "in torch", np.array(in_torch[
 
 # %%
 assert np.allclose(in_torch, curves["nominal_small"][:20], rtol=1e-3)
-assert curves["nominal_small"][-50:].mean() < curves["adam 1e-3, the default"][-50:].mean()
+assert (
+    curves["nominal_small"][-50:].mean() < curves["adam 1e-3, the default"][-50:].mean()
+)

@@ -17,7 +17,7 @@ from opt_gym.records import LearnedOptimizer, Signal
 def make(
     learning_rate: float = 0.01, initial_accumulator_value: float = 0.1
 ) -> LearnedOptimizer:
-    """The optimizer "adagrad".
+    """The optimizer "adagrad"; θ = {learning_rate, initial_accumulator_value}.
 
     Raises:
         ValueError: a number out of its range.

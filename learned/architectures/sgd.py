@@ -11,7 +11,7 @@ from opt_gym.records import LearnedOptimizer, Signal
 
 
 def make(learning_rate: float = 0.1) -> LearnedOptimizer:
-    """The optimizer "sgd".
+    """The optimizer "sgd"; θ = {learning_rate}.
 
     Raises:
         ValueError: a number out of its range.

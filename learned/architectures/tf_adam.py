@@ -26,6 +26,9 @@ def make(
 ) -> LearnedOptimizer:
     """The optimizer "tf_adam"; θ as that of "adam".
 
+    Args:
+        learning_rate, one_minus_b1, one_minus_b2, epsilon: θ at the start.
+
     Raises:
         ValueError: a number out of its range.
     """

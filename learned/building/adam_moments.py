@@ -29,7 +29,12 @@ class AdamMoments(NamedTuple):
 
 
 def start(theta: PyTree, leaf: Any) -> AdamMoments:
-    """Before the first gradient; θ has one_minus_b1 and one_minus_b2."""
+    """Before the first gradient.
+
+    Args:
+        theta: has one_minus_b1 and one_minus_b2, scalars.
+        leaf: the weights of one tensor.
+    """
     m, v = zeros(2)(theta, leaf)
     return AdamMoments(m, v, 1.0 - theta["one_minus_b1"], 1.0 - theta["one_minus_b2"])
 
@@ -37,7 +42,13 @@ def start(theta: PyTree, leaf: Any) -> AdamMoments:
 def follow(
     theta: PyTree, grad: Any, memories: tuple
 ) -> tuple[AdamMoments, AdamMoments]:
-    """With one more gradient: what this step uses, and what is remembered."""
+    """With one more gradient: what this step uses, and what is remembered.
+
+    Args:
+        theta: as that of `start`.
+        grad: of one tensor.
+        memories: its `AdamMoments`, as last remembered.
+    """
     m, v, p1, p2 = memories
     a1, a2 = theta["one_minus_b1"], theta["one_minus_b2"]
     now = AdamMoments(m + a1 * (grad - m), v + a2 * (grad * grad - v), p1, p2)

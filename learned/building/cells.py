@@ -18,7 +18,7 @@ from opt_gym.maths.array_namespace import namespace, sigmoid
 
 
 class LstmState(NamedTuple):
-    """What an LSTM remembers, [units, *shape] each."""
+    """What an LSTM remembers: `hidden` (h) and `cell` (c), [units, *shape] each."""
 
     hidden: Any
     cell: Any
@@ -89,6 +89,11 @@ def gru_theta(
     Normal of standard deviation scale/√(num_inputs + units), biases of `gate_bias` for the
     two gates and of zero for the candidate. The rows are, units at a time: reset gate, update
     gate, candidate.
+
+    Args:
+        key: of the draw.
+        num_inputs, units: sizes.
+        scale, gate_bias: see above.
     """
     fan_in = num_inputs + units
     w = jax.random.normal(key, (3 * units, fan_in)) * (scale / math.sqrt(fan_in))

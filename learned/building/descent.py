@@ -64,7 +64,7 @@ def hand_designed(
 
 
 def zeros(num: int) -> Callable[[PyTree, Any], tuple]:
-    """The `start` of so many memories shaped like the weights, all zero."""
+    """The `start` of `num` memories shaped like the weights, all zero."""
 
     def start(theta: PyTree, leaf: Any) -> tuple:
         return tuple(zeros_over(1, leaf)[0] for _ in range(num))

@@ -18,7 +18,7 @@ def offsets() -> dict[str, Any]:
 
 
 def decays(offsets: Any, like: Any) -> adafactor.Decays:
-    """β of these averages."""
+    """β of these averages from their δ, `offsets`; arrays of the kind that `like` is."""
     xp = namespace(like)
 
     def decay(start: Any, offset: Any) -> Any:

@@ -24,7 +24,7 @@ NARROW = 16
 def truncated_normal(key: PRNGKeyArray, outputs: int, fan_in: int) -> Any:
     """[outputs, fan_in], standard deviation 1/√fan_in before the cut at two of them.
 
-    The default of Sonnet and Haiku; the cut is not corrected for.
+    Drawn with `key`. The default of Sonnet and Haiku; the cut is not corrected for.
     """
     draw = jax.random.truncated_normal(key, -2, 2, (outputs, fan_in))
     return draw / math.sqrt(fan_in)
@@ -179,7 +179,7 @@ def relu(x: Any) -> Any:
 
 
 def rows(blocks: Sequence[Any]) -> Any:
-    """The features of a tensor as one matrix [f, n]."""
+    """The features of a tensor as one matrix [f, n], from its `blocks` of [k, *shape]."""
     xp, shape = namespace(blocks[0]), _shape(blocks)
 
     def flat(block: Any) -> Any:
@@ -196,7 +196,10 @@ def each_tensor(fn: Callable[..., Any], *columns: Sequence[Any]) -> list[Any]:
 
 
 def direction_and_magnitude(params: PyTree, outputs: Sequence[Any]) -> tuple:
-    """The action of "direction_magnitude": the first two outputs of every tensor."""
+    """The action of "direction_magnitude": the first two outputs of every tensor.
+
+    Shapes: params φ, whose structure both have; outputs [2 or more, *shape] a tensor.
+    """
     return (
         like_params(params, [out[0] for out in outputs]),
         like_params(params, [out[1] for out in outputs]),

@@ -42,6 +42,29 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
     All that is remembered lies in `state` (see `memory.py`) from the beginning, that of a
     frozen parameter from its first gradient: it is copied, reset, saved and restored as that
     of any optimizer of torch.
+
+    Args:
+        params: parameters, groups or named parameters, as any of torch's optimizers takes
+            them. A group may say "role" of its tensors ("kernel", "bias", "embedding" or
+            "norm"; by default by their rank) and "axes", the order in which these are shown
+            (by default a kernel's [out, in, *window] as [*window, in, out]);
+            `param_groups(model)` fills in both.
+        learned: a bundled name, the path of a θ file, or (learned optimizer, θ).
+        lr: a factor of the learned step; schedulers may change it.
+        weight_decay: decoupled, times lr.
+        horizon: the planned number of steps; by default the one θ was trained for, or not
+            known where it is only welcome.
+        decay: "cosine": lr falls to 0 over the horizon, as half a cosine.
+        maximize: go up instead of down.
+        warn: once, at the first step beyond the horizon θ was trained for.
+        process_group: of torch.distributed, over whose processes the loss is averaged; by
+            default all of them, where it runs. False: this process trains alone.
+
+    Raises:
+        ValueError: a negative lr or weight decay, an unknown role or decay, a horizon that
+            is needed and not known, a θ that does not fit the architecture, a complex
+            parameter or a DTensor.
+        FileNotFoundError: neither a file nor a bundled name.
     """
 
     def __init__(
@@ -57,30 +80,6 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         warn: bool = True,
         process_group: Any = None,
     ) -> None:
-        """An optimizer of parameters, groups or named parameters.
-
-        Args:
-            params: as any of torch's optimizers takes them. A group may say "role" of its
-                tensors ("kernel", "bias", "embedding" or "norm"; by default by their rank)
-                and "axes", the order in which these are shown (by default a kernel's
-                [out, in, *window] as [*window, in, out]); `param_groups(model)` fills in both.
-            learned: a bundled name, the path of a θ file, or (learned optimizer, θ).
-            lr: a factor of the learned step; schedulers may change it.
-            weight_decay: decoupled, times lr.
-            horizon: the planned number of steps; by default the one θ was trained for, or
-                not known where it is only welcome.
-            decay: "cosine": lr falls to 0 over the horizon, as half a cosine.
-            maximize: go up instead of down.
-            warn: once, at the first step beyond the horizon θ was trained for.
-            process_group: of torch.distributed, over whose processes the loss is averaged; by
-                default all of them, where it runs. False: this process trains alone.
-
-        Raises:
-            ValueError: a negative lr or weight decay, an unknown role or decay, a horizon
-                that is needed and not known, a θ that does not fit the architecture, a
-                complex parameter or a DTensor.
-            FileNotFoundError: neither a file nor a bundled name.
-        """
         if isinstance(learned, str | Path):
             learned = theta_file.load(learned)
         self.learned_optimizer, theta = learned
@@ -141,7 +140,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         return 0 if known is None else int(known[SKIPPED])
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """As torch's; errors as those of the constructor."""
+        """Adds `param_group`, as one of the constructor's `params`; errors as there."""
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
@@ -155,7 +154,8 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
     def set_loss(self, loss: Any, valid_loss: Any = None) -> None:
         """The loss for the next `step()`, for trainers that call it without one.
 
-        It counts more than what a closure returns, which trainers divide or scale.
+        It counts more than what a closure returns, which trainers divide or scale;
+        `valid_loss` is as that of `step`.
         """
         self._loss, self._valid_loss = map(numbers.detached, (loss, valid_loss))
 
@@ -195,7 +195,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         return returned
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Exactly what was saved; the dict is not changed, and may be used again.
+        """Exactly what was saved; `state_dict` is not changed, and may be used again.
 
         States that version 0.1 saved are read, too.
 

@@ -124,7 +124,7 @@ class InStep(Joinable):
             self._is_compared = True
 
     def join_hook(self, **keywords: Any) -> JoinHook:
-        """Torch's."""
+        """Torch's; the `keywords` that a `Join` hands on change nothing."""
         return _StepOfOthers(self)
 
     @property

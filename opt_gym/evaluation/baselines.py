@@ -79,7 +79,7 @@ PER_TASK_ADAM = Baseline("adam_lr", 14, per_task=True)
 
 
 def parse_baseline(text: str) -> Baseline:
-    """The baseline that "space:trials" (global) or "space:trials:per_task" stands for.
+    """The baseline of a `text`: "space:trials" (global) or "space:trials:per_task".
 
     Raises:
         ValueError: anything else, an unknown space, or a number of trials it does not have.

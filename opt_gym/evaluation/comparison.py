@@ -106,7 +106,12 @@ def bounded(run: Runs, loss: np.ndarray) -> np.ndarray:
 
 
 def format_summaries(summaries: Sequence[Summary], reference: str = "") -> str:
-    """The table of all optimizers, as text; under it, if ℓ̃ is not what it should be."""
+    """The table of all optimizers, as text; under it, if ℓ̃ is not what it should be.
+
+    Args:
+        summaries: a row each, at least one; what `compare` gave.
+        reference: the optimizer they were compared with, for the head; "" for none.
+    """
     head = [
         "optimizer",
         "steps",
@@ -153,15 +158,23 @@ def provisional_note(count: int, num_tasks: int) -> str:
 
 
 def format_tasks(runs: Sequence[Runs], subject: str, horizon: int | None = None) -> str:
-    """Mean cost per task, one column an optimizer, and whether `subject` is the lowest.
+    """Mean cost per task, one column an optimizer, and which of them is the lowest.
+
+    Args:
+        runs: of every optimizer on the same tasks.
+        subject: the optimizer of the first column.
+        horizon: that of the runs to show; by default that of the first run.
 
     Raises:
-        ValueError: an unknown subject.
+        ValueError: an unknown subject, or a horizon that no run has.
     """
     groups = group(runs)
     if horizon is None:
         horizon = runs[0].horizon
     columns = {name: own for (name, h), own in groups.items() if h == horizon}
+    if not columns:
+        known = sorted({h for _, h in groups})
+        raise ValueError(f"no run has horizon {horizon}, they have {known}")
     if subject not in columns:
         raise ValueError(unknown("optimizer", subject, list(columns)))
     others = [name for name in columns if name != subject]

@@ -24,7 +24,7 @@ COLUMNS = (
 
 
 def write_csv(path: Path, runs: Sequence[Runs]) -> Path:
-    """Writes the curves of all runs, atomically.
+    """Writes the curves of all runs to `path`, atomically, and returns it.
 
     seconds is wall time without evaluations; valid is the split `valid_outer`; accuracy is on
     test. A loss that is not finite is written `inf`; an accuracy a task does not have is

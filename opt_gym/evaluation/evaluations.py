@@ -138,6 +138,11 @@ def evaluator(
 ) -> Callable[[PyTree], Summary]:
     """θ -> its `Summary` on these tasks; programs compile at the first call and are kept.
 
+    Args:
+        optimizer: whose θ it takes, without a leading axis.
+        tasks: as those of `evaluate`.
+        settings: of every evaluation; of several horizons, the `Summary` is of the first.
+
     Raises:
         ValueError: an unknown task or setting.
     """
@@ -152,7 +157,14 @@ def evaluator(
 def name_tasks(
     tasks: TaskLike | Sequence[TaskLike] | Mapping[str, TaskLike],
 ) -> dict[str, TaskLike]:
-    """Tasks by name: an id without `OptTask-` and `-v0`, else the family and a number."""
+    """Tasks by name: an id without `OptTask-` and `-v0`, else the family and a number.
+
+    Args:
+        tasks: as those of `evaluate`; one of them may stand alone.
+
+    Raises:
+        ValueError: no task, or two of one name.
+    """
     if isinstance(tasks, str | Task) or (isinstance(tasks, dict) and "family" in tasks):
         tasks = [tasks]  # type: ignore[list-item]
     if isinstance(tasks, Mapping) and tasks:

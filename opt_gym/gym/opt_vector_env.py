@@ -220,7 +220,10 @@ class OptVectorEnv(Described, gym.vector.VectorEnv[Any, Any, Any]):
         )
 
     def close_extras(self, **kwargs: Any) -> None:
-        """Lets go of the episodes; what was compiled stays for other environments."""
+        """Lets go of the episodes; what was compiled stays for other environments.
+
+        The `kwargs` of Gymnasium's `close` change nothing.
+        """
         self._rows = None
 
     def _use(self, settings: OptEnvSettings) -> None:

@@ -28,7 +28,7 @@ Statistic = Callable[..., Float[np.ndarray, "..."]]
 
 
 class Interval(NamedTuple):
-    """A number and its interval; low and high are NaN where none can be given."""
+    """A number, `value`, and its interval; low and high are NaN where none can be given."""
 
     value: float
     low: float

@@ -15,12 +15,15 @@ from opt_gym.records import Signal
 
 
 def average(block: Any, value: Any, decays: Sequence[float]) -> Any:
-    """β·block + (1−β)·value for each decay β. Shapes: block [k, *shape]; value [*shape]."""
+    """β·block + (1−β)·value for each β of `decays`.
+
+    Shapes: block [k, *shape]; value [*shape].
+    """
     return follow(block, value, constant(decays, value))
 
 
 def follow(block: Any, value: Any, decays: Any) -> Any:
-    """`average` for decays that are an array [k], such as a part of θ."""
+    """`average` of `block` and `value` for `decays` that are an array [k], as a part of θ."""
     decay = over(decays, value)
     if is_torch(value):  # one call, a fourth of the time of three
         return block.lerp(value[None], 1.0 - decay)
@@ -30,30 +33,31 @@ def follow(block: Any, value: Any, decays: Any) -> Any:
 def debias(decays: Sequence[float], age: Any, like: Any) -> Any:
     """1 / (1 − β^(age+1)): the factor that makes an average that began at zero unbiased.
 
-    Shapes: result [k, 1, ..., 1] for a block over `like`. age counts updates before this one.
+    Shapes: result [k, 1, ..., 1], one for each β of `decays`, for a block over `like`. age
+    counts updates before this one.
     """
     # Shaped at the end: XLA then computes it once for all tensors of one age.
     return over(1.0 / (1.0 - constant(decays, like) ** (age + 1)), like)
 
 
 def clock(signal: Signal, clamp: int | None) -> Any:
-    """What features of time show: t, at most `clamp`."""
+    """What features of time show: t of `signal`, at most `clamp`."""
     if clamp is None:
         return signal.t
     return namespace(signal.loss).clip(signal.t, max=clamp)
 
 
 def leaves(tree: PyTree) -> list[Any]:
-    """The tensors of φ in the order everything here uses."""
+    """The tensors of a `tree` like φ in the order everything here uses."""
     return jax.tree.leaves(tree)
 
 
 def first(tree: PyTree) -> Any:
-    """Some tensor of φ, for what is made like it; a zero where φ has none."""
+    """Some tensor of φ, the `tree`, for what is made like it; a zero where φ has none."""
     tensors = jax.tree.leaves(tree)
     return tensors[0] if tensors else jnp.zeros(())
 
 
 def like(tree: PyTree, tensors: Sequence[Any]) -> PyTree:
-    """Tensors in that order, shaped like φ."""
+    """`tensors`, in the order of `leaves`, in the structure of `tree`, such as φ."""
     return jax.tree.unflatten(jax.tree.structure(tree), tensors)

@@ -14,17 +14,17 @@ import jax
 
 
 def namespace(array: Any) -> Any:
-    """jax.numpy for JAX arrays and tracers, the compat namespace of torch for tensors."""
+    """That of `array`: jax.numpy for JAX's and tracers, the compat one of torch for tensors."""
     return array_api_compat.array_namespace(array)
 
 
 def is_torch(array: Any) -> bool:
-    """Whether it is a tensor of torch; does not import torch."""
+    """Whether `array` is a tensor of torch; does not import torch."""
     return array_api_compat.is_torch_array(array)
 
 
 def zeros(shape: tuple[int, ...], like: Any) -> Any:
-    """Float32 zeros."""
+    """Float32 zeros of `shape`, in the namespace of `like`."""
     xp = namespace(like)
     place = {"device": like.device} if is_torch(like) else {}
     return xp.zeros(shape, dtype=xp.float32, **place)
@@ -40,7 +40,7 @@ def zeros_over(num: int, like: Any) -> Any:
 
 
 def constant(values: float | Sequence[float], like: Any) -> Any:
-    """Numbers known to the program, float32: [] or [k]."""
+    """`values` known to the program, float32, in the namespace of `like`: [] or [k]."""
     if is_torch(like):
         key = values if isinstance(values, float | int) else tuple(values)
         if hasattr(
@@ -52,12 +52,12 @@ def constant(values: float | Sequence[float], like: Any) -> Any:
 
 
 def column(values: Sequence[float], like: Any) -> Any:
-    """Values along a leading axis, broadcastable over `like`: [k, 1, ..., 1]."""
+    """`values` along a leading axis, broadcastable over `like`: [k, 1, ..., 1]."""
     return over(constant(values, like), like)
 
 
 def over(values: Any, like: Any) -> Any:
-    """An array [k] as [k, 1, ..., 1], broadcastable over `like`."""
+    """`values`, an array [k], as [k, 1, ..., 1], broadcastable over `like`."""
     xp = namespace(values)
     return xp.reshape(values, (*values.shape, *(1,) * like.ndim))
 
@@ -68,7 +68,7 @@ def rsqrt(x: Any) -> Any:
 
 
 def mean_square(x: Any, axis: Any = None) -> Any:
-    """Mean of x² over `axis` (all axes by default)."""
+    """Mean of the squares of `x` over `axis` (all axes by default)."""
     if is_torch(x) and axis != ():  # one pass, and no array of squares
         import torch
 
@@ -88,7 +88,7 @@ def sigmoid(x: Any) -> Any:
 
 
 def stop_gradient(x: Any) -> Any:
-    """The same numbers, constants for whoever differentiates through the inner steps."""
+    """The numbers of `x`, constants for whoever differentiates through the inner steps."""
     return x.detach() if is_torch(x) else jax.lax.stop_gradient(x)
 
 

@@ -17,12 +17,12 @@ SMALL = 8192
 
 
 def held(tree: PyTree) -> PyTree:
-    """Every number within ±LIMIT; NaN stays."""
+    """Every number of `tree` within ±LIMIT; NaN stays."""
     return jax.tree.map(hold, tree)
 
 
 def hold(x: Any) -> Any:
-    """One array of it."""
+    """`held` of one array, `x`."""
     if is_torch(x) and is_readable(x):  # where to look is a tenth of the price
         least, greatest = ends(x)
         if least >= -LIMIT and greatest <= LIMIT:
@@ -31,12 +31,12 @@ def hold(x: Any) -> Any:
 
 
 def is_readable(x: Any) -> bool:
-    """Whether looking at a tensor of torch costs nothing: it has numbers, on the CPU."""
+    """Whether looking at `x`, a tensor of torch, costs nothing: it has numbers, on the CPU."""
     return x.device.type == "cpu" and not hasattr(x, "fake_mode")
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:
-    """Whether every number is; arrays of JAX or numbers, at least one."""
+    """Whether every number of `tree` is finite; arrays of JAX or numbers, at least one."""
     # 0 · x is 0, or NaN where x is not finite: a sum of these cannot overflow. One for all
     # small tensors: each of its own is compiled in 25 ms, of a list in 1 (XLA on CPU).
     leaves = [jnp.asarray(leaf) for leaf in jax.tree.leaves(tree)]
@@ -48,7 +48,7 @@ def all_finite(tree: PyTree) -> Bool[Array, ""]:
 
 
 def ends(x: Any) -> tuple[Any, Any]:
-    """The least and the greatest number of a tensor of torch; NaN where there is one."""
+    """The least and the greatest number of `x`, a tensor of torch; NaN where there is one."""
     # Axes as in memory: torch copies a tensor whose axes are others.
     order = sorted(range(x.ndim), key=lambda axis: -x.stride(axis))
     return x.permute(order).aminmax()

@@ -31,13 +31,13 @@ class LossProgress(NamedTuple):
 
 
 def start(like: Any) -> LossProgress:
-    """Before the first loss."""
+    """Before the first loss: zeros in the namespace of `like`."""
     zero = zeros((), like)
     return LossProgress(zeros((len(DECAYS),), like), zero, zero, zero, zero)
 
 
 def follow(progress: LossProgress, loss: Any, has_loss: Any) -> LossProgress:
-    """With one more loss, or as it was where there is none.
+    """`progress` with one more loss, or as it was where `has_loss` is false.
 
     Averages are means until they are as old as their decay says: unbiased from the start.
     """
@@ -66,7 +66,7 @@ def follow(progress: LossProgress, loss: Any, has_loss: Any) -> LossProgress:
 
 
 def numbers(progress: LossProgress) -> Any:
-    """What is told of it, [4], see `NAMES`; zeros before the first loss.
+    """What is told of `progress`, [4], see `NAMES`; zeros before the first loss.
 
     Whether there was one; (fast − slow average)/deviation; how far the loss fell, as a signed
     logarithm in units of the deviation; how far it is above its lowest, as a share of how far

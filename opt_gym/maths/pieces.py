@@ -94,7 +94,7 @@ def mean_squares(
 
 
 def is_large(like: Any) -> bool:
-    """Whether JAX walks along this tensor."""
+    """Whether JAX walks along the tensor `like`."""
     return not is_torch(like) and like.size > 2 * JAX_SIZE and _on_cpu()
 
 

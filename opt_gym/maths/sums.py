@@ -45,7 +45,7 @@ def sums(products: Iterable[Sequence[Product]]) -> list[Any]:
 
 
 def padded_length(tensor: Any, rows: int = 1) -> int:
-    """Which of LENGTHS a tensor, or each of so many in a block, belongs to; 0 for none."""
+    """Which of LENGTHS a tensor, or each of `rows` in a block, belongs to; 0 for none."""
     if is_torch(tensor) or jax.default_backend() != "cpu":
         return 0
     size = tensor.size // rows

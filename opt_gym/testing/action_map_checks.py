@@ -33,6 +33,10 @@ class ActionMapCase(NamedTuple):
 def check_action_map(spec: Spec, configs: Iterable[Config] = ({},)) -> None:
     """Checks an action map, with each of these settings.
 
+    Args:
+        spec: its SPEC.
+        configs: settings, each checked on its own; what one leaves out has its default.
+
     Raises:
         AssertionError: what is wrong, and with what value.
     """

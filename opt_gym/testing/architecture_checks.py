@@ -79,6 +79,10 @@ def check_architecture(spec: Spec, configs: Iterable[Config] = ({},)) -> None:
 
     Where torch is not installed a warning says that its part was left out.
 
+    Args:
+        spec: its SPEC.
+        configs: settings, each checked on its own; what one leaves out has its default.
+
     Raises:
         AssertionError: what is wrong, and with what value.
     """

@@ -42,6 +42,10 @@ class FeaturesCase(NamedTuple):
 def check_features(spec: Spec, configs: Iterable[Config] = ({},)) -> None:
     """Checks a feature set, with each of these settings.
 
+    Args:
+        spec: its SPEC.
+        configs: settings, each checked on its own; what one leaves out has its default.
+
     Raises:
         AssertionError: what is wrong, and with what value.
     """

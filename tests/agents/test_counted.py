@@ -38,3 +38,11 @@ def test_no_bend_and_no_last_tenth_is_the_mean_bit_for_bit():
     )
     bent = Counted(0.05).mean(jnp.array([1.0]), jnp.array([1]), jnp.int32(70))
     np.testing.assert_allclose(bent, 1.0, rtol=1e-6)  # as much as ever where ℓ̃ is 1
+
+
+@pytest.mark.parametrize("horizon", [1, 5, 9, 10, 19, 25, 100])
+def test_the_weights_of_an_episode_are_1_on_average(horizon):
+    """Those of first episodes, too, which are as short as a window."""
+    ones, t = jnp.ones(horizon), jnp.arange(1, horizon + 1)
+    found = Counted(last_tenth=0.4).mean(ones, t, jnp.int32(horizon))
+    np.testing.assert_allclose(found, 1.0, rtol=1e-6)

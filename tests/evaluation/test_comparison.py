@@ -94,6 +94,8 @@ def test_what_cannot_be_compared():
         group([TWO[0], TWO[2]])
     with pytest.raises(ValueError, match="unknown optimizer: 'adma'"):
         format_tasks([runs()], "adma")
+    with pytest.raises(ValueError, match="no run has horizon 7, they have"):
+        format_tasks([runs()], "adam", horizon=7)
 
 
 def test_csv(tmp_path):

@@ -49,7 +49,12 @@ class Asked(HTMLParser):
 
     def handle_starttag(self, tag, attrs):
         given = dict(attrs)
-        if tag == "link" and given.get("rel") not in ("next", "prev", "index", "search"):
+        if tag == "link" and given.get("rel") not in (
+            "next",
+            "prev",
+            "index",
+            "search",
+        ):
             self.asked.append(given.get("href") or "")
         if tag != "a" and given.get("src"):
             self.asked.append(given["src"])
@@ -91,7 +96,9 @@ def test_every_picture_says_what_it_shows(pages):
 def test_links_lead_to_pages_and_headings(site, pages):
     """Sphinx warns of what it resolves itself; this is about what came out."""
     broken = []
-    anchors = {name: set(re.findall(r'\bid="([^"]+)"', text)) for name, text in pages.items()}
+    anchors = {
+        name: set(re.findall(r'\bid="([^"]+)"', text)) for name, text in pages.items()
+    }
     for name, text in pages.items():
         for link in Asked(text).links:
             path, _, anchor = link.partition("#")
@@ -100,7 +107,9 @@ def test_links_lead_to_pages_and_headings(site, pages):
             target = (site / name).parent / path if path else site / name
             page = target.resolve().relative_to(site.resolve()).as_posix()
             known = anchors.get(page)
-            if not target.exists() or (anchor and known is not None and anchor not in known):
+            if not target.exists() or (
+                anchor and known is not None and anchor not in known
+            ):
                 broken.append((name, link))
     assert broken == []
 
@@ -136,17 +145,21 @@ def test_docstrings_become_markup():
 
     Raises:
         ValueError: a bad a_.
+    Source: a page.
 
         x = 1
     """
     first, rest = text.split("\n", 1)
-    lines = our_docstrings.converted(first + "\n" + re.sub(r"^    ", "", rest, flags=re.M))
+    lines = our_docstrings.converted(
+        first + "\n" + re.sub(r"^    ", "", rest, flags=re.M)
+    )
     assert [line for line in lines if line] == [
         "One line with ``code``, a\\*b and \\|x\\|.",
         ":param a: two of ``them``, told in two lines.",
         ":param b: two of ``them``, told in two lines.",
         ":param rest: others.",
         ":raises ValueError: a bad a\\_.",
+        "Source: a page.",
         "::",
         "    x = 1",
     ]

@@ -9,7 +9,6 @@ from docs.extensions import our_docstrings, public_modules
 from opt_gym import plugins
 
 UNSAID = {"self", "cls"}
-PACKAGES = public_modules.PACKAGES
 
 
 def public_things():
@@ -39,11 +38,16 @@ def docstring(thing):
     return inspect.getdoc(thing) or ""
 
 
+def is_made_elsewhere(thing):
+    """An exception, which is given a message, or a protocol, which nobody makes."""
+    if not inspect.isclass(thing):
+        return False
+    return issubclass(thing, BaseException) or getattr(thing, "_is_protocol", False)
+
+
 def arguments(thing):
     """Those that somebody who calls it has to know."""
-    if isinstance(thing, property) or (
-        inspect.isclass(thing) and issubclass(thing, BaseException)
-    ):
+    if isinstance(thing, property) or is_made_elsewhere(thing):
         return []
     try:
         names = inspect.signature(thing).parameters
@@ -55,8 +59,9 @@ def arguments(thing):
 def raises(thing):
     """Whether its own body raises, on behalf of its caller."""
     if inspect.isclass(thing):
-        thing = vars(thing).get("__init__")
-        if not inspect.isfunction(thing) or not thing.__module__.startswith(PACKAGES):
+        thing = None if is_made_elsewhere(thing) else vars(thing).get("__init__")
+        # Of a dataclass or a NamedTuple nobody wrote it.
+        if not inspect.isfunction(thing) or thing.__code__.co_filename.startswith("<"):
             return False
     thing = thing.fget if isinstance(thing, property) else thing
     source = textwrap.dedent(inspect.getsource(inspect.unwrap(thing)))

@@ -20,14 +20,20 @@ SHOWN = [page for page in GUIDES if "```python\n" in page.read_text()]
 
 def run(path, folder):
     places = os.pathsep.join([str(ROOT), str(ROOT / "examples")])
-    path_of_commands = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    path_of_commands = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ["PATH"]]
+    )
     environment = os.environ | {
         "PYTHONPATH": places,
         "MPLBACKEND": "Agg",
         "PATH": path_of_commands,
     }
     done = subprocess.run(
-        [sys.executable, str(path)], cwd=folder, env=environment, capture_output=True, text=True
+        [sys.executable, str(path)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
     )
     assert done.returncode == 0, done.stderr
 

@@ -16,6 +16,11 @@ def strip(
 ) -> dict[str, Any]:
     """The config without its key "family", once its keys are the expected ones.
 
+    Args:
+        family: its name, which `config` may leave out, also for errors.
+        config: of a task, as a user gives it.
+        keys, optional: those that have to be in it, and those that may be.
+
     Raises:
         ValueError: a missing or unknown key, or another family's name.
     """
@@ -34,7 +39,13 @@ def check_keys(
     required: Sequence[str],
     optional: Sequence[str] = (),
 ) -> None:
-    """Raises a ValueError where `values` is no dict with these keys."""
+    """Raises a ValueError where `values` is no dict with these keys.
+
+    Args:
+        where: what the error begins with: whose values they are.
+        values: to be checked.
+        required, optional: keys that have to be there, and keys that may be.
+    """
     if not isinstance(values, dict):
         raise ValueError(f"{where}: expected a dict, got {values!r}")
     for key in values:
@@ -47,37 +58,49 @@ def check_keys(
 
 
 def check(where: str, key: str, value: Any, valid: bool, expected: str) -> None:
-    """Raises the ValueError of a bad value unless `valid`."""
+    """Raises the ValueError of a bad `value` unless `valid`.
+
+    It says "`where`: `key` must be `expected`, got `value`".
+    """
     if not valid:
         raise ValueError(f"{where}: {key} must be {expected}, got {value!r}")
 
 
 def is_int(value: Any, least: int, most: int = MOST) -> bool:
-    """Whether it is an integer (a bool is none) from `least` to `most`, for sizes int32's."""
+    """Whether `value` is an integer (no bool) from `least` to `most`, for sizes int32's."""
     whole = isinstance(value, int) and not isinstance(value, bool)
     return whole and least <= value <= most
 
 
 def is_number(value: Any) -> bool:
-    """Whether it is an int or a float (a bool is none), and finite in a program."""
+    """Whether `value` is an int or a float (a bool is none), and finite in a program."""
     return is_finite_number(value)
 
 
 def check_choice(where: str, key: str, value: Any, known: Sequence[str]) -> None:
-    """Raises a ValueError with near matches unless the value is one of `known`."""
+    """Raises a ValueError with near matches unless `value` is one of `known`.
+
+    The error names `where`, whose config it is, and the value's `key`.
+    """
     if value not in known:
         raise ValueError(f"{where}: {unknown(key, value, list(known))}")
 
 
 def check_sizes(where: str, key: str, value: Any, least: int = 0) -> None:
-    """Raises a ValueError unless it is a list of integers >= 1, `least` of them or more."""
+    """Raises a ValueError unless `value` is a list of integers >= 1, `least` or more of them.
+
+    The error names `where`, whose config it is, and the value's `key`.
+    """
     valid = isinstance(value, list | tuple) and all(is_int(v, 1) for v in value)
     check(where, key, value, valid, "a list of integers >= 1")
     check(where, key, value, len(value) >= least, f"a list of {least} or more")
 
 
 def check_int(where: str, key: str, value: Any, least: int, most: int = MOST) -> None:
-    """Raises a ValueError unless the value is an integer from `least` to `most`."""
+    """Raises a ValueError unless `value` is an integer from `least` to `most`.
+
+    The error names `where`, whose config it is, and the value's `key`.
+    """
     expected = f"an integer >= {least}"
     if isinstance(value, int) and value > most:
         expected += f" and <= {most}"
@@ -85,27 +108,39 @@ def check_int(where: str, key: str, value: Any, least: int, most: int = MOST) ->
 
 
 def check_side(where: str, key: str, value: Any, least: int = 1) -> None:
-    """Raises a ValueError unless a square matrix may have so many rows."""
+    """Raises a ValueError unless a square matrix may have `value` rows, `least` or more.
+
+    The error names `where`, whose config it is, and the value's `key`.
+    """
     check_int(where, key, value, least, math.isqrt(MOST))
 
 
 def check_positive(where: str, key: str, value: Any) -> None:
-    """Raises a ValueError unless the value is a number > 0."""
+    """Raises a ValueError unless `value` is a number > 0.
+
+    The error names `where`, whose config it is, and the value's `key`.
+    """
     check(where, key, value, is_number(value) and value > 0, "a number > 0")
 
 
 def check_bool(where: str, key: str, value: Any) -> None:
-    """Raises a ValueError unless the value is True or False."""
+    """Raises a ValueError unless `value` is True or False.
+
+    The error names `where`, whose config it is, and the value's `key`.
+    """
     check(where, key, value, isinstance(value, bool), "true or false")
 
 
 def check_activation(where: str, value: Any) -> None:
-    """Raises a ValueError unless the value names an activation."""
+    """Raises a ValueError, which begins with `where`, unless `value` names an activation."""
     check_choice(where, "activation", value, list(ACTIVATIONS))
 
 
 def check_initializer(where: str, key: str, value: Any) -> None:
-    """Raises a ValueError unless the value is [name, scale or null]."""
+    """Raises a ValueError unless `value` is [name, scale or null], an initializer.
+
+    The error names `where`, whose config it is, and the value's `key`.
+    """
     pair = isinstance(value, list | tuple) and len(value) == 2
     check(where, key, value, pair, "[name, scale or null]")
     try:

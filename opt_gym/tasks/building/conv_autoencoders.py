@@ -58,7 +58,7 @@ class Coder(NamedTuple):
 
 
 def sample_config(seed: int) -> Config:
-    """A config of our own, drawn as TaskSet draws: 1-3 layers of 8-64 units each side.
+    """A config of our own, drawn from `seed` as TaskSet draws: 1-3 layers of 8-64 units a side.
 
     A decoder begins with a map of at least 4x4, so it has fewer layers for small images;
     a crop, which leaves sizes that it cannot make, is set to 0.
@@ -91,6 +91,11 @@ def make_coder(family: str, config: Config, codes: int, outputs: int) -> Coder:
     φ: kernels [3, 3, in, out] and biases [out]; [features, codes * latents] and its bias;
     [latents, s * s * 32] and its bias; transposed kernels [3, 3, out, in] and biases [out];
     [1, 1, in, outputs * channels] and its bias.
+
+    Args:
+        family: whose config it is, for errors.
+        config: that `checked` gave; its dataset is checked here.
+        codes, outputs: 1 each; 2 for the mean and the log sigma of a distribution.
 
     Raises:
         ValueError: images whose height or width the decoder's layers cannot double up to.
@@ -157,7 +162,14 @@ def decode_map(
     forms: list[str],
     activation: Activation,
 ) -> Float[Array, "outputs b h2 w2"]:
-    """The convolutional part of a decoder, one form of `transposed` a layer."""
+    """The convolutional part of a decoder, one form of `transposed` a layer.
+
+    Args:
+        rest: of φ, from the first transposed kernel on; its tensors are taken off it.
+        x: the map that a decoder begins with, channel-major: [32, b, h, w].
+        forms: "slices" or "lax" for each transposed convolution; the 1x1 needs none.
+        activation: after each of these layers, not after the last.
+    """
     for form in forms:
         x = convolutions.transposed(x, next(rest), STRIDES, form)
         x = activation(x + next(rest)[:, None, None, None])

@@ -18,7 +18,14 @@ Activation = Callable[[Array], Array]
 
 
 class Layer(NamedTuple):
-    """One convolution: what `convolutions.convolve` needs besides arrays."""
+    """One convolution: what `convolutions.convolve` needs besides arrays.
+
+    Attributes:
+        kernel: its shape: height, width, input channels, output channels.
+        strides: down and across.
+        padding: "SAME" or "VALID".
+        form: "slices" or "lax", which `convolutions.conv_form` chose.
+    """
 
     kernel: tuple[int, int, int, int]
     strides: tuple[int, int]
@@ -47,7 +54,10 @@ class Stack(NamedTuple):
         return self.layers[-1].kernel[3]
 
     def tensors(self, init: Initializer) -> list[Tensor]:
-        """φ's tensors: kernel, bias where there is one, β of the norm, layer by layer."""
+        """φ's tensors: kernel, bias where there is one, β of the norm, layer by layer.
+
+        Kernels are drawn by `init`, the others begin at zero.
+        """
         tensors: list[Tensor] = []
         for layer in self.layers:
             units = layer.kernel[3]
@@ -64,7 +74,13 @@ class Stack(NamedTuple):
         x: Float[Array, "i b h w"],
         activation: Activation,
     ) -> Float[Array, "o b h2 w2"]:
-        """The channel-major output; takes its tensors off `params`."""
+        """The channel-major output; takes its tensors off `params`.
+
+        Args:
+            params: the rest of φ, from the stack's first kernel on.
+            x: [channels, batch, height, width].
+            activation: after every layer, the last included.
+        """
         for _, strides, padding, form in self.layers:
             x = convolutions.convolve(x, next(params), strides, padding, form)
             if self.use_bias:
@@ -76,12 +92,12 @@ class Stack(NamedTuple):
 
 
 def channel_major(images: Float[Array, "b h w c"]) -> Float[Array, "c b h w"]:
-    """The layout that convolutions are quick in."""
+    """`images` [b, h, w, c] in the layout that convolutions are quick in, [c, b, h, w]."""
     return jnp.transpose(images, (3, 0, 1, 2))
 
 
 def channels_last(x: Float[Array, "c b h w"]) -> Float[Array, "b h w c"]:
-    """The layout of images, which flattening follows."""
+    """`x` [c, b, h, w] in the layout of images, [b, h, w, c], which flattening follows."""
     return jnp.transpose(x, (1, 2, 3, 0))
 
 
@@ -96,6 +112,15 @@ def make_stack(
     use_bias: bool = True,
 ) -> Stack:
     """The stack on inputs of a shape; the form of every convolution is chosen here.
+
+    Args:
+        family: whose config it is, for errors.
+        batch_size: examples a batch, which the forms depend on.
+        shape: height, width, channels of an input.
+        units: output channels, one number a layer.
+        strides: down and across, one pair a layer.
+        padding: "SAME" or "VALID", one a layer.
+        norm, use_bias: as in `Stack`.
 
     Raises:
         ValueError: a VALID convolution that meets a map smaller than 3x3.
@@ -119,7 +144,7 @@ def make_stack(
 
 
 def sample_stack(rng: RandomState) -> dict[str, Any]:
-    """The first draws of TaskSet's two families of convolutional classifiers."""
+    """The first draws from `rng` of TaskSet's two families of convolutional classifiers."""
     depth = samplers.pick(rng, (1, 2, 3, 4, 5))
     pattern = STRIDE_PATTERNS[samplers.pick(rng, tuple(STRIDE_PATTERNS))]
     return {
@@ -132,7 +157,10 @@ def sample_stack(rng: RandomState) -> dict[str, Any]:
 
 
 def check_stack(family: str, config: dict[str, Any]) -> None:
-    """Raises a ValueError for a bad value of the keys of `sample_stack`, or of "norm"."""
+    """Raises a ValueError for a bad value of the keys of `sample_stack`, or of "norm".
+
+    The error names the `family`; `config` may leave out "norm" and no other of these keys.
+    """
     sizes, strides = config["hidden_units"], config["strides"]
     config_checks.check_sizes(family, "hidden_units", sizes, least=1)
     depth = len(sizes)

@@ -11,7 +11,12 @@ Pair = tuple[int, int]
 
 
 def conv_output(size: Pair, field: Pair, strides: Pair, padding: str) -> Pair:
-    """Height and width after a convolution; below 1 where VALID leaves nothing."""
+    """Height and width after a convolution; below 1 where VALID leaves nothing.
+
+    Args:
+        size, field: height and width of its input and of its kernel.
+        strides, padding: as for `convolve`.
+    """
     if padding == "SAME":
         rows, columns = (-(-n // s) for n, s in zip(size, strides, strict=True))
     else:
@@ -63,6 +68,13 @@ def convolve(
     The form "slices" stacks the kh * kw shifted, strided views of x and multiplies once:
     y = Kᵀ S with S [kh kw i, b h2 w2]. The form "lax" is `lax.conv_general_dilated`.
     Choose with `conv_form`.
+
+    Args:
+        x: [input channels, batch, height, width].
+        kernel: [height, width, input channels, output channels].
+        strides: down and across.
+        padding: "SAME" or "VALID".
+        form: "slices" or "lax".
     """
     if form == "lax":
         numbers = ("CNHW", "HWIO", "CNHW")

@@ -26,7 +26,7 @@ INPUT_NOISE = 0.01
 
 
 class Permutation(NamedTuple):
-    """An order of D values, and the order that undoes it. Both int32 [D]."""
+    """An `order` of D values, and the `inverse` that undoes it. Both int32 [D]."""
 
     order: Any
     inverse: Any
@@ -40,7 +40,7 @@ def permutation(order: Sequence[int] | np.ndarray) -> Permutation:
 def draw_permutations(
     key: PRNGKeyArray, count: int, length: int
 ) -> tuple[Permutation, ...]:
-    """Random permutations, all from one sort of random bits."""
+    """`count` permutations of `length` values, all from one sort of random bits of `key`."""
     if count == 0:
         return ()
     # Bits of 32: two of 3072 values tie in one of 1,000 draws, and keep their order then.
@@ -120,7 +120,7 @@ def negative_log_likelihood(
 
 
 def entropy_floor(num_pixels: int) -> float:
-    """The entropy in nats of the noise on an image of so many values.
+    """The entropy in nats of the noise on an image of `num_pixels` = D values.
 
     E[-log p(x)] of any density p is at least the entropy of x, which is at least that of the
     noise in it: D (log(2πe) / 2 + log 0.01). This binds the mean over noise; the loss
@@ -130,21 +130,27 @@ def entropy_floor(num_pixels: int) -> float:
 
 
 def draw_noise(key: PRNGKeyArray, batch: Batch) -> tuple[Array, ...]:
-    """N(0, 0.01²) for every pixel: one array [b, D]."""
+    """N(0, 0.01²) from `key` for every pixel of `batch`: one array [b, D]."""
     count = batch.inputs.shape[0]
     size = math.prod(batch.inputs.shape[1:])
     return (INPUT_NOISE * jax.random.normal(key, (count, size)),)
 
 
 def noisy(batch: Batch, noise: tuple[Array, ...]) -> Float[Array, "b d"]:
-    """The images as vectors with the noise on them."""
+    """The images of `batch` as vectors with the noise on them: `noise` is ([b, D],)."""
     return image_sources.flat(batch.inputs) + noise[0]
 
 
 def network_tensors(
     sizes: Sequence[int], count: int, w_init: Sequence[Any]
 ) -> tuple[Tensor, ...]:
-    """Linear layers' w [in, out] and b [out], for `count` networks of one shape."""
+    """Linear layers' w [in, out] and b [out], for `count` networks of one shape.
+
+    Args:
+        sizes: the widths of one, input and output included.
+        count: how many.
+        w_init: a config's [name, scale or null], for every w; b begins at zero.
+    """
     layers: list[Tensor] = []
     for fan_in, fan_out in itertools.pairwise(sizes):
         kernel = Tensor((fan_in, fan_out), "kernel", (w_init[0], w_init[1]))
@@ -153,7 +159,7 @@ def network_tensors(
 
 
 def sample_flow(seed: int) -> Config:
-    """The config of a flow, every one of TaskSet's draws in its order."""
+    """The config of a flow, every one of TaskSet's draws in its order, from `seed`."""
     rng = RandomState(seed)
     activation = samplers.activation(rng)
     w_init = samplers.initializer(rng)
@@ -169,7 +175,13 @@ def sample_flow(seed: int) -> Config:
 
 
 def check_flow(family: str, config: Config, least_hidden: int) -> None:
-    """Raises a ValueError where a value of the shared keys cannot be used."""
+    """Raises a ValueError where a value of the shared keys cannot be used.
+
+    Args:
+        family: whose config it is, for errors.
+        config: with all of `KEYS`; its dataset is not looked at.
+        least_hidden: hidden layers that it must have.
+    """
     config_checks.check_activation(family, config["activation"])
     config_checks.check_initializer(family, "w_init", config["w_init"])
     config_checks.check_sizes(

@@ -39,6 +39,10 @@ def image_source(where: str, value: Any) -> ImageSource:
     of train (TaskSet's fixed tasks have other ones than its families); "ways": [k, seed],
     only k of the classes; "size": the side of the images, which are shrunk to it.
 
+    Args:
+        where: whose config it is, for errors.
+        value: the `dataset`, to be checked.
+
     Raises:
         ValueError: anything in it that cannot be used, by name.
     """
@@ -89,7 +93,15 @@ def sample_images(
     batch_size: int,
     augment: Augment | None = None,
 ) -> Batch:
-    """A batch drawn with replacement: inputs float32 in [0, 1], augmented; labels int32."""
+    """A batch drawn with replacement: inputs float32 in [0, 1], augmented; labels int32.
+
+    Args:
+        key: for the draw and for the augmentation.
+        data: {split: Images}.
+        split: which of them.
+        batch_size: examples to draw.
+        augment: (key, images [b, h, w, c]) -> images, or None.
+    """
     images, labels = data[split]
     k_index, k_augment = (key, key) if augment is None else jax.random.split(key)
     # One draw of 32 bits instead of the two of randint. The remainder favours the first
@@ -104,12 +116,12 @@ def sample_images(
 
 
 def centered(inputs: Float[Array, "..."], center: bool) -> Float[Array, "..."]:
-    """Pixels in [0, 1], or mapped to [-1, 1] where `center`."""
+    """`inputs`, pixels in [0, 1], as they are, or mapped to [-1, 1] where `center`."""
     return 2.0 * inputs - 1.0 if center else inputs
 
 
 def flat(inputs: Float[Array, "b h w c"]) -> Float[Array, "b d"]:
-    """Every image as one vector, channels varying fastest."""
+    """Every image of `inputs` as one vector, channels varying fastest."""
     return inputs.reshape(inputs.shape[0], -1)
 
 
@@ -125,7 +137,13 @@ def classifier_loss(
     center: bool,
     loss: str = "cross_entropy",
 ) -> Callable[[Params, Any, tuple[Array, ...], Batch], Loss]:
-    """A `Model.loss`: that of logits(φ, noise, images [b, h, w, c]) against the labels."""
+    """A `Model.loss`: that of logits(φ, noise, images [b, h, w, c]) against the labels.
+
+    Args:
+        logits: the network; it gives [batch, classes].
+        center: whether the images are mapped to [-1, 1] for it.
+        loss: a name of `LOSSES`.
+    """
     measure = LOSSES[loss]
 
     def classify(

@@ -68,6 +68,10 @@ def initialize(
     All arrays of one distribution come from one draw: a draw of its own for each of four
     kernels takes 1.9 core-seconds to compile.
 
+    Args:
+        key: for all of them.
+        initializers, shapes: one of each an array.
+
     Raises:
         ValueError: no initializer of that name, or a scale where there must be none and
             the other way round.
@@ -118,7 +122,7 @@ def qr(matrix: Float[Array, "n k"]) -> tuple[Array, Array]:
 
 
 def fans(shape: tuple[int, ...]) -> tuple[int, int]:
-    """(fan_in, fan_out) of a weight array."""
+    """(fan_in, fan_out) of a weight array of `shape`, as `initialize` counts them."""
     if len(shape) < 2:
         size = math.prod(shape)
         return size, size

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 def linear(
     x: Float[Array, "b i"], weight: Float[Array, "i o"], bias: Float[Array, " o"]
 ) -> Float[Array, "b o"]:
-    """The affine map x W + b."""
+    """The affine map x W + b: `x` [batch, in], `weight` [in, out], `bias` [out]."""
     return x @ weight + bias[None, :]
 
 
@@ -19,7 +19,13 @@ def mlp(
     x: Float[Array, "b i"],
     activation: Callable[[Array], Array],
 ) -> Float[Array, "b o"]:
-    """Linear layers w0, b0, w1, b1, ... with the activation between them."""
+    """Linear layers w0, b0, w1, b1, ... with the activation between them.
+
+    Args:
+        params: these tensors, w [in, out] and b [out].
+        x: [batch, in].
+        activation: elementwise; not after the last layer.
+    """
     for index in range(0, len(params), 2):
         if index:
             x = activation(x)
@@ -30,7 +36,12 @@ def mlp(
 def layer_norm(
     x: Float[Array, "b i"], gamma: Float[Array, " i"], beta: Float[Array, " i"]
 ) -> Float[Array, "b i"]:
-    """γ (x - mean) / sqrt(variance + 1e-5) + β over each example's features."""
+    """γ (x - mean) / sqrt(variance + 1e-5) + β over each example's features.
+
+    Args:
+        x: [batch, features].
+        gamma, beta: γ and β [features].
+    """
     centered = x - jnp.mean(x, axis=1, keepdims=True)
     variance = jnp.mean(centered**2, axis=1, keepdims=True)
     return centered * jax.lax.rsqrt(variance + 1e-5) * gamma[None, :] + beta[None, :]
@@ -40,6 +51,10 @@ def frozen_batch_norm(
     x: Float[Array, "b i"], beta: Float[Array, " i"]
 ) -> Float[Array, "b i"]:
     """Batch normalization that only knows mean 0 and variance 1: x / sqrt(1.001) + β.
+
+    Args:
+        x: [batch, features].
+        beta: β [features].
 
     Source: TaskSet's fixed MLPs, which build Sonnet's BatchNormV2 with is_training False
         and never update its averages.
@@ -51,6 +66,10 @@ def batch_norm(
     x: Float[Array, "c b h w"], beta: Float[Array, "1 1 1 c"]
 ) -> Float[Array, "c b h w"]:
     """(x - mean) / sqrt(variance + 1e-3) + β, moments over the batch and all pixels.
+
+    Args:
+        x: [channels, batch, height, width].
+        beta: β [1, 1, 1, channels].
 
     Source: Sonnet 1.36 BatchNorm as TaskSet's ConvNet2D uses it: batch moments always, also
         at evaluation, no γ.
@@ -77,6 +96,10 @@ def softmax_cross_entropy(
 
     The label's logit is picked by comparison with the class numbers, because the gradient
     of a gather is a scatter, which is slow on CPU.
+
+    Args:
+        logits: z [batch, classes], unnormalized.
+        labels: [batch] int32.
     """
     classes = jnp.arange(logits.shape[1], dtype=labels.dtype)
     is_label = labels[:, None] == classes[None, :]
@@ -91,7 +114,12 @@ def softmax_cross_entropy(
 def sigmoid_squared_error(
     logits: Float[Array, "b c"], labels: Int[Array, " b"]
 ) -> tuple[Float[Array, ""], Float[Array, ""]]:
-    """(mean over examples and classes of (sigmoid(z) - one_hot)², accuracy)."""
+    """(mean over examples and classes of (sigmoid(z) - one_hot)², accuracy).
+
+    Args:
+        logits: z [batch, classes], before the sigmoid.
+        labels: [batch] int32.
+    """
     classes = jnp.arange(logits.shape[1], dtype=labels.dtype)
     is_label = labels[:, None] == classes[None, :]
     error = jax.nn.sigmoid(logits) - is_label

@@ -26,6 +26,10 @@ def design_mlp(family: str, config: Config) -> Design:
     hidden unit survives dropout, which comes before the activation; `loss` is
     "cross_entropy" or "mse" (of sigmoids).
 
+    Args:
+        family: its name, for the task and for errors.
+        config: with all of `KEYS` and any of `OPTIONAL`, checked here.
+
     Raises:
         ValueError: a key or a value that cannot be used, by name.
     """

@@ -14,7 +14,13 @@ from opt_gym.tasks.building.initializers import SONNET, Initializer, initialize
 
 
 class Tensor(NamedTuple):
-    """One tensor of φ: its shape, its role (see `Task.roles`) and how it is drawn."""
+    """One tensor of φ: its shape, its role (see `Task.roles`) and how it is drawn.
+
+    Attributes:
+        shape: inputs and outputs are the last two axes of a kernel.
+        role: "kernel", "bias", "embedding" or "norm".
+        init: name and scale of its initializer.
+    """
 
     shape: tuple[int, ...]
     role: str = "kernel"
@@ -22,7 +28,7 @@ class Tensor(NamedTuple):
 
 
 def bias(*shape: int) -> Tensor:
-    """A bias that begins at zero."""
+    """A bias of this `shape` that begins at zero: `bias(8)` is [8]."""
     return Tensor(shape, "bias", ("zeros", None))
 
 
@@ -76,6 +82,12 @@ class Design(NamedTuple):
 
     Every family of networks has `design(config) -> Design`, so that a parity check can hand
     its own noise to the model.
+
+    Attributes:
+        family: its name.
+        config: with the keys it was given, "family" apart.
+        model: what is trained.
+        source: what on.
     """
 
     family: str
@@ -107,7 +119,11 @@ def family_spec(
 
 
 def build_task(design: Design) -> Task:
-    """The task of training a model on a source."""
+    """The task of training the model of a `design` on its source.
+
+    Raises:
+        ValueError: a tensor of 2^31 weights or more.
+    """
     family, config, model, source = design
     shapes = [tensor.shape for tensor in model.tensors]
     for shape in shapes:

@@ -129,6 +129,11 @@ def project_tokens(
     scatter takes 2.5 ns an entry where the width is 2 more than a multiple of 4, and 0.3 to
     0.6 ns elsewhere. Two columns of zeros, which `recur` ignores, follow such a g (without
     them 78 units in the last row above made 17.2).
+
+    Args:
+        table: of embeddings [v, e]; None: one-hot, and v is the kernel's i.
+        kernel, bias: the input side of a core (see `Weights`): K [i, g] and b [g].
+        tokens: ids [time, batch] int32.
     """
     if table is not None and table.shape[0] > tokens.size:
         # Matmuls of two axes: with three, their gradient is transposed first.

@@ -57,54 +57,54 @@ IMAGE_SETS = (
 
 
 def uniform(rng: RandomState, low: float, high: float) -> float:
-    """A number between low and high."""
+    """A number between `low` and `high`, drawn from `rng`."""
     return float(rng.uniform(low, high))
 
 
 def log_float(rng: RandomState, low: float, high: float) -> float:
-    """A number between low and high whose logarithm is uniform."""
+    """A number between `low` and `high`, drawn from `rng`, whose logarithm is uniform."""
     return float(np.exp(rng.uniform(np.log(low), np.log(high))))
 
 
 def log_int(rng: RandomState, low: int, high: int) -> int:
-    """An integer between low and high, rounded from a log-uniform number."""
+    """An integer between `low` and `high`, rounded from a log-uniform number of `rng`."""
     return int(np.round(np.exp(rng.uniform(np.log(low), np.log(high)))))
 
 
 def lin_int(rng: RandomState, low: int, high: int) -> int:
-    """An integer between low and high, rounded from a uniform number."""
+    """An integer between `low` and `high`, rounded from a uniform number of `rng`."""
     return int(np.round(rng.uniform(low, high)))
 
 
 def coin(rng: RandomState, probability: float) -> bool:
-    """True with the given probability."""
+    """True with the given `probability`, drawn from `rng`."""
     return bool(rng.uniform(0.0, 1.0) < probability)
 
 
 def pick(rng: RandomState, items: Sequence[Item]) -> Item:
-    """One of the items, each as likely as the next."""
+    """One of the `items`, drawn from `rng`, each as likely as the next."""
     return items[int(rng.choice(len(items)))]
 
 
 def pick_weighted(rng: RandomState, weights: dict[str, int]) -> str:
-    """One of the names, in proportion to its weight."""
+    """One of the names of `weights`, drawn from `rng` in proportion to its weight."""
     values = np.array(list(weights.values()), np.float64)
     return list(weights)[int(rng.choice(len(weights), p=values / values.sum()))]
 
 
 def activation(rng: RandomState) -> str:
-    """The name of an activation."""
+    """The name of an activation, drawn from `rng`."""
     return pick_weighted(rng, ACTIVATION_WEIGHTS)
 
 
 def initializer(rng: RandomState) -> list[Any]:
-    """An initializer as [name, scale], the scale None where the name fixes it."""
+    """An initializer from `rng` as [name, scale], the scale None where the name fixes it."""
     name = pick_weighted(rng, INITIALIZER_WEIGHTS)
     return [name, log_float(rng, 0.1, 10) if name in initializers.SCALED else None]
 
 
 def augmentation(rng: RandomState) -> dict[str, Any]:
-    """Settings of the image augmentation; all eight are drawn, used or not."""
+    """Settings of the image augmentation; all eight are drawn from `rng`, used or not."""
     return {
         "crop_amount": pick(rng, (0, 0, 0, 1, 2)),
         "flip_left_right": pick(rng, (False, True)),
@@ -118,7 +118,7 @@ def augmentation(rng: RandomState) -> dict[str, Any]:
 
 
 def image_dataset(rng: RandomState) -> list[Any]:
-    """An image set as [name, {"bs": batch size, ...}, augmentation or None].
+    """An image set from `rng` as [name, {"bs": batch size, ...}, augmentation or None].
 
     `just_train` is part of the published config and without effect for images.
     """
@@ -163,7 +163,7 @@ CLASSIFICATION_SETS = (
 
 
 def core(rng: RandomState) -> list[Any]:
-    """A recurrent core as [name, {"core_dim": units, initializers, ...}]."""
+    """A recurrent core from `rng` as [name, {"core_dim": units, initializers, ...}]."""
     name = pick(rng, ("vrnn", "gru", "lstm"))
     # Drawn for an LSTM too, which has a single initializer.
     linked = pick(rng, (True, True, True, True, False))
@@ -180,7 +180,13 @@ def core(rng: RandomState) -> list[Any]:
 
 
 def language_dataset(rng: RandomState, encoding: str, longest: int) -> list[Any]:
-    """A text set of a language model as [name, {"batch_size", "patch_length", ...}]."""
+    """A text set of a language model as [name, {"batch_size", "patch_length", ...}].
+
+    Args:
+        rng: what it is drawn from.
+        encoding: "bytes" or "subwords8k", of all sets to choose from.
+        longest: the largest "patch_length", in tokens; the smallest is 10.
+    """
     names = (
         f"imdb_reviews/{encoding}",
         f"lm1b/{encoding}",
@@ -199,7 +205,7 @@ def language_dataset(rng: RandomState, encoding: str, longest: int) -> list[Any]
 
 
 def classification_dataset(rng: RandomState) -> list[Any]:
-    """A text set of a classifier as [name, {"bs", "patch_length", ...}]."""
+    """A text set of a classifier from `rng` as [name, {"bs", "patch_length", ...}]."""
     name = pick(rng, CLASSIFICATION_SETS)
     num_train = lin_int(rng, 1000, 50000) if coin(rng, 0.2) else None
     settings = {

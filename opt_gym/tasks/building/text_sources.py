@@ -38,6 +38,11 @@ def language_source(where: str, value: Any, num_valid: int) -> Source:
     of the family's, given here; "size", a vocabulary of 64 times as many ids. An example is
     a window of `patch_length` tokens.
 
+    Args:
+        where: whose config it is, for errors.
+        value: the `dataset`, to be checked.
+        num_valid: examples of each slice that is cut from the start of train.
+
     Raises:
         ValueError: anything in it that cannot be used, by name.
     """
@@ -53,6 +58,10 @@ def classification_source(where: str, value: Any) -> Source:
     It is always imdb_reviews/subwords8k that is loaded, whatever the name, as in TaskSet:
     so the losses of published tasks are of that set. "just_train" has no effect; optional
     are it, "num_train", "num_valid", "size" and "max_token" (see the family).
+
+    Args:
+        where: whose config it is, for errors.
+        value: the `dataset`, to be checked.
 
     Raises:
         ValueError: anything in it that cannot be used, by name.
@@ -71,6 +80,11 @@ def design_language_model(family: str, config: Config, num_valid: int) -> Design
     whose target is a token. φ = (embedding [v, e], initial state [1, H] where
     `trainable_init` (an LSTM has two), the core's tensors (see `recurrent_cores`), W [H, v],
     b [v]). Ids above `vocab_size` - 1 count as that id.
+
+    Args:
+        family: its name, for the task and for errors.
+        config: with all of `KEYS` and any of `OPTIONAL`, checked here.
+        num_valid: as for `language_source`.
 
     Raises:
         ValueError: a key or a value that cannot be used, by name.
@@ -103,7 +117,10 @@ def design_language_model(family: str, config: Config, num_valid: int) -> Design
 
 
 def check_network(family: str, config: Config) -> None:
-    """Raises a ValueError for a bad value of what all text families have but the core."""
+    """Raises a ValueError for a bad value of what all text families have but the core.
+
+    The error names the `family`; neither the core nor the dataset of `config` is looked at.
+    """
     config_checks.check_int(family, "embed_dim", config["embed_dim"], 1)
     config_checks.check_initializer(family, "w_init", config["w_init"])
     config_checks.check_int(family, "vocab_size", config["vocab_size"], 2)
@@ -113,7 +130,14 @@ def check_network(family: str, config: Config) -> None:
 def sample_windows(
     key: PRNGKeyArray, data: Data, split: str, batch_size: int, length: int
 ) -> Batch:
-    """A batch of windows: inputs [b, t] token ids, targets [b] labels, mask [b, t]."""
+    """A batch of windows: inputs [b, t] token ids, targets [b] labels, mask [b, t].
+
+    Args:
+        key: for the draw.
+        data: {split: Texts}.
+        split: which of them.
+        batch_size, length: b windows of t tokens each.
+    """
     tokens, mask, labels = windows.sample_windows(key, data[split], batch_size, length)
     return Batch(tokens, labels, mask)
 

@@ -30,6 +30,12 @@ def token_loss(
         6,020 x 256           4.3 (5.1), 7.9 MB     4.5 (5.4), 12 MB    4.8 (5.1), 12 MB
 
     Half or twice a million: 156 and 146 ms of the first; a fourth: 183.
+
+    Args:
+        x: what enters the layer: n rows [n, h].
+        kernel, bias: of the layer: K [h, v] and b [v].
+        labels: ids [n] int32, below v.
+        weights: w [n], as they are: 1 / n each gives the mean.
     """
     loss, _ = jax.lax.scan(
         lambda total, chunk: (total + _chunk(kernel, bias, *chunk)[0], None),

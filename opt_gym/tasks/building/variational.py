@@ -19,7 +19,10 @@ PIXEL_LEVELS = 255
 def draw_noise(
     key: PRNGKeyArray, latent: tuple[int, ...], pixels: tuple[int, ...]
 ) -> tuple[Array, Array]:
-    """(N(0, 1) of shape `latent`, U(-1/2, 1/2) / 255 of shape `pixels`), batch included."""
+    """(N(0, 1) of shape `latent`, U(-1/2, 1/2) / 255 of shape `pixels`), batch included.
+
+    `key` is split between them.
+    """
     k_latent, k_pixels = jax.random.split(key)
     half = 0.5 / PIXEL_LEVELS
     return (
@@ -33,7 +36,10 @@ def sample_latent(
     log_sigma: Float[Array, "b ..."],
     noise: Float[Array, "b ..."],
 ) -> Float[Array, "b ..."]:
-    """A draw from N(mean, sigma²) as mean + sigma * noise, so that gradients pass."""
+    """A draw from N(mean, sigma²) as mean + sigma * noise, so that gradients pass.
+
+    `mean`, `log_sigma` and `noise`, which is N(0, 1), have one shape [batch, ...].
+    """
     return mean + jnp.exp(log_sigma) * noise
 
 
@@ -42,7 +48,7 @@ def kl_divergence(
 ) -> Float[Array, " b"]:
     """KL(N(mean, sigma²) || N(0, 1)) in nats, summed over an example's latents.
 
-    One latent's: (mean² + sigma² - 1) / 2 - log sigma.
+    One latent's: (mean² + sigma² - 1) / 2 - log sigma. `mean` and `log_sigma` are [batch, ...].
     """
     terms = 0.5 * (mean**2 + jnp.exp(2.0 * log_sigma) - 1.0) - log_sigma
     return jnp.sum(terms.reshape(terms.shape[0], -1), axis=1)
@@ -72,14 +78,17 @@ def log_likelihood(
 def negative_elbo(
     log_likelihoods: Float[Array, " b"], kl_divergences: Float[Array, " b"]
 ) -> Float[Array, ""]:
-    """The loss: -mean_b(log p(x_b | z_b) - KL_b), in nats per example."""
+    """The loss: -mean_b(log p(x_b | z_b) - KL_b), in nats per example.
+
+    `log_likelihoods` [batch] and `kl_divergences` [batch] are these two terms.
+    """
     return jnp.mean(kl_divergences - log_likelihoods)
 
 
 def elbo_floor(num_pixels: int) -> float:
-    """A number that the loss of images of so many values (channels counted) never passes.
+    """A number that the loss of images of `num_pixels` values never goes below.
 
-    The clip keeps log sigma >= -10, the squared error and the KL divergence are >= 0:
-    loss >= D (log sqrt(2π) - 10 + log 255).
+    D = `num_pixels` counts channels. The clip keeps log sigma >= -10, the squared error and
+    the KL divergence are >= 0: loss >= D (log sqrt(2π) - 10 + log 255).
     """
     return num_pixels * (0.5 * math.log(2 * math.pi) - LIMIT + math.log(PIXEL_LEVELS))
