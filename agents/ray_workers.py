@@ -109,7 +109,11 @@ class _Worker:
 
 
 class Workers:
-    """The worker processes, and which tasks each has compiled."""
+    """The worker processes, and which tasks each has compiled.
+
+    Args:
+        make_trainer, num_workers: as `ray_workers` takes them; Ray must be running.
+    """
 
     def __init__(self, make_trainer: MakeTrainer, num_workers: int) -> None:
         import ray
@@ -220,7 +224,10 @@ class Workers:
 
 
 def divide(seconds: Sequence[float], num_workers: int) -> list[int]:
-    """A worker for each piece of work, the longest first to who is free the soonest."""
+    """A worker for each piece of work, the longest first to who is free the soonest.
+
+    `seconds` are those that each piece takes; a worker is a number below `num_workers`.
+    """
     load, workers = [0.0] * num_workers, [0] * len(seconds)
     for i in sorted(range(len(seconds)), key=lambda i: -seconds[i]):
         workers[i] = int(np.argmin(load))
@@ -229,7 +236,7 @@ def divide(seconds: Sequence[float], num_workers: int) -> list[int]:
 
 
 def last_ends(workers: Sequence[int], seconds: Sequence[float]) -> float:
-    """When the busiest of the workers ends."""
+    """When the busiest of the workers ends: `workers[i]` works for `seconds[i]`, for each i."""
     load: dict[int, float] = {}
     for worker, duration in zip(workers, seconds, strict=True):
         load[worker] = load.get(worker, 0.0) + duration

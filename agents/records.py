@@ -49,7 +49,7 @@ class Lengths(NamedTuple):
         return self.low * (self.high / self.low) ** (outer_step / self.curriculum)
 
     def draw(self, key: PRNGKeyArray, upper: Array | float) -> Int[Array, ""]:
-        """One length from low to `upper`, drawn with `key` and rounded up; traceable."""
+        """One length [] from low to `upper`, drawn with `key`, rounded up; traceable."""
         k = self.trunc_length
         if self.low == self.high:
             return jnp.int32(k * self.num_windows)

@@ -72,17 +72,24 @@ def task_workers(
 
 
 class TaskWorkers:
-    """The worker processes; task t is that of worker t modulo their number."""
+    """The worker processes; task t is that of worker t modulo their number.
+
+    Args:
+        make_trainer, num_workers, told: as `task_workers` takes them.
+    """
 
     def __init__(self, make_trainer: MakeTrainer, num_workers: int, told: Told) -> None:
         self._make_trainer, self._told = make_trainer, told
         self._workers = [_Process(make_trainer, i) for i in range(num_workers)]
         self._begun: dict[int, Any] = {}
+        self._failed = ""
         self._ready: set[int] = set()
         self._num_tasks = 0
 
     def spread(self, trainer: OuterTrainer) -> OuterTrainer:
         """The same trainer, whose tasks the workers have.
+
+        A step raises ValueError where a task fails in a worker; then all workers end.
 
         Raises:
             ValueError: a trainer that does not follow gradients, or another one than the
@@ -117,6 +124,8 @@ class TaskWorkers:
     def _run(
         self, data: tuple[Data, ...], calls: list[Call]
     ) -> list[tuple[Any, Estimate]]:
+        if self._failed:
+            raise RuntimeError(f"these workers have ended: {self._failed}")
         found: dict[int, Estimate] = {}
         asked = {call.task: to_host(call) for call in calls}
         for call in asked.values():
@@ -141,7 +150,9 @@ class TaskWorkers:
     def _take(self, worker: "_Process", found: dict[int, Estimate]) -> None:
         kind, task, value = worker.pipe.recv()
         if kind == "error":
-            raise ValueError(value if task is None else f"task {task}: {value}")
+            self._failed = value if task is None else f"task {task}: {value}"
+            self.close()  # the others' answers would be taken for those of a later step
+            raise ValueError(self._failed)
         if kind == "estimate":
             found[task] = value
         else:

@@ -33,13 +33,13 @@ def _block(block: str) -> Iterator[str]:
         yield from ["::", "", *_literal(block)]
     elif section in FIELDS:
         for name, about in _entries(inside):
-            yield f":{FIELDS[section]} {name}: {_prose(about)}"
+            yield f":{FIELDS[section]} {name}: {prose(about)}"
     elif section in PROSE:
-        yield f":{PROSE[section]}: {_prose(' '.join(inside.split()))}"
+        yield f":{PROSE[section]}: {prose(' '.join(inside.split()))}"
     elif inside:
-        yield from [_prose(first), "", "::", "", *_literal(inside)]
+        yield from [prose(first), "", "::", "", *_literal(inside)]
     else:
-        yield from (_prose(line) for line in block.split("\n"))
+        yield from (prose(line) for line in block.split("\n"))
         return
     if after:
         yield ""
@@ -70,7 +70,7 @@ def _entries(text: str) -> Iterator[tuple[str, str]]:
             yield name.lstrip("*"), match[2]
 
 
-def _prose(line: str) -> str:
+def prose(line: str) -> str:
     """One line with code marked, and everything else free of markup."""
     pieces = re.split(r"(`[^`]+`)", line)
     return "".join(
@@ -90,7 +90,31 @@ def _process(
         raise ValueError(f"{name}: {error}") from None
 
 
+KEY = re.compile(r"Key\[Array, ''\](?: \| UInt32\[Array, '\d'\])*")
+
+
+def _sign(
+    app: Sphinx,
+    what: str,
+    name: str,
+    obj: object,
+    options: object,
+    signature: str | None,
+    returns: str | None,
+) -> tuple[str | None, str | None]:
+    """Annotations as they were written: a key is a union of arrays for jaxtyping."""
+
+    def written(text: str | None) -> str | None:
+        if text is None:
+            return None
+        short = re.sub(r"(?:jax\.)?jaxlib\._jax\.Array", "Array", text)
+        return KEY.sub("PRNGKeyArray", short)
+
+    return written(signature), written(returns)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
-    """Hands every docstring through `converted`."""
+    """Hands every docstring through `converted`, every signature through `_sign`."""
     app.connect("autodoc-process-docstring", _process)
+    app.connect("autodoc-process-signature", _sign)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

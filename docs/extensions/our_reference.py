@@ -1,4 +1,4 @@
-"""Writes the reference before Sphinx reads it: a page a public module, one of the commands.
+"""Writes the reference before Sphinx reads it: modules, plug-ins, commands.
 
 All is in `docs/reference/generated/`, which is not kept: docstrings and `--help` are the
 source.
@@ -21,9 +21,18 @@ from unittest import mock
 from sphinx.application import Sphinx
 
 from docs.extensions import our_docstrings, public_modules
+from opt_gym import plugins
 
 FOLDER = Path(__file__).resolve().parents[1] / "reference" / "generated"
 WIDTH = 92
+PLUGINS = {
+    "task": ("Task families", ""),
+    "features": ("Feature sets", 'opt_gym.make(..., features="{}")'),
+    "action": ("Action maps", 'opt_gym.make(..., action="{}")'),
+    "architecture": ("Architectures", 'learned.make("{}", ...)'),
+    "trainer": ("Outer-trainers", 'agents.make("{}", ...)'),
+}
+"""Of each kind of plug-ins its title, and what makes one of it."""
 
 
 def write_all(app: Sphinx) -> None:
@@ -36,6 +45,8 @@ def write_all(app: Sphinx) -> None:
             pages[f"{name}.rst"] = "\n".join(module_page(module)) + "\n"
             toctree.append((name, about if name == pattern.removesuffix(".*") else ""))
     pages["modules.md"] = table(toctree)
+    for kind in plugins.KINDS:
+        pages[f"plugins_{kind}.rst"] = "\n".join(plugin_page(kind)) + "\n"
     FOLDER.mkdir(exist_ok=True)
     for path in FOLDER.iterdir():
         if path.name not in pages:
@@ -76,6 +87,24 @@ def module_page(module: ModuleType) -> Iterator[str]:
         else:
             yield from [f".. py:data:: {public}", ""]
             about = our_docstrings.converted(_said_of(module, public))
+            yield from textwrap.indent("\n".join(about), "   ").split("\n")
+
+
+def plugin_page(kind: str) -> Iterator[str]:
+    """reStructuredText: what each plug-in of a kind is, its settings and its source."""
+    title, made_by = PLUGINS[kind]
+    yield from [title, "=" * len(title), ""]
+    for name in plugins.built_in(kind):
+        spec = plugins.spec(kind, name)
+        module = importlib.import_module(f"{plugins.KINDS[kind]}.{name}")
+        yield from [name, "-" * len(name), ""]
+        yield from our_docstrings.converted(inspect.getdoc(module) or "")
+        yield from [f"Source: {our_docstrings.prose(spec.source)}.", ""]
+        if kind != "task":
+            settings = ", ".join(f"{k}={v!r}" for k, v in spec.settings.items())
+            yield from [f"Made by ``{made_by.format(name)}``.", ""]
+            yield from [f".. py:function:: {name}({settings})", "   :no-index:", ""]
+            about = our_docstrings.converted(inspect.getdoc(spec.make) or "")
             yield from textwrap.indent("\n".join(about), "   ").split("\n")
 
 

@@ -43,7 +43,9 @@ Markdown(f"> {summary['headline']}")
 # judge: that is 14 trials, and no noise); then robustness, speed, cost.
 
 # %%
-Markdown("\n".join(f"- **{one['about']}.** {one['text']}" for one in summary["sentences"]))
+Markdown(
+    "\n".join(f"- **{one['about']}.** {one['text']}" for one in summary["sentences"])
+)
 
 # %% [markdown]
 # **The limits.** What this report cannot say: how many tasks and seeds there were, what the entrant has seen before,

@@ -157,7 +157,10 @@ def first_layer(weights: Any, bias: Any, blocks: Sequence[Any]) -> Any:
 
 
 def affine(weights: Any, x: Any, bias: Any) -> Any:
-    """The sum weights @ x + bias along the leading axis of x, which may be a list."""
+    """The sum weights @ x + bias along the leading axis of x, which may be a list.
+
+    Shapes: weights [outputs, inputs]; x [inputs, ...]; bias [outputs].
+    """
     if isinstance(x, list):
         return [
             sum((weights[j, k] * part for k, part in enumerate(x)), bias[j])

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from opt_gym.checks import is_number
+from opt_gym.checks import check_between
 from opt_gym.plugins import unknown
 
 
@@ -28,7 +28,10 @@ class Corruption(NamedTuple):
 def gaussian(
     key: PRNGKeyArray, images: Float[Array, "b h w c"], strength: float
 ) -> Float[Array, "b h w c"]:
-    """Independent normal noise of standard deviation `strength`, clipped to [0, 1]."""
+    """Independent normal noise of standard deviation `strength`, clipped to [0, 1].
+
+    `key` draws it for every pixel and channel of `images`.
+    """
     noise = jax.random.normal(key, images.shape, images.dtype)
     return jnp.clip(images + strength * noise, 0.0, 1.0)
 
@@ -36,7 +39,10 @@ def gaussian(
 def salt_and_pepper(
     key: PRNGKeyArray, images: Float[Array, "b h w c"], strength: float
 ) -> Float[Array, "b h w c"]:
-    """A share `strength` of the pixels becomes black or white, half of it each."""
+    """A share `strength` of the pixels becomes black or white, half of it each.
+
+    `key` draws which of `images`; a pixel's channels go together.
+    """
     draw = jax.random.uniform(key, (*images.shape[:3], 1))
     extreme = (draw < strength / 2).astype(images.dtype)
     return jnp.where(draw < strength, extreme, images)
@@ -45,7 +51,10 @@ def salt_and_pepper(
 def blur(
     key: PRNGKeyArray, images: Float[Array, "b h w c"], strength: float
 ) -> Float[Array, "b h w c"]:
-    """A normal blur of standard deviation `strength` pixels, renormalized at the edges."""
+    """A normal blur of standard deviation `strength` pixels, renormalized at the edges.
+
+    Over height and width of `images`; `key` is not used.
+    """
     rows = _blur_matrix(images.shape[1], strength)
     columns = _blur_matrix(images.shape[2], strength)
     return jnp.einsum("ih,bhwc,jw->bijc", rows, images, columns)
@@ -54,7 +63,10 @@ def blur(
 def contrast(
     key: PRNGKeyArray, images: Float[Array, "b h w c"], strength: float
 ) -> Float[Array, "b h w c"]:
-    """A share `strength` of every pixel's distance from its image's mean is taken away."""
+    """A share `strength` of every pixel's distance from its image's mean is taken away.
+
+    The mean is over all pixels and channels of one of `images`; `key` is not used.
+    """
     mean = jnp.mean(images, axis=(1, 2, 3), keepdims=True)
     return images + strength * (mean - images)
 
@@ -62,7 +74,10 @@ def contrast(
 def occlusion(
     key: PRNGKeyArray, images: Float[Array, "b h w c"], strength: float
 ) -> Float[Array, "b h w c"]:
-    """A grey rectangle over `strength` of height and width, its place drawn per image."""
+    """A grey rectangle over `strength` of height and width, its place drawn per image.
+
+    `key` draws the places; sides are whole pixels of `images`, at least one.
+    """
     count, height, width, _ = images.shape
     sides = max(1, round(strength * height)), max(1, round(strength * width))
     hidden = [
@@ -83,6 +98,11 @@ FUNCTIONS: dict[str, Callable[..., Array]] = {
     "occlusion": occlusion,
 }
 """Name -> function of (key, images [b, h, w, c] in [0, 1], strength) giving such images."""
+
+SHARES = ("salt_and_pepper", "contrast", "occlusion")
+"""Those whose strength is a share, in (0, 1]; of the others it is a standard deviation."""
+
+LARGEST_DEVIATION = 1e6
 
 SETS: dict[str, tuple[Corruption, ...]] = {
     "training": (
@@ -132,10 +152,11 @@ def corrupt(
 
 
 def check_corruption(chosen: str | tuple[Corruption, ...]) -> tuple[Corruption, ...]:
-    """The corruptions of a set's name, or those given.
+    """The corruptions of a set's name, or those given: what `chosen` stands for.
 
     Raises:
-        ValueError: an unknown set or corruption, or none at all.
+        ValueError: an unknown set or corruption, or none at all; a strength that is not above
+            0, or a share above 1.
     """
     if isinstance(chosen, str):
         if chosen not in SETS:
@@ -149,8 +170,9 @@ def check_corruption(chosen: str | tuple[Corruption, ...]) -> tuple[Corruption, 
     for corruption in chosen:
         if corruption.name not in FUNCTIONS:
             raise ValueError(unknown("corruption", corruption.name, list(FUNCTIONS)))
-        if not is_number(corruption.strength) or not np.isfinite(corruption.strength):
-            raise ValueError(f"a corruption's strength must be a number: {corruption}")
+        most = 1.0 if corruption.name in SHARES else LARGEST_DEVIATION
+        what = f"the strength of {corruption.name!r}"
+        check_between(what, corruption.strength, 0.0, most, closed="right")
     return tuple(chosen)
 
 

@@ -34,6 +34,8 @@ class Paired(NamedTuple):
 def paired(entrant: Scores, baseline: Scores) -> Paired:
     """The primary score: normalized losses [tasks, seeds] of both on the same tasks.
 
+    `entrant` and `baseline` have the tasks in the same order, and may differ in seeds.
+
     Raises:
         ValueError: other numbers of tasks.
     """
@@ -88,7 +90,10 @@ def log_ratio(
 def ranks(
     losses: Float[np.ndarray, "optimizers tasks"],
 ) -> Float[np.ndarray, "optimizers tasks"]:
-    """The rank of each optimizer on each task, 1 the lowest, ties shared; NaN is last."""
+    """The rank of each optimizer on each task, 1 the lowest, ties shared; NaN is last.
+
+    `losses` has one number a pair, such as the mean over seeds of the final loss.
+    """
     from scipy import stats
 
     finite = np.where(np.isfinite(losses), losses, np.inf)
@@ -98,7 +103,12 @@ def ranks(
 def diverged(
     flags: Bool[np.ndarray, "tasks seeds"], final: Scores
 ) -> Bool[np.ndarray, "tasks seeds"]:
-    """Runs that were not finite, or ended above where they began (normalized loss > 1)."""
+    """Runs that were not finite, or ended above where they began (normalized loss > 1).
+
+    Args:
+        flags: whether a loss or gradient of the run was not finite.
+        final: normalized losses after the last step.
+    """
     final = np.asarray(final)
     return np.asarray(flags) | ~np.isfinite(final) | (final > 1.0)
 

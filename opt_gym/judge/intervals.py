@@ -38,7 +38,7 @@ class Interval(NamedTuple):
 def interquartile_mean(
     scores: Float[np.ndarray, "... n"], axis: int = -1
 ) -> Float[np.ndarray, "..."]:
-    """The mean of the middle half: ⌊n/4⌋ are dropped at either end."""
+    """The mean of the middle half of `scores` along `axis`: ⌊n/4⌋ dropped at either end."""
     ordered = np.sort(np.moveaxis(np.asarray(scores), axis, -1), axis=-1)
     cut = ordered.shape[-1] // 4
     return ordered[..., cut : ordered.shape[-1] - cut].mean(axis=-1)
@@ -47,7 +47,10 @@ def interquartile_mean(
 def worst_tenth(
     scores: Float[np.ndarray, "... n"], axis: int = -1
 ) -> Float[np.ndarray, "..."]:
-    """The mean of the ⌈n/10⌉ greatest: what a mean of the middle never shows."""
+    """The mean of the ⌈n/10⌉ greatest: what a mean of the middle never shows.
+
+    They are the greatest of `scores` along `axis`.
+    """
     ordered = np.sort(np.moveaxis(np.asarray(scores), axis, -1), axis=-1)
     count = -(-ordered.shape[-1] // 10)
     return ordered[..., -count:].mean(axis=-1)
@@ -173,7 +176,11 @@ def _check_level(level: float) -> None:
 
 
 def checked(scores: Scores) -> Scores:
-    """As float64; a ValueError for another shape, or what is not finite."""
+    """`scores` as float64.
+
+    Raises:
+        ValueError: another shape than [tasks, seeds], no numbers, or some that are not finite.
+    """
     scores = np.asarray(scores, np.float64)
     if scores.ndim != 2 or scores.size == 0:
         raise ValueError(f"scores must have shape [tasks, seeds], got {scores.shape}")

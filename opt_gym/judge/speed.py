@@ -21,6 +21,7 @@ THRESHOLDS = (1.0, 2.0, 10.0)
 class SpeedUp(NamedTuple):
     """How many times as many steps Adam needs; `censored`: more than that, it never got there.
 
+    `factor` is Adam's steps over the entrant's horizon; if censored, its longest run's.
     A mean over tasks would be one over censored numbers: medians and shares are shown.
     """
 
@@ -36,12 +37,16 @@ def speed_up(
 ) -> SpeedUp:
     """Steps that Adam, at whatever rate is best there, needs to a loss, over the horizon.
 
+    A loss that is not finite is one that Adam has before its first step.
+
     Args:
         final_loss: of the entrant at its horizon T, on the same batches (`mean_curve`).
         horizon: T.
         inner_steps: of Adam's runs, which may be longer than T.
         adam_losses: of every rate.
     """
+    if not np.isfinite(final_loss):
+        return SpeedUp(0.0, censored=False)
     envelope = np.min([best_so_far(mean_curve(one)) for one in adam_losses], axis=0)
     steps = steps_to(final_loss, inner_steps, envelope)
     if np.isfinite(steps):
@@ -52,7 +57,7 @@ def speed_up(
 def shares_above(
     speed_ups: Sequence[SpeedUp], thresholds: Sequence[float] = THRESHOLDS
 ) -> list[float]:
-    """The share of tasks whose speed-up is known to be above each threshold.
+    """The share of `speed_ups`, one a task, known to be above each of `thresholds`.
 
     A censored one counts where Adam's longest run was that long.
     """
@@ -65,7 +70,7 @@ def shares_above(
 
 
 def median(speed_ups: Sequence[SpeedUp]) -> SpeedUp:
-    """The median; a lower bound where it falls on a censored one."""
+    """The median of `speed_ups`, one a task; a lower bound where it falls on a censored one."""
     ordered = sorted(speed_ups, key=lambda one: (one.censored, one.factor))
     middle = ordered[(len(ordered) - 1) // 2 : len(ordered) // 2 + 1]
     factor = float(np.mean([one.factor for one in middle]))
@@ -104,7 +109,10 @@ def time_ratio(
 def profile(
     ratios: Float[np.ndarray, " tasks"], within: Float[np.ndarray, " k"]
 ) -> Float[np.ndarray, " k"]:
-    """The share of tasks whose time ratio is at most each of `within`."""
+    """The share of tasks whose time ratio is at most each of `within`.
+
+    `ratios` has one number a task, as `time_ratio` gives it: inf for a miss.
+    """
     ratios = np.asarray(ratios, np.float64)
     return np.mean(ratios[:, None] <= np.asarray(within)[None], axis=0)
 
@@ -112,6 +120,9 @@ def profile(
 def profile_area(
     ratios: Float[np.ndarray, " tasks"], end: float = PROFILE_END
 ) -> float:
-    """The mean height of a performance profile from 1 to `end`: 1 at best, 0 at worst."""
+    """The mean height of a performance profile from 1 to `end`: 1 at best, 0 at worst.
+
+    `ratios` is as for `profile`; one below 1 counts as 1.
+    """
     clipped = np.clip(np.asarray(ratios, np.float64), 1.0, end)
     return float(np.mean((end - clipped) / (end - 1.0)))

@@ -17,7 +17,7 @@ def smoothed(
 ) -> Float[np.ndarray, "... points"]:
     """The mean of each point and as many points to either side as `WINDOW` and the ends allow.
 
-    The first and the last stay what they are.
+    Points are along the last axis of `losses`; the first and the last stay what they are.
     """
     losses = np.asarray(losses, np.float64)
     last = losses.shape[-1] - 1
@@ -31,7 +31,7 @@ def smoothed(
 def best_so_far(
     losses: Float[np.ndarray, "... points"],
 ) -> Float[np.ndarray, "... points"]:
-    """The running minimum; what is not finite never counts."""
+    """The running minimum of `losses` along the points; what is not finite never counts."""
     losses = np.where(np.isfinite(losses), losses, np.inf)
     return np.minimum.accumulate(losses, axis=-1)
 
@@ -39,7 +39,7 @@ def best_so_far(
 def mean_curve(
     losses: Float[np.ndarray, "seeds points"],
 ) -> Float[np.ndarray, " points"]:
-    """The mean over seeds, infinite where one of them is not finite, smoothed."""
+    """The mean of `losses` over seeds, infinite where one of them is not finite, smoothed."""
     losses = np.where(np.isfinite(losses), losses, np.inf)
     with np.errstate(invalid="ignore"):
         return smoothed(losses.mean(axis=0))
@@ -53,6 +53,11 @@ def steps_to(
     """The inner step at which a curve reaches a target for the first time; inf if never.
 
     Between two points a loss falls as a straight line does.
+
+    Args:
+        target: the loss to reach.
+        inner_steps: of the points, ascending.
+        losses: at these steps; what is not finite reaches nothing.
     """
     curve = best_so_far(losses)
     reached = np.flatnonzero(curve <= target)

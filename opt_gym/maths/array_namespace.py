@@ -63,12 +63,12 @@ def over(values: Any, like: Any) -> Any:
 
 
 def rsqrt(x: Any) -> Any:
-    """1/√x. XLA turns the quotient into its own rsqrt."""
+    """1/√x, elementwise. XLA turns the quotient into its own rsqrt."""
     return x.rsqrt() if is_torch(x) else 1.0 / namespace(x).sqrt(x)
 
 
 def mean_square(x: Any, axis: Any = None) -> Any:
-    """Mean of the squares of `x` over `axis` (all axes by default)."""
+    """Mean of the squares of an array `x` over `axis` (all axes by default)."""
     if is_torch(x) and axis != ():  # one pass, and no array of squares
         import torch
 
@@ -78,17 +78,17 @@ def mean_square(x: Any, axis: Any = None) -> Any:
 
 
 def relu(x: Any) -> Any:
-    """max(x, 0)."""
+    """max(x, 0), elementwise."""
     return x.relu() if is_torch(x) else namespace(x).where(x > 0, x, 0.0)
 
 
 def sigmoid(x: Any) -> Any:
-    """1/(1 + e^−x)."""
+    """1/(1 + e^−x), elementwise."""
     return x.sigmoid() if is_torch(x) else jax.nn.sigmoid(x)
 
 
 def stop_gradient(x: Any) -> Any:
-    """The numbers of `x`, constants for whoever differentiates through the inner steps."""
+    """The array `x`, constant for whoever differentiates through the inner steps."""
     return x.detach() if is_torch(x) else jax.lax.stop_gradient(x)
 
 

@@ -39,7 +39,8 @@ def start(like: Any) -> LossProgress:
 def follow(progress: LossProgress, loss: Any, has_loss: Any) -> LossProgress:
     """`progress` with one more loss, or as it was where `has_loss` is false.
 
-    Averages are means until they are as old as their decay says: unbiased from the start.
+    `loss` and `has_loss` are scalars. Averages are means until they are as old as their decay
+    says: unbiased from the start.
     """
     xp, (average, deviation, initial, lowest, seen) = namespace(loss), progress
     seen = seen + 1.0

@@ -52,7 +52,7 @@ class Entrant(NamedTuple):
 
 
 def from_optax_text(text: str) -> Entrant:
-    """Of `optax:...`.
+    """Of `text`, such as `optax:adamw(cosine 3e-3)`; its `optax:` may be left out.
 
     Raises:
         ValueError: see `adapters.optax_text`.
@@ -63,11 +63,12 @@ def from_optax_text(text: str) -> Entrant:
 
 
 def from_python_file(path: Path) -> Entrant:
-    """Of a file that defines `optimizer`; the file is run.
+    """Of the file at `path`, which defines `optimizer`; the file is run.
 
     Raises:
         ValueError: it cannot be run, or defines no optimizer.
     """
+    path = Path(path).resolve()  # a worker process may begin in another folder
     _of_file(path, 1000)
     return Entrant(
         name=path.stem,

@@ -41,7 +41,7 @@ class TaskScores(NamedTuple):
         speed_up, cosine_speed_up: Adam's steps to the final loss, over the entrant's.
         time_ratio: steps to the target, over the archive's own.
         diverged, num_seeds: runs.
-        error: why there is nothing, but the difference and the ratio of a failure.
+        error: why there is nothing, but what a failure counts as.
     """
 
     task: str
@@ -66,7 +66,9 @@ class TaskScores(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """An optimizer over the tasks of a comparison; where it failed, its ℓ̃ counts as 2.
+    """An optimizer over the tasks of a comparison.
+
+    Where it failed, its ℓ̃ counts as 2, its speed-up as 0, and it improves on nothing.
 
     Attributes:
         optimizer: its name.
@@ -151,14 +153,23 @@ def _without_result(
     if not comparison.failed(optimizer, task):
         return TaskScores(task.name, optimizer, error="not measured")
     one = comparison.result(comparison.primary, task)
+    best = comparison.result(comparison.co_primary, task)
     (cost,) = comparison.mean_costs(optimizer, [task])
-    has_target = record is not None and target_of(record) is not None
-    return TaskScores(
+    found = TaskScores(
         task.name,
         optimizer,
         difference=None if one is None else float(cost.mean() - one.mean_cost.mean()),
-        time_ratio=np.inf if has_target else None,
+        improves=None if best is None else 0.0,
         error=comparison.errors[optimizer, task.name],
+    )
+    if record is None:
+        return found
+    slowest = SpeedUp(0.0, censored=False)
+    at_reference = comparison.horizon == REFERENCE_HORIZON
+    return found._replace(
+        speed_up=slowest if _longest_curves(record) else None,
+        cosine_speed_up=slowest if at_reference and _cosine_finals(record) else None,
+        time_ratio=np.inf if target_of(record) is not None else None,
     )
 
 
@@ -231,6 +242,8 @@ def _cosine_finals(record: TaskRecord) -> list[Measured]:
 
 def _cosine_speed_up(final: float, horizon: int, runs: Sequence[Measured]) -> SpeedUp:
     """The shortest cosine run that ends as low, over the horizon; a half may be less."""
+    if not np.isfinite(final):
+        return SpeedUp(0.0, censored=False)
     ends = [(one.horizon, float(np.mean(one.final_losses[:, 0]))) for one in runs]
     reached = [length for length, loss in ends if loss <= final]
     if reached:
@@ -273,9 +286,9 @@ def scores(
         return Scores(optimizer, 0, len(comparison.tasks))
     costs = comparison.mean_costs(optimizer, tasks)
     means = np.array([cost.mean() for cost in costs])
-    ups = [one.speed_up for one in known if one.speed_up is not None]
+    ups = [one.speed_up for one in per_task if one.speed_up is not None]
     cosine_ups = [
-        one.cosine_speed_up for one in known if one.cosine_speed_up is not None
+        one.cosine_speed_up for one in per_task if one.cosine_speed_up is not None
     ]
     ratios = [one.time_ratio for one in per_task if one.time_ratio is not None]
     logs = [one.log_ratio for one in known if one.log_ratio is not None]
@@ -291,7 +304,7 @@ def scores(
         co_primary=_paired(comparison, optimizer, comparison.co_primary, final=True),
         log_ratio=_mean(logs),
         num_ratios=len(logs),
-        improves=_mean([one.improves for one in known]),
+        improves=_mean([one.improves for one in per_task]),
         speed_up=speed.median(ups) if ups else None,
         shares=tuple(speed.shares_above(ups)) if ups else (),
         cosine_speed_up=speed.median(cosine_ups) if cosine_ups else None,

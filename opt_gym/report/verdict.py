@@ -36,7 +36,7 @@ class Judged(NamedTuple):
         return next(one for one in self.scores if one.optimizer == optimizer)
 
     def rows(self, optimizer: str) -> list[TaskScores]:
-        """Its tasks, in order."""
+        """The scores of `optimizer` on every task, in order."""
         return [self.per_task[optimizer, task.name] for task in self.comparison.tasks]
 
 

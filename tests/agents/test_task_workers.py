@@ -3,6 +3,7 @@
 import os
 import signal
 from functools import partial
+from multiprocessing import Pipe
 
 import jax
 import numpy as np
@@ -10,6 +11,8 @@ import optax
 import pytest
 
 import agents
+from agents import task_workers as task_workers_file
+from agents.records import Call
 from agents.task_workers import task_workers
 from tests import toy
 
@@ -82,6 +85,34 @@ def test_what_fails_in_a_worker_is_said():
         task_workers(make_trainer, 0),
     ):
         pass
+
+
+class Said:
+    """A worker that has said something."""
+
+    def __init__(self, *messages):
+        self.pipe, theirs = Pipe()
+        self.closed = False
+        for message in messages:
+            theirs.send(message)
+
+    def send(self, kind, call):
+        pass
+
+    def close(self):
+        self.closed = True
+
+
+def test_after_a_task_failed_nobody_takes_old_answers_for_new_ones(monkeypatch):
+    said = [Said(("error", 0, "no memory")), Said(("estimate", 1, "of this step"))]
+    monkeypatch.setattr(task_workers_file, "_Process", lambda make, place: said[place])
+    workers = task_workers_file.TaskWorkers(make_trainer, 2, lambda ready, of: None)
+    calls = [Call(task, jax.random.key(0), {}, (), 0) for task in range(2)]
+    with pytest.raises(ValueError, match="task 0: no memory"):
+        workers._run((), calls)
+    assert all(worker.closed for worker in said)
+    with pytest.raises(RuntimeError, match="have ended: task 0: no memory"):
+        workers._run((), calls)
 
 
 @pytest.mark.slow  # half a minute: three processes start, one after another

@@ -109,4 +109,7 @@ def test_errors_name_what_was_wrong(images):
         corrupt(key, images, (Corruption("fog", 1.0),))
     with pytest.raises(ValueError, match=r"at least one, got \(\)"):
         corrupt(key, images, ())
+    for name, strength in (("blur", 0.0), ("gaussian", -1.0), ("contrast", 1.5)):
+        with pytest.raises(ValueError, match=f"the strength of '{name}' must be"):
+            corrupt(key, images, (Corruption(name, strength),))
     assert corruptions.SETS.keys() == {"training", "held_out"}

@@ -143,6 +143,22 @@ def test_a_failed_task_is_a_row_and_counts_as_the_worst():
     assert np.isnan(mine.primary.mean.low)  # one task: nothing can be said of others
 
 
+def test_a_failure_is_no_speed_up_and_no_improvement():
+    tasks = [task("a"), task("b"), task("c")]
+    mine = measured((2.0, 1.4, 0.9, 0.55, 0.3), (0.25,))
+    blown = measured((2.0, 1.4, 0.9, 0.55, np.inf), (2.0,))
+    results = {("mine", "a"): mine, ("mine", "b"): blown}
+    results |= {(BEST_COSINE, one.name): mine for one in tasks}
+    errors = {("mine", "c"): "took over 3 s"}
+    records = {one.name: record(**ADAMS) for one in tasks}
+    found = judged(comparison(results, tasks=tasks, errors=errors), records)
+    ups = [found.per_task["mine", one.name].speed_up for one in tasks]
+    assert [up.factor > 0 for up in ups] == [True, False, False]
+    assert not any(up.censored for up in ups)
+    assert found.of("mine").speed_up == (0.0, False)
+    assert found.of("mine").improves == pytest.approx((0.5 + 0.0 + 0.0) / 3)
+
+
 def test_an_entrant_that_failed_everywhere_has_no_numbers():
     found = judged(comparison({}, tasks=[task("a")], errors={("mine", "a"): "oh"}), {})
     assert found.of("mine").num_failed == 1

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("sphinx", reason="the site is made by Sphinx")
 
 from docs.extensions import our_docstrings, public_modules
+from opt_gym import plugins
 
 ROOT = Path(__file__).resolve().parents[2]
 SHEETS_AND_SCRIPTS = {".css", ".js", ".html"}
@@ -124,6 +125,16 @@ def test_the_reference_has_every_public_name(pages):
         page = pages[f"docs/reference/generated/{module.__name__}.html"]
         for name in public_modules.public_names(module):
             assert re.search(rf'id="[\w.]*\b{name}"', page), f"{module.__name__}.{name}"
+
+
+def test_the_reference_has_every_plug_in_and_its_settings(pages):
+    for kind in plugins.KINDS:
+        page = pages[f"docs/reference/generated/plugins_{kind}.html"]
+        for name in plugins.built_in(kind):
+            assert f">{name}<" in page
+            settings = {} if kind == "task" else plugins.spec(kind, name).settings
+            for setting in settings:
+                assert setting in page, (kind, name)
 
 
 def test_the_commands_are_there_with_their_help(pages):

@@ -21,13 +21,24 @@ def public_things():
             if public_modules.is_class(value):
                 found[path] = value
                 for part, inside in public_modules.parts(value):
-                    found[f"{path}.{part}"] = inside
+                    if not is_anothers(value, part):
+                        found[f"{path}.{part}"] = inside
             elif public_modules.is_function(value):
                 found[path] = value
     for kind in set(plugins.KINDS) - {"task"}:  # a family's is of a config
         for name in plugins.built_in(kind):
             found[f"{kind} {name}"] = plugins.spec(kind, name).make
     return found
+
+
+def is_anothers(cls, name):
+    """Whether another package's class says what this is: Gymnasium's step, torch's."""
+    bases = cls.__mro__[1:]
+    return any(
+        name in vars(base)
+        for base in bases
+        if not base.__module__.startswith(public_modules.PACKAGES)
+    )
 
 
 THINGS = public_things()
@@ -39,9 +50,14 @@ def docstring(thing):
 
 
 def is_made_elsewhere(thing):
-    """An exception, which is given a message, or a protocol, which nobody makes."""
+    """An exception or another package's, a protocol that nobody makes."""
     if not inspect.isclass(thing):
         return False
+    begins = inspect.unwrap(thing.__init__)
+    if inspect.isfunction(begins) and not begins.__module__.startswith(
+        public_modules.PACKAGES
+    ):
+        return not issubclass(thing, tuple)
     return issubclass(thing, BaseException) or getattr(thing, "_is_protocol", False)
 
 
@@ -119,3 +135,31 @@ def test_docstrings_can_be_read():
             our_docstrings.converted(docstring(thing))
         except ValueError as error:
             raise AssertionError(f"{path}: {error}") from None
+
+
+OF_ARRAYS = ("opt_gym.maths", "opt_gym.tasks.building", "learned.building")
+PLAIN = {"config", "theta", "tree", "value", "values", "state", "params", "like"}
+SHAPED = re.compile(r"\[|scalar|elementwise|leaf|leaves|array|shape|tensor")
+
+
+def annotations(thing):
+    if inspect.isclass(thing) or isinstance(thing, property):
+        return {}
+    signature = inspect.signature(thing).parameters.items()
+    return {name: str(parameter.annotation) for name, parameter in signature}
+
+
+def test_shapes_are_said_where_annotations_say_none():
+    """An annotation as Float[Array, "n f"] has them; a bare Array, or Any, does not."""
+    unsaid = []
+    for path, thing in THINGS.items():
+        of_arrays = path.startswith(OF_ARRAYS)
+        bare = [
+            name
+            for name, kind in annotations(thing).items()
+            if re.search(r"^[^\[]*\bArray\b(?!,)", kind)
+            or (of_arrays and kind == "typing.Any" and name not in PLAIN)
+        ]
+        if bare and not SHAPED.search(docstring(thing)):
+            unsaid.append((path, bare))
+    assert unsaid == []

@@ -173,7 +173,10 @@ class PerParameterPPO(PPO):
 def check_spaces(
     observation_space: Any, action_space: Any, settings: UpdateSettings
 ) -> None:
-    """Raises ValueError unless there are rows of a parameter and an update for each."""
+    """Raises ValueError unless there are rows of a parameter and an update for each.
+
+    `observation_space` has the shape [n, F], F the inputs of `settings`; `action_space` [n].
+    """
     shape = observation_space.shape
     inputs = settings.inputs
     if len(shape) != 2 or shape[1] != inputs or action_space.shape != shape[:1]:

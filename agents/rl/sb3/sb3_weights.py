@@ -13,7 +13,7 @@ from opt_gym.records import LearnedOptimizer
 
 
 def update_settings(learned_optimizer: LearnedOptimizer) -> UpdateSettings:
-    """The policy settings of a learned optimizer of the architecture "mlp".
+    """The policy settings of `learned_optimizer`, which is of the architecture "mlp".
 
     Raises:
         ValueError: another architecture.
@@ -54,6 +54,8 @@ def theta_from_policy(policy: Any) -> PyTree:
 @torch.no_grad()
 def policy_from_theta(policy: Any, theta: PyTree) -> Any:
     """Writes θ into a policy (and into the target of its actor), and returns it.
+
+    `theta` has the structure and the shapes that `theta_from_policy` gives.
 
     Raises:
         ValueError: θ has other shapes than the policy's.
