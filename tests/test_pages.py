@@ -10,12 +10,13 @@ PAGES = sorted(
     path.relative_to(ROOT).as_posix()
     for pattern in (
         "*.md",
-        "docs/*.md",
+        "docs/**/*.md",
         "results/*.md",
         "learned/bundled/*.md",
         "examples/plugin/*.md",
     )
     for path in ROOT.glob(pattern)
+    if not {"_build", "generated"} & set(path.parts)
 )
 HISTORY = "CHANGELOG.md"  # names what is gone
 PACKAGES = "opt_gym|learned|agents|envs_registry|benchmarks|examples|tests"

@@ -4,6 +4,7 @@ import ast
 import inspect
 import re
 import textwrap
+from typing import Any
 
 from docs.extensions import our_docstrings, public_modules
 from opt_gym import plugins
@@ -79,9 +80,11 @@ def raises(thing):
         # Of a dataclass or a NamedTuple nobody wrote it.
         if not inspect.isfunction(thing) or thing.__code__.co_filename.startswith("<"):
             return False
-    thing = thing.fget if isinstance(thing, property) else thing
-    source = textwrap.dedent(inspect.getsource(inspect.unwrap(thing)))
-    return any(has_raise(node) for node in ast.parse(source).body[0].body)
+    function: Any = thing.fget if isinstance(thing, property) else thing
+    source = textwrap.dedent(inspect.getsource(inspect.unwrap(function)))
+    (defined,) = ast.parse(source).body
+    assert isinstance(defined, ast.FunctionDef)
+    return any(has_raise(node) for node in defined.body)
 
 
 def has_raise(node):
