@@ -1,6 +1,5 @@
 """`opt-gym report`: how good optimizers are, on a suite, beside the archive's baselines."""
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -129,7 +128,9 @@ def _entrant(text: str) -> Any:
 
 
 def _cores() -> int:
-    return len(os.sched_getaffinity(0))
+    from opt_gym.runtime.cores import usable_cores
+
+    return len(usable_cores())
 
 
 def _measure_baselines(suite: Any, data: str, workers: int | None) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from opt_gym import factory
 from opt_gym.data.catalog import made_of
 from opt_gym.judge.intervals import FEWEST_SEEDS
 from opt_gym.report.archive_baselines import GLOBAL_ADAM
@@ -50,8 +51,8 @@ def _tasks(judged: Judged, entrant: str, stands_in: int, status: str) -> Iterato
     if scores.num_failed:
         failed = [row.task for row in judged.rows(entrant) if row.error]
         yield (
-            f"{scores.num_failed} of {total} gave no result ({listed(failed)}): no average "
-            "has them, which may flatter the entrant."
+            f"{scores.num_failed} of {total} gave no result ({listed(failed)}): they count "
+            "as the worst there is, but in ratios of final losses, which leave them out."
         )
     if status == "development":
         yield (
@@ -92,13 +93,8 @@ def _seeds(judged: Judged, entrant: str, training: Mapping[str, Any]) -> Iterato
 def _examples(judged: Judged, training: Mapping[str, Any]) -> Iterator[str]:
     """Which examples it was trained on that a task shows it again."""
     listed_tasks = training.get("tasks")
-    configs = listed_tasks if isinstance(listed_tasks, list | tuple) else ()
-    seen = {
-        made_of(config["dataset"][0], "embedded")
-        for config in configs
-        if isinstance(config, Mapping)
-        and isinstance(config.get("dataset"), list | tuple)
-    }
+    known = listed_tasks if isinstance(listed_tasks, list | tuple) else ()
+    seen = {made_of(_dataset(task), "embedded") for task in known}
     tasks = judged.comparison.tasks
     again = Counter(t.examples for t in tasks if t.examples and t.examples in seen)
     if again:
@@ -107,6 +103,14 @@ def _examples(judged: Judged, training: Mapping[str, Any]) -> Iterator[str]:
             f"Of {counted(len(tasks), 'task')} {again.total()} show examples that it was "
             f"outer-trained on, with other networks: {listed(each)}."
         )
+
+
+def _dataset(task: Any) -> str:
+    """Of a task's name or config, as θ files have them; "none" where it cannot be made."""
+    try:
+        return factory.as_task(task).dataset
+    except ValueError:  # a file from elsewhere, or of another version
+        return "none"
 
 
 def _archive(judged: Judged, entrant: str) -> Iterator[str]:

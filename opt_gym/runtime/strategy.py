@@ -9,7 +9,6 @@ devices of all of them share the unrolls; what is not mapped, every process comp
 import contextlib
 import ctypes
 import gc
-import os
 import weakref
 from collections.abc import Callable
 from functools import lru_cache
@@ -22,6 +21,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import PyTree
 
 from opt_gym.runtime import compiled_programs
+from opt_gym.runtime.cores import usable_cores
 from opt_gym.runtime.files import cache_folder
 from opt_gym.runtime.key_arrays import is_key
 
@@ -47,7 +47,7 @@ def use_all_cores(num_devices: int | None = None) -> int:
     Args:
         num_devices: instead of the number of cores this process may use.
     """
-    cores = num_devices or len(os.sched_getaffinity(0))
+    cores = num_devices or len(usable_cores())
     with contextlib.suppress(RuntimeError):  # raised where the backend has started
         jax.config.update("jax_num_cpu_devices", cores)
     return jax.device_count()

@@ -16,6 +16,8 @@ from multiprocessing import connection, get_context, parent_process
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from opt_gym.runtime.cores import usable_cores
+
 _POLL_SECONDS = 0.25
 _GIB = 2**30
 
@@ -197,7 +199,7 @@ def settle(core: int) -> None:
 def keep_to(core: int) -> None:
     """Keeps this process to a core, by its number, where the system lets it."""
     with contextlib.suppress(AttributeError, OSError):
-        cores = sorted(os.sched_getaffinity(0))
+        cores = usable_cores()
         os.sched_setaffinity(0, {cores[core % len(cores)]})
 
 

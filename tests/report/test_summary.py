@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import opt_gym
 from opt_gym.report.archive_baselines import LONG_ADAM
 from opt_gym.report.in_words import Background, findings, verdict
 from opt_gym.report.words_of_numbers import (
@@ -170,14 +171,17 @@ def test_examples_that_it_was_trained_on_are_named():
     )
     (one,) = judged_of(outcome(given._replace(tasks=tasks)))
 
-    def limits(*datasets):
-        training = {"tasks": [{"dataset": [name, {}]} for name in datasets] + [{}]}
-        return findings(one, Background(training={"mine": training}))[0].limits
+    def said_of(*tasks):
+        training = {"mine": {"tasks": [*tasks, "no_task_of_ours", {}]}}
+        limits = findings(one, Background(training=training))[0].limits
+        return [words for words in limits if "outer-trained" in words]
 
-    (words,) = (x for x in limits("fashion_mnist", "cifar10") if "outer-trained" in x)
-    assert "Of 4 tasks 2 show examples" in words
-    assert words.endswith("scikit-learn's digits on 2.")
-    assert not [x for x in limits("lm1b/bytes") if "outer-trained" in x]
+    digits = "small_mlp_family_seed0"
+    for task in (digits, opt_gym.task_config(digits)):  # θ files have either
+        (words,) = said_of(task, "quadratic_family_seed94")
+        assert "Of 4 tasks 2 show examples" in words
+        assert words.endswith("scikit-learn's digits on 2.")
+    assert said_of("quadratic_family_seed94") == []
 
 
 def test_at_another_horizon_the_baseline_is_called_by_its_name():
