@@ -67,13 +67,19 @@ html_static_path = ["_static"]
 html_extra_path = ["_front"]
 html_css_files = ["site.css"]
 html_math_renderer = "mathml"
+html_context = {"default_mode": "auto"}
 html_show_sourcelink = False
 html_theme_options = {
-    "secondary_sidebar_items": ["page-toc"],
+    # Lessons are read from the top, and their lines of code are long.
+    "secondary_sidebar_items": {
+        **{name: ["page-toc"] for name in ("[!d]*", "docs/[!t]*", "docs/taskset")},
+        "docs/tutorial/*": [],
+    },
     "navbar_align": "left",
     "header_links_before_dropdown": 7,
     "show_toc_level": 2,
     "footer_start": ["copyright"],
     "footer_end": [],
 }
-html_sidebars = {"docs/index": [], "docs/gallery": []}
+ALONE = ("index", "start", "gallery", "design", "words")
+html_sidebars = {f"docs/{page}": [] for page in ALONE}

@@ -143,7 +143,16 @@ def _help(main: Any, name: str) -> str:
         contextlib.suppress(SystemExit),
     ):
         main([name, "--help"])
-    return "\n".join(line.rstrip() for line in printed.getvalue().strip().splitlines())
+    lines = (line.rstrip() for line in printed.getvalue().strip().splitlines())
+    return "\n".join(piece for line in lines for piece in _wrapped(line))
+
+
+def _wrapped(line: str) -> list[str]:
+    """Prose above the options is one line a paragraph in a help."""
+    if len(line) <= WIDTH:
+        return [line]
+    indent = " " * (len(line) - len(line.lstrip()))
+    return textwrap.wrap(line, WIDTH, subsequent_indent=indent) or [line]
 
 
 def setup(app: Sphinx) -> dict[str, bool]:

@@ -8,7 +8,8 @@
 # %% [markdown]
 # # A gradient of θ
 #
-# Outer-training follows the gradient of the outer-loss with respect to the optimizer's own weights θ. Here θ is one
+# Outer-training follows the gradient of the outer-loss L(θ), the mean normalized loss over an episode
+# ([the first lesson](a_task_by_hand.py)), with respect to the optimizer's own weights θ. Here θ is one
 # number, the learning rate of SGD on random quadratics with ten weights, so that everything can be drawn.
 
 # %%
@@ -61,7 +62,7 @@ curve = jax.jit(
 # many quadratics it is the truth that the others are measured by.
 
 # %%
-RATE = 0.004
+RATE = 0.004  # left of the minimum, where truncation shows
 exact = jax.jit(jax.vmap(jax.grad(outer_loss), (None, 0)))(RATE, keys)
 
 # %% [markdown]
@@ -151,7 +152,7 @@ right.set(ylabel="gradient, ± 4 standard errors")
 fig.tight_layout()
 
 # %% [markdown]
-# ES and PES are right within their noise; truncated ES is not, and no number of samples mends it: a window only sees
+# ES and PES are right within their noise (about two standard errors here); truncated ES is not, and no number of samples mends it: a window only sees
 # what it gains by itself. `agents.make("pes", ...)` is this PES, with episodes of different lengths side by
 # side, several tasks, and a record of everything: the next lesson.
 

@@ -62,7 +62,7 @@ curves = {
 }
 
 # %% [markdown]
-# Losses of unlike tasks are in unlike units. Here a loss is *normalized*: 1 is the loss at the start, 0 the best
+# Losses of unlike tasks are in unlike units. Here a loss is *normalized*: 1 is the mean loss at the start, 0 the best
 # that Adam reached at any of 14 rates. Those two numbers of a task are its normalizer, and come in a table.
 
 # %%
@@ -87,8 +87,8 @@ fig.tight_layout()
 
 # %% [markdown]
 # The mean over the run is the number that this package calls the *outer-loss*: low for whoever is fast and ends
-# low. Over a decade of rates around the best it is small, and three decades away nothing was learned at all. That
-# is the first thing that a learned optimizer has to find out by itself.
+# low. A decade off the best rate it is several times as large, and three decades below next to nothing is
+# learned. That is the first thing that a learned optimizer has to find out by itself.
 
 # %%
 outer_losses = {

@@ -8,7 +8,7 @@
 # %% [markdown]
 # # An environment, and a policy in it
 #
-# The training run of [the last lesson](a_task_by_hand.py) is an episode: the state is the weights, the action an
+# The training run of [the lesson before](a_task_by_hand.py) is an episode: the state is the weights, the action an
 # update of them, the observation what an optimizer may look at. `gym.make` gives it as any other Gymnasium
 # environment.
 
@@ -25,11 +25,11 @@ HORIZON = 200
 env = gym.make("OptTask-small_mlp-v0", task_seed=0, horizon=HORIZON, data="embedded")
 observation, info = env.reset(seed=0)
 print("observation", observation.shape, "action", env.action_space.shape)
-print("a row has", env.unwrapped.feature_names[:6], "...")
+print("a row has", env.unwrapped.feature_names[:12], "...")
 
 # %% [markdown]
-# A row is a weight, a column a feature of it: the gradient and momenta, divided by their size over the tensor, the
-# time, ... A policy is applied to every row alike, so it serves networks of any size. This one follows the sign of
+# A row is one of the network's 2,710 weights, a column a feature of it: the gradient and momenta, each divided by
+# its root mean square over the tensor, the time, ... A policy is applied to every row alike, so it serves networks of any size. This one follows the sign of
 # a momentum, like Lion does.
 
 # %%
@@ -48,19 +48,18 @@ def run(policy):
     return sum(rewards), np.array(losses)
 
 
+generator = np.random.default_rng(0)
 episodes = {
     "nothing": run(lambda rows: np.zeros(len(rows), np.float32)),
-    "noise": run(
-        lambda rows: np.random.default_rng(0).normal(size=len(rows)).astype("f")
-    ),
+    "noise": run(lambda rows: generator.normal(size=len(rows)).astype("f")),
     "sign of momentum": run(lambda rows: -0.3 * np.sign(rows[:, MOMENTUM])),
 }
 
-# %% mystnb={"figure": {"caption": "Three policies in one environment."}, "image": {"alt": "Loss over 200 steps: flat for the policy that does nothing, rising or flat for noise, falling for the sign of the momentum."}}
+# %% mystnb={"figure": {"caption": "Three policies in one environment."}, "image": {"alt": "Loss over 200 steps: it stays where it is without a policy and under noise, and falls under the sign of the momentum."}}
 fig, ax = plt.subplots(figsize=(7, 3))
 for name, (total, losses) in episodes.items():
     ax.plot(losses, label=f"{name}: return {total:.3f}")
-ax.set(xlabel="inner step", ylabel="loss", ylim=(0, 5))
+ax.set(xlabel="inner step", ylabel="loss", ylim=(0, None))
 ax.legend(frameon=False)
 fig.tight_layout()
 

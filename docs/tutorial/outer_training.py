@@ -8,8 +8,8 @@
 # %% [markdown]
 # # Outer-training
 #
-# Now θ are the 305 weights of `nominal`: Adam, and a small net that sets the size of its step for every tensor. PES
-# trains it on two small networks that classify digits, and it is then tried on a third.
+# Now θ has 305 weights: the architecture `nominal` is Adam with a small net that sets the size of each tensor's step.
+# PES trains it on two small networks that classify digits, and it is then tried on a third.
 
 # %%
 import jax
@@ -32,8 +32,8 @@ envs = [
 
 # %% [markdown]
 # A *trainer* estimates gradients of θ, here from 8 pairs that each go on for 50 steps between two updates, in
-# episodes of 50 to 300 steps. An outer optimizer follows them: Adam again, with a warm-up and a cosine. θ that is
-# reported is a running average.
+# episodes of 50 to 300 steps; the two tasks take turns. Gradients are clipped to norm 1. An outer optimizer follows them: Adam again, with a warm-up and a cosine. The
+# θ that is returned is a running average.
 
 # %%
 pes = agents.make(
@@ -62,13 +62,13 @@ ax.plot(
     np.convolve(losses, np.ones(20) / 20, "valid"),
     label="mean of 20",
 )
-ax.set(xlabel="outer step", ylabel="outer-loss of the unrolls", ylim=(0, 1))
+ax.set(xlabel="outer step", ylabel="outer-loss of the unrolls", ylim=(0, 0.6))
 ax.legend(frameon=False)
 fig.tight_layout()
 
 # %% [markdown]
 # The curve mixes episodes of all lengths, so it is a rough guide only. What counts is a task that training never
-# saw. `opt_gym.evaluate` runs any optimizer there: the trained θ, the untrained one (which is Adam), and optax's.
+# saw. `opt_gym.evaluate` runs any optimizer there: here the untrained θ, which is Adam at .003, and the trained one.
 
 # %%
 task, theta = "small_mlp_family_seed200", result.theta
@@ -82,7 +82,7 @@ outer_losses = {run.optimizer: float(np.mean(run.mean_cost)) for run in runs}
 print({name: round(value, 4) for name, value in outer_losses.items()})
 
 # %% [markdown]
-# It is a file that anybody can load; [the last lesson](take_it_home.py) uses one. A real outer-training has more
+# Saved to a file, θ can be loaded by anybody; [Take it home](take_it_home.py) uses one. A real outer-training has more
 # tasks and lasts longer; `opt-gym train` runs it with checkpoints ([outer-training](../outer_training.md)).
 
 # %%

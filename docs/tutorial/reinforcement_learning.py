@@ -8,10 +8,10 @@
 # %% [markdown]
 # # Reinforcement learning
 #
-# For who knows agents and wants a hard environment: the agent is the optimizer. An observation has a row for every
+# For readers who know agents and want a hard environment (`pip install 'opt-gym[rl]'`): the agent is the optimizer. An observation has a row for every
 # weight of the network that is being trained, an action a number for every weight, and an episode is a whole
-# training. Tasks of 10 weights and of 100,000 have one policy, if it is shared over rows. Here it learns to
-# minimize quadratics with ten weights, a new one every episode.
+# training. If the policy is shared over rows, one policy serves tasks of 10 weights and of 100,000. Here it
+# learns to minimize quadratics with ten weights, a new one every episode.
 
 # %%
 import gymnasium as gym
@@ -20,6 +20,7 @@ import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import optax
+from stable_baselines3 import PPO
 from stable_baselines3.common.vec_env import VecMonitor
 
 import learned
@@ -34,23 +35,62 @@ HORIZON, NUM_ENVS, SCALE = 20, 256, 0.1
 # %% [markdown]
 # ## stable-baselines3
 #
-# `gym.make_vec` steps all rows in one program, `Sb3VecEnv` is it in the protocol of stable-baselines3. γ is 1 and
-# the time is observed, so that the return is minus the outer-loss. One thing is special: with hundreds of weights the
-# joint ratio of PPO saturates, so `PerParameterPPO` takes and clips it weight by weight.
+# `gym.make_vec` steps all environments in one program; `Sb3VecEnv` wraps it for stable-baselines3. γ is 1 and the
+# time is observed, so that a return is minus the outer-loss. To begin with, an agent of theirs as it comes: it sets
+# learning rate and momentum of SGD, two numbers for all weights, and sees a summary of them.
+
 
 # %%
-envs = gym.make_vec(
-    "OptTask-v0",
-    num_envs=NUM_ENVS,
-    task=QUADRATIC_10,
-    horizon=HORIZON,
-    action_scale=SCALE,
-    autoreset_mode="SameStep",
+def make_envs(num_envs, **keywords):
+    """A vector environment for stable-baselines3, which expects a reset in the step that ends."""
+    envs = gym.make_vec(
+        "OptTask-v0",
+        num_envs=num_envs,
+        task=QUADRATIC_10,
+        horizon=HORIZON,
+        autoreset_mode="SameStep",
+        **keywords,
+    )
+    return VecMonitor(Sb3VecEnv(envs))
+
+
+def learn(model, rollouts):
+    """The mean return of the last hundred episodes, after each step."""
+    returns = []
+
+    def remember(locals_, globals_):
+        if model.ep_info_buffer:
+            returns.append(np.mean([episode["r"] for episode in model.ep_info_buffer]))
+        return True
+
+    model.learn(rollouts * model.n_envs * HORIZON, callback=remember)
+    print(f"mean return {returns[0]:.3f} at first, {returns[-1]:.3f} at the end")
+    return returns
+
+
+stock = PPO(
+    "MlpPolicy",
+    make_envs(64, action="hyperparameters", level="global"),
+    n_steps=HORIZON,
+    batch_size=128,
+    learning_rate=1e-3,
+    gamma=1.0,
+    policy_kwargs={"log_std_init": -0.5},
+    device="cpu",
+    seed=0,
 )
+stock_returns = learn(stock, 12)
+
+# %% [markdown]
+# Now an agent that moves every weight. Its network is the learned optimizer `mlp`, applied to every row, so that its
+# weights are a θ. PPO's ratio of joint probabilities over many weights is nearly always clipped, so
+# `PerParameterPPO` takes and clips it weight by weight.
+
+# %%
 architecture = learned.make("mlp", step_multiplier=SCALE, action_scale=SCALE)
-model = PerParameterPPO(
+per_weight = PerParameterPPO(
     PerParameterPolicy,
-    VecMonitor(Sb3VecEnv(envs)),
+    make_envs(NUM_ENVS, action_scale=SCALE),
     policy_kwargs={"settings": update_settings(architecture)},
     n_steps=HORIZON,
     batch_size=NUM_ENVS * HORIZON // 8,
@@ -59,26 +99,16 @@ model = PerParameterPPO(
     gamma=1.0,
     seed=0,
 )
-sb3_returns = []
-
-
-def remember(locals_, globals_):
-    """The mean return of the last hundred episodes."""
-    if locals_.get("infos") and model.ep_info_buffer:
-        sb3_returns.append(np.mean([episode["r"] for episode in model.ep_info_buffer]))
-    return True
-
-
-model.learn(20 * NUM_ENVS * HORIZON, callback=remember)
-print(f"mean return {sb3_returns[0]:.3f} at first, {sb3_returns[-1]:.3f} at the end")
+sb3_returns = learn(per_weight, 15)
 
 # %% [markdown]
 # `agents.rl.sb3.sb3_weights.theta_from_policy` gives its weights as a θ, for optax, torch, and tasks of other sizes.
 #
 # ## A PPO of a page
 #
-# `opt_gym.flat` is the same environment as pure functions, so that agent and environment are one compiled
-# program. Nothing resets inside of it: a window is a whole episode, and a new one begins before the next.
+# In JAX: `jit` compiles a function, `vmap` adds a batch axis to it, `scan` is a loop, and random numbers come from
+# explicit keys. (Skip this part if stable-baselines3 is enough.) `opt_gym.flat` is the same environment as pure
+# functions, so that agent and environment are one compiled program. Nothing resets inside of it: a window is a whole episode, and a new one begins before the next.
 
 # %%
 env = opt_gym.make(QUADRATIC_10)
@@ -192,23 +222,28 @@ train = jax.jit(lambda carry: jax.lax.scan(improve, carry, steps))
 (theta, _), returns = train((theta, tx.init(theta)))
 print(f"mean return {returns[0]:.3f} at first, {returns[-1]:.3f} at the end")
 
-# %% mystnb={"figure": {"caption": "Two agents learn to be optimizers."}, "image": {"alt": "Mean return against inner steps; both curves rise from minus 0.5 towards zero."}}
+# %% mystnb={"figure": {"caption": "Three agents learn to be optimizers."}, "image": {"alt": "Mean return against inner steps; all three curves rise."}}
 fig, ax = plt.subplots(figsize=(7, 3))
 samples = np.arange(len(returns)) * NUM_ENVS * HORIZON / 1e3
 ax.plot(samples, returns, label="a PPO of a page, under jit")
-ax.plot(
-    np.linspace(0, 20 * NUM_ENVS * HORIZON / 1e3, len(sb3_returns)),
-    sb3_returns,
-    label="stable-baselines3",
-)
+for label, found, rollouts, size in (
+    ("stable-baselines3, weight by weight", sb3_returns, 15, NUM_ENVS),
+    ("stable-baselines3, learning rate and momentum", stock_returns, 12, 64),
+):
+    ax.plot(
+        np.linspace(0, rollouts * size * HORIZON / 1e3, len(found)), found, label=label
+    )
 ax.set(xlabel="thousand inner steps", ylabel="mean return")
 ax.legend(frameon=False)
 fig.tight_layout()
 
 # %% [markdown]
-# The trainer `ppo` of `agents.make` is the grown-up form of the second, with tasks, checkpoints and evaluations of
+# More: [every keyword of an environment](../environments.md#keywords), [what a reward
+# means](../design.md#what-a-reward-means), [two makes](../start.md#two-makes), [loops of your
+# own](../guides/your_own_loop.md). The trainer `ppo` of `agents.make` is the grown-up form of the second, with tasks, checkpoints and evaluations of
 # every other outer-trainer ([outer-training](../outer_training.md#reinforcement-learning)).
 
 # %%
 assert returns[-5:].mean() > returns[:5].mean() + 0.1
 assert sb3_returns[-1] > sb3_returns[0]
+assert stock_returns[-1] > stock_returns[0]

@@ -28,6 +28,8 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 PATIENCE = 60.0
+READY = "document.documentElement?.hasAttribute('data-ready')"
+"""What a report says when its scripts are done."""
 
 
 def find_browser():
@@ -74,8 +76,8 @@ class Browser:
         os.close(self._write)
         os.close(self._read)
 
-    def open(self, path, width=1440, height=900, dark=False):
-        """Loads a file and waits until its scripts are done."""
+    def open(self, path, width=1440, height=900, dark=False, query="", ready=READY):
+        """Loads a file, with a query behind it, and waits until it is ready."""
         self._call(
             "Page.navigate", url="about:blank"
         )  # the same page is loaded anew, too
@@ -89,12 +91,9 @@ class Browser:
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self._call("Emulation.setEmulatedMedia", features=[scheme])
         self.events.clear()
-        url = Path(path).resolve().as_uri()
+        url = Path(path).resolve().as_uri() + query
         self._call("Page.navigate", url=url)
-        is_ready = (
-            f"location.href === {json.dumps(url)} && "
-            "document.documentElement?.hasAttribute('data-ready')"
-        )
+        is_ready = f"location.href === {json.dumps(url)} && {ready}"
         end = time.monotonic() + PATIENCE
         while not self.value(is_ready):
             if time.monotonic() > end:

@@ -12,6 +12,7 @@ pytest.importorskip("sphinx", reason="the site is made by Sphinx")
 
 from docs.extensions import our_docstrings, public_modules
 from opt_gym import plugins
+from tests.report.browser import Browser, find_browser
 
 ROOT = Path(__file__).resolve().parents[2]
 SHEETS_AND_SCRIPTS = {".css", ".js", ".html"}
@@ -66,7 +67,7 @@ class Asked(HTMLParser):
 
 
 def outside(addresses):
-    return [a for a in addresses if re.match(r"(\w+:)?//", a.strip())]
+    return [a for a in addresses if re.match(r"(?!file:)(\w+:)?//", a.strip())]
 
 
 def test_pages_ask_for_nothing_outside(site, pages):
@@ -144,6 +145,29 @@ def test_the_commands_are_there_with_their_help(pages):
     for name in cli.commands():
         assert f"opt-gym {name}" in page
     assert "usage: opt-gym train" in page
+
+
+@pytest.mark.skipif(find_browser() is None, reason="no browser")
+@pytest.mark.parametrize(("width", "dark"), [(1440, False), (390, True)])
+def test_a_browser_opens_pages_and_finds_words(site, tmp_path, width, dark):
+    loaded = "document.readyState === 'complete'"
+    found = "document.querySelectorAll('#search-results li a').length > 2"
+    docs = site / "docs"
+    with Browser(find_browser(), tmp_path) as browser:
+        for name in (
+            "index",
+            "environments",
+            "tutorial/a_gradient_of_theta",
+            "results",
+        ):
+            browser.open(docs / f"{name}.html", width, dark=dark, ready=loaded)
+            assert browser.errors() == []
+            assert outside(browser.requests()) == []
+            assert browser.value("document.documentElement.scrollWidth") <= width
+        page = site / "search.html"
+        browser.open(page, width, dark=dark, query="?q=persistent", ready=found)
+        words = browser.value("document.querySelector('#search-results').innerText")
+        assert "A gradient of θ" in words
 
 
 def test_docstrings_become_markup():

@@ -38,6 +38,19 @@ def run(path, folder):
     assert done.returncode == 0, done.stderr
 
 
+LOOK = """
+import matplotlib.pyplot as plt
+for axes in (axes for number in plt.get_fignums() for axes in plt.figure(number).axes):
+    (left, right), (low, high) = sorted(axes.get_xlim()), sorted(axes.get_ylim())
+    for line in axes.lines:
+        x, y = line.get_xydata().T
+        if line.get_transform() == axes.transData:
+            inside = (left <= x) & (x <= right) & (low <= y) & (y <= high)
+            assert inside.mean() > 0.3, ("outside of its picture", line.get_label())
+"""
+"""Most of what is drawn can be seen."""
+
+
 def last_cell(path):
     return path.read_text().rpartition("\n# %%")[2]
 
@@ -55,8 +68,10 @@ def test_the_tutorial_lists_every_lesson():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", LESSONS, ids=[path.stem for path in LESSONS])
-def test_a_lesson_runs(path, tmp_path):
-    run(path, tmp_path)
+def test_a_lesson_runs_and_its_pictures_show_something(path, tmp_path):
+    script = tmp_path / "lesson.py"
+    script.write_text(path.read_text() + LOOK)
+    run(script, tmp_path)
 
 
 @pytest.mark.slow
