@@ -1,13 +1,18 @@
 """Outer-trains one architecture from a random θ and measures it: how bundled θ are made.
 
     python examples/bundle.py mlp
+    python examples/bundle.py general --budget 0.5
 
-`opt-gym train` with a recipe, on small networks that classify 8x8 digits, then 1,000 steps on
-the twelve held-out ones; θ, its log and a model card are in `runs/bundle/<name>`. That takes a
-few minutes for four networks, half an hour for 24. The recipes start from the published forms;
-only step sizes are larger, for unrolls of 1,000 steps.
+`opt-gym train` with a recipe, in one phase or several, each of which begins at the θ of the
+one before; then 1,000 steps on tasks that were held out. θ, log and a model card are in
+`runs/bundle/<name>`. Most recipes are of small networks that classify 8x8 digits, and take a
+few minutes for four of them, half an hour for 24; they start from the published forms, only
+step sizes are larger, for unrolls of 1,000 steps. `general` is trained on tiny twins of
+TaskSet, for hours of both cores: a budget makes all of its phases shorter.
 """
 
+import json
+import math
 import sys
 import textwrap
 import time
@@ -18,8 +23,13 @@ import tyro
 
 import learned
 import opt_gym
-from envs_registry.benchmark_sets import SMALL_MLP_HELD_OUT, SMALL_MLP_TRAIN
+from envs_registry.benchmark_sets import (
+    BENCHMARK_SETS,
+    SMALL_MLP_HELD_OUT,
+    SMALL_MLP_TRAIN,
+)
 from learned.theta_file import read_header
+from opt_gym.checks import check_positive
 from opt_gym.cli.train import resume, train
 from opt_gym.evaluation import Interval
 from opt_gym.evaluation.comparison import Summary, compare
@@ -29,32 +39,107 @@ HORIZON = 1000
 NUM_SEEDS = 3
 ONE_ADAM, BEST_ADAM = 0.0229, 0.0186  # measured by examples/demo.py on the same tasks
 LARGER_STEPS = {"step_multiplier": 0.01, "exp_multiplier": 0.3}
+TINY = "taskset-tiny-v1"
+
+Phase = dict[str, Any]
+"""Keywords of `opt-gym train`."""
 
 
 class Recipe(NamedTuple):
-    """What differs between architectures.
+    """How θ of one architecture is made.
 
-    num_tasks: of the training list, each a program to compile. num_pairs: on a task.
+    phases: one after another; held_out: what θ is measured on; seen: what all these tasks
+    are; one_adam: what Adam at one rate reaches on them, and beside: that as a sentence;
+    core_hours: what the phases take here, 0 where nobody asks.
     """
 
-    outer_steps: int
-    config: dict[str, Any]
-    sigma: float = 0.03
-    learning_rate: float = 0.01
-    num_tasks: int = 4
-    tasks_per_step: int = 1
-    num_pairs: int = 8
-    theta_average: float = 0.99
+    phases: tuple[Phase, ...]
+    held_out: tuple[str, ...] = SMALL_MLP_HELD_OUT
+    seen: str = "small networks on 8x8 digits"
+    one_adam: float = ONE_ADAM
+    beside: str = (
+        f" One Adam rate for all tasks reaches {ONE_ADAM:.4f}, the best of 14 rates of every "
+        f"task {BEST_ADAM:.4f} (five seeds)."
+    )
+    core_hours: float = 0.0
 
-    @property
-    def tasks(self) -> tuple[str, ...]:
-        """What is trained on."""
-        return SMALL_MLP_TRAIN[: self.num_tasks]
+    def shortened(self, core_hours: float | None) -> "Recipe":
+        """With a budget: every phase has fewer outer steps, and a small one fewer tasks.
+
+        Raises:
+            ValueError: a budget that is not above 0, or of a recipe whose price is not known.
+        """
+        if core_hours is None:
+            return self
+        check_positive("budget", core_hours)
+        if not self.core_hours:
+            raise ValueError("this recipe takes minutes: it needs no budget")
+        share = min(core_hours / self.core_hours, 1.0)
+        fewer = self.phases[0]["tasks"] if share > FEW else self.phases[0]["tasks"][::3]
+        phases = [
+            phase
+            | {"outer_steps": max(1, round(share * phase["outer_steps"]))}
+            | {"tasks": fewer}
+            for phase in self.phases
+        ]
+        return self._replace(phases=tuple(phases))
+
+
+FEW = 0.4
+"""Below this share of a recipe its tasks would compile for most of the time."""
+
+
+def _small(
+    outer_steps: int,
+    config: dict[str, Any],
+    *,
+    sigma: float = 0.03,
+    learning_rate: float = 0.01,
+    num_tasks: int = 4,
+    tasks_per_step: int = 1,
+    num_pairs: int = 8,
+    theta_average: float = 0.99,
+) -> Recipe:
+    """On the first networks of `small_mlp/train`, each a program to compile."""
+    options = {"num_pairs": num_pairs, "sigma": sigma, "theta_average": theta_average}
+    return Recipe(
+        (
+            {
+                "tasks": [*SMALL_MLP_TRAIN[:num_tasks]],
+                "tasks_per_step": tasks_per_step,
+                "outer_steps": outer_steps,
+                "learning_rate": learning_rate,
+                "options": _json(options),
+                "architecture_options": _json(config),
+            },
+        )
+    )
+
+
+def _json(values: dict[str, Any]) -> dict[str, str]:
+    return {key: json.dumps(value) for key, value in values.items()}
+
+
+def _general(outer_steps: int, learning_rate: float, **options: Any) -> Phase:
+    """On the 120 twins: 16 of them an outer step, few pairs each, for tasks vary more."""
+    shared = {"num_pairs": 2, "theta_average": 0.998, "balanced": True}
+    counted = {"bend": 0.05, "last_tenth": 0.2}
+    return {
+        "tasks": [*BENCHMARK_SETS[f"{TINY}/train"]],
+        "tasks_per_step": 16,
+        "outer_steps": outer_steps,
+        "learning_rate": learning_rate,
+        "hide_loss": 0.3,
+        "hide_horizon": 0.5,
+        "options": _json(shared | counted | options),
+        "workers": 4,
+        "grow_by": 4,
+    }
 
 
 RECIPES = {
-    "mlp": Recipe(1200, LARGER_STEPS),
-    "adafactor_mlp": Recipe(
+    "mlp": _small(1200, LARGER_STEPS),
+    "adafactor_mlp": _small(
         6000,
         LARGER_STEPS,
         num_tasks=24,
@@ -62,15 +147,26 @@ RECIPES = {
         num_pairs=4,
         theta_average=0.998,
     ),
-    "star": Recipe(600, {"learning_rate": 0.01, **LARGER_STEPS}),
-    "nn_adam": Recipe(1000, {"learning_rate": 0.01}, sigma=0.01, learning_rate=0.001),
-    "normalized_direction": Recipe(600, {"learning_rate": 0.01}),
-    "hierarchical": Recipe(
+    "star": _small(600, {"learning_rate": 0.01, **LARGER_STEPS}),
+    "nn_adam": _small(1000, {"learning_rate": 0.01}, sigma=0.01, learning_rate=0.001),
+    "normalized_direction": _small(600, {"learning_rate": 0.01}),
+    "hierarchical": _small(
         500, {"step_multiplier": 0.01, "exp_multiplier": 0.1}, learning_rate=0.003
     ),
-    "hierarchical_rnn": Recipe(320, {"initial_rate": 0.01}),
-    "lstm": Recipe(320, {"scale": 0.03}),
-    "velo_like": Recipe(500, {}, sigma=0.01, learning_rate=0.001),
+    "hierarchical_rnn": _small(320, {"initial_rate": 0.01}),
+    "lstm": _small(320, {"scale": 0.03}),
+    "velo_like": _small(500, {}, sigma=0.01, learning_rate=0.001),
+    "general": Recipe(
+        (
+            _general(1500, 4e-3, sigma=0.1, horizon=[50, 1000]),
+            _general(500, 1e-3, sigma=0.05, horizon=[50, 5000]),
+        ),
+        BENCHMARK_SETS[f"{TINY}/development"],
+        seen="tiny twins of TaskSet's families",
+        one_adam=math.inf,
+        beside="",
+        core_hours=3.0,
+    ),
 }
 
 
@@ -78,6 +174,7 @@ def main(
     architecture: Annotated[str, tyro.conf.Positional],
     out: Path = Path("runs/bundle"),
     outer_steps: int | None = None,
+    budget: float | None = None,
     seed: int = 0,
     held_out: int = 12,
 ) -> None:
@@ -86,42 +183,47 @@ def main(
     Args:
         architecture: one of the recipes.
         out: folder; a run that was cut off there goes on from its checkpoint.
-        outer_steps: instead of the recipe's.
+        outer_steps: of every phase, instead of the recipe's.
+        budget: core-hours, instead of the recipe's.
         seed: of outer-training.
-        held_out: how many of the 12 held-out tasks to evaluate on.
+        held_out: how many of the held-out tasks to evaluate on.
     """
     if architecture not in RECIPES:
         raise SystemExit(unknown("recipe", architecture, list(RECIPES)))
-    recipe, out = RECIPES[architecture], out / architecture
+    try:
+        recipe = RECIPES[architecture].shortened(budget)
+    except ValueError as error:
+        raise SystemExit(str(error)) from None
+    out = out / architecture
     began = time.monotonic()
-    code = (
-        resume(out)
-        if (out / "run.json").exists()
-        else train(
-            out,
-            list(recipe.tasks),
-            tasks_per_step=recipe.tasks_per_step,
-            architecture=architecture,
-            outer_steps=outer_steps or recipe.outer_steps,
-            seed=seed,
-            learning_rate=recipe.learning_rate,
-            options={
-                "num_pairs": str(recipe.num_pairs),
-                "sigma": str(recipe.sigma),
-                "theta_average": str(recipe.theta_average),
-            },
-            architecture_options={k: str(v) for k, v in recipe.config.items()},
-            data="embedded",
+    paths: list[Path] = []
+    for number, phase in enumerate(recipe.phases):
+        folder = out if len(recipe.phases) == 1 else out / f"phase{number + 1}"
+        changes = {} if outer_steps is None else {"outer_steps": outer_steps}
+        start = paths[-1] if paths else None
+        paths.append(train_phase(folder, architecture, phase | changes, seed, start))
+    seconds, path = round(time.monotonic() - began), paths[-1]
+    card = out / f"{architecture}_small.md"
+    summary = measure(path, recipe.held_out[:held_out])
+    card.write_text(describe([*map(read_header, paths)], recipe, seconds, summary))
+    print(f"\n{card.read_text()}\n{path} and {card} are yours.")
+
+
+def train_phase(
+    folder: Path, architecture: str, phase: Phase, seed: int, start: Path | None
+) -> Path:
+    """Trains, or goes on with a run that was cut off; where θ is then."""
+    theta = folder / "theta.safetensors"
+    if (folder / "run.json").exists():
+        code = resume(folder)
+    else:
+        begun = (
+            {"architecture": architecture} if start is None else {"start": str(start)}
         )
-    )
+        code = train(folder, **phase, **begun, seed=seed, data="embedded")
     if code:
         sys.exit(code)
-    seconds = round(time.monotonic() - began)
-    path = out / "theta.safetensors"
-    card = out / f"{architecture}_small.md"
-    summary = measure(path, SMALL_MLP_HELD_OUT[:held_out])
-    card.write_text(describe(read_header(path), seconds, summary))
-    print(f"\n{card.read_text()}\n{path} and {card} are yours.")
+    return theta
 
 
 def measure(path: Path, tasks: tuple[str, ...]) -> Summary:
@@ -133,36 +235,30 @@ def measure(path: Path, tasks: tuple[str, ...]) -> Summary:
     return compare(runs)[0]
 
 
-def describe(header: dict[str, Any], seconds: int, s: Summary) -> str:
-    """The model card: a θ file's header, seconds of training and what θ reached."""
-    (name, config), training = header["architecture"], header["training"]
+def describe(
+    headers: list[dict[str, Any]], recipe: Recipe, seconds: int, s: Summary
+) -> str:
+    """The model card: θ files' headers, one a phase, seconds of training, what θ reached."""
+    name, config = headers[-1]["architecture"]
     published = learned.make(name).config
     changed = {k: v for k, v in config.items() if v != published[k]}
     settings = ", ".join(f"{key} {value}" for key, value in changed.items())
-    settings_of_pes = training["trainer"][1]
-    steps, sigma = training["outer_steps"], settings_of_pes["sigma"]
-    unrolls = 2 * settings_of_pes["num_pairs"] * training["tasks_per_step"]
-    tasks = RECIPES[name].tasks
-    if training["tasks"] != [opt_gym.task_config(task) for task in tasks]:
-        raise SystemExit(f"{name} was trained on other tasks than its recipe's")
     points = [
-        f"Trained by `python examples/bundle.py {name}`: PES on "
-        f"`{tasks[0]}` … `{tasks[-1]}`, horizons log-uniform 50–{HORIZON:,}, "
-        f"{steps:,} outer steps of {unrolls} unrolls x 50 inner steps "
-        f"({steps * unrolls * 50:,} inner steps), "
-        f"σ {sigma:g}, outer rate {training['learning_rate']:g}, outer seed "
-        f"{training['seed']}; {seconds} seconds, compilation included. Objective: mean "
-        "normalized training loss.",
-        f"On {s.num_tasks} held-out small MLPs, {HORIZON:,} steps, {NUM_SEEDS} seeds: mean "
-        f"normalized loss {_interval(s.mean_cost)}, interquartile mean "
+        f"Trained by `python examples/bundle.py {name}`, {seconds} seconds, compilation "
+        "included. Objective: mean normalized training loss.",
+        *(
+            _of_phase(header["training"], phase)
+            for header, phase in zip(headers, recipe.phases, strict=True)
+        ),
+        f"On {s.num_tasks} held-out {recipe.seen}, {HORIZON:,} steps, {NUM_SEEDS} seeds: "
+        f"mean normalized loss {_interval(s.mean_cost)}, interquartile mean "
         f"{s.iqm_cost.value:.4f}, final {s.final_cost:.4f}, validation loss "
         f"{s.valid_loss:.3f}, test loss {s.test_loss:.3f}; {s.num_diverged} of {s.num_runs} "
-        f"runs diverged. One Adam rate for all tasks reaches {ONE_ADAM:.4f}, the best of 14 "
-        f"rates of every task {BEST_ADAM:.4f} (five seeds).",
-        *_faults(s),
-        f"A demonstration: it has seen {len(tasks)} small networks on 8x8 digits. Do not "
-        f"expect it to work far from them, or beyond {HORIZON:,} steps, where its clock stands "
-        "still.",
+        f"runs diverged.{recipe.beside}",
+        *_faults(s, recipe),
+        f"It has seen {len(recipe.phases[-1]['tasks'])} {recipe.seen}. Do not expect it to "
+        "work far from them, or beyond the horizon it was trained for, where the time that "
+        "it is shown stands still.",
     ]
     first = f"The architecture `{name}`, {settings or 'as published'}, from a random θ."
     wrapped = [
@@ -174,14 +270,35 @@ def describe(header: dict[str, Any], seconds: int, s: Summary) -> str:
     )
 
 
+def _of_phase(training: dict[str, Any], phase: Phase) -> str:
+    """What one outer-training was.
+
+    Raises:
+        SystemExit: the file is of other tasks than the recipe's.
+    """
+    pes, tasks = training["trainer"][1], phase["tasks"]
+    if training["tasks"] != [opt_gym.task_config(task) for task in tasks]:
+        raise SystemExit("θ was trained on other tasks than its recipe's")
+    steps, (low, high) = training["outer_steps"], pes["horizon"]
+    unrolls = 2 * pes["num_pairs"] * training["tasks_per_step"]
+    return (
+        f"PES on `{tasks[0]}` … `{tasks[-1]}`, horizons log-uniform {low}–{high:,}, "
+        f"{steps:,} outer steps of {unrolls} unrolls x {pes['trunc_length']} inner steps "
+        f"({steps * unrolls * pes['trunc_length']:,} inner steps), σ {pes['sigma']:g}, outer "
+        f"rate {training['learning_rate']:g}, outer seed {training['seed']}."
+    )
+
+
 def _interval(x: Interval) -> str:
+    if math.isnan(x.low):  # too few tasks
+        return f"{x.value:.4f}"
     return f"{x.value:.4f} [{x.low:.4f}, {x.high:.4f}]"
 
 
-def _faults(summary: Summary) -> list[str]:
+def _faults(summary: Summary, recipe: Recipe) -> list[str]:
     """What a user should be told before anything else."""
     found = []
-    if summary.mean_cost.value > ONE_ADAM:
+    if summary.mean_cost.value > recipe.one_adam:
         found.append(
             "Worse than one Adam rate for all tasks: not a replacement of Adam."
         )

@@ -156,7 +156,8 @@ def programs(
         states = states._replace(env=states.env._replace(instance=instance))
         run = strategy.on_one_device(lambda element: window_of_half(element, shared))
         each = run((indices, jnp.tile(signs, len(mapped[0])), states))
-        found = jax.tree.map(lambda x: x.reshape(-1, num_halves, *x.shape[1:]), each)
+        shape = len(mapped[0]), num_halves  # not −1: a memory may be empty
+        found = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), each)
         ends, (score, counts, cost, dead, slope) = found
         out = WindowOut(
             score=score[:, 0],
@@ -190,8 +191,7 @@ def slope_through(
 ) -> tuple[Float[Array, " d"], tuple]:
     """(gradient of a window's mean loss at flat θ, the rest of what `unrolled` gives).
 
-    All NaN where some of it or the loss is not finite: an unroll that diverged says nothing
-    of use.
+    All NaN where some of it or the loss is not finite: a diverged unroll says nothing.
     """
     (value, rest), slope = jax.value_and_grad(unrolled, has_aux=True)(at)
     finite = jnp.all(jnp.isfinite(slope)) & jnp.isfinite(value)
