@@ -208,6 +208,12 @@ def _build(path: Path, header: dict[str, Any]) -> LearnedOptimizer:
     """The architecture that a header names, features and action map as it says."""
     try:
         name, config = header["architecture"]
+        if isinstance(name, str) and name not in plugins.names("architecture"):
+            said = plugins.unknown("architecture", name, plugins.names("architecture"))
+            raise ValueError(
+                f"{said}. Where a package brings it, install that; where a script does, "
+                "opt_gym.register its SPEC first"
+            )
         learned_optimizer = plugins.build("architecture", name, config)
         horizon = header["trained_horizon"]
         if horizon is not None and not (type(horizon) is int and horizon > 0):

@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int, PRNGKeyArray, PyTree
 
+from opt_gym.answers import answer
 from opt_gym.env import check_told, split_reset_key, stream_keys
 from opt_gym.numerics import with_fixed_numerics
 from opt_gym.records import Data, Env, LearnedOptimizer, StepOut, Task, UnrollState
@@ -83,7 +84,9 @@ def unroll(
     def body(state: UnrollState, _: None) -> tuple[UnrollState, StepOut]:
         # `observe` at the top of the body: an observation in the scan's carry costs 10 %.
         signal, observation = env.observe(state.env)
-        carry, action = learned_optimizer.step(theta, state.carry, signal, observation)
+        carry, action = answer(
+            learned_optimizer, theta, state.carry, signal, observation
+        )
         env_state, out = env.step(data, state.env, action)
         return UnrollState(env_state, carry), out
 

@@ -87,9 +87,9 @@ def add_spec(spec: Spec) -> Spec:
     key = (spec.kind, spec.name)
     taken = _registered.get(key)
     if spec.name in built_in(spec.kind) or key in _announced():
-        raise ValueError(f"a {spec.kind} named {spec.name!r} exists already")
+        raise ValueError(f"{spec.kind} {spec.name!r} exists already")
     if taken not in (None, spec):
-        raise ValueError(f"a {spec.kind} named {spec.name!r} is registered already")
+        raise ValueError(f"{spec.kind} {spec.name!r} is registered already")
     _registered[key] = spec
     return spec
 

@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import PRNGKeyArray, PyTree
 
 from opt_gym import plugins
+from opt_gym.answers import answer
 from opt_gym.maths.accumulators import leaves, like
 from opt_gym.maths.limits import within_limits
 from opt_gym.records import LearnedOptimizer, Memory, Signal
@@ -203,7 +204,9 @@ def _advance(
 ) -> tuple[Memories, PyTree]:
     f = learned_optimizer.features.update(memories.features, signal)
     observation = learned_optimizer.features.observe(f, signal)
-    carry, action = learned_optimizer.step(theta, memories.carry, signal, observation)
+    carry, action = answer(
+        learned_optimizer, theta, memories.carry, signal, observation
+    )
     a, deltas = learned_optimizer.action_map.apply(memories.action, signal, action)
     return Memories(f, carry, a), deltas
 

@@ -26,6 +26,7 @@ ROOMS = (
     "opt_gym/maths/",
     "opt_gym/data/",
     "opt_gym/objectives.py",
+    "opt_gym/answers.py",
     "opt_gym/env.py",
     "opt_gym/episode.py",
     "opt_gym/policy.py",

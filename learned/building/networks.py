@@ -71,6 +71,7 @@ def perceptron(
         like: the tensor.
         shared: [num_shared].
     """
+    _check_sizes(theta, tensor, shared)
     weights, bias = theta["w_rows"] * tensor.scale[None], theta["b"]
     if shared is not None:
         bias = bias + theta["w_shared"] @ shared
@@ -88,6 +89,18 @@ def perceptron(
         return net(*tensor.sources)  # one fused loop, see `first_layer`
     outputs = rest[-1]["w"].shape[0] if rest else weights.shape[0]
     return pieces.elementwise(net, tensor.sources, like, outputs)
+
+
+def _check_sizes(theta: Any, tensor: TensorObservation, shared: Any) -> None:
+    """Raises ValueError unless `theta` is made for what is seen of `tensor`, and `shared`."""
+    for what, key, given in (
+        ("features of a parameter", "w_rows", tensor.scale),
+        ("numbers that all parameters share", "w_shared", shared),
+    ):
+        made_for = theta[key].shape[1] if key in theta else 0
+        count = 0 if given is None else given.shape[0]
+        if made_for != count:
+            raise ValueError(f"θ is made for {made_for} {what}, got {count}")
 
 
 def _of_rows(weights: Any, bias: Any, rest: Any, x: Any, like: Any) -> Any:

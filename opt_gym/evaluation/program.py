@@ -21,6 +21,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, PRNGKeyArray, PyTree
 
+from opt_gym.answers import answer
 from opt_gym.data.corruptions import corrupt
 from opt_gym.env import halves
 from opt_gym.episode import check_compatible
@@ -277,7 +278,9 @@ def _evaluate_then_update(
     ) -> tuple[UnrollState, StepOut]:
         env_state, out = evaluate(data, state.env)
         signal, observation = env.observe(env_state)
-        carry, action = learned_optimizer.step(theta, state.carry, signal, observation)
+        carry, action = answer(
+            learned_optimizer, theta, state.carry, signal, observation
+        )
         env_state = _without_gradient(apply(env_state, action))
         return UnrollState(env_state, carry), out
 

@@ -38,6 +38,8 @@ from opt_gym.testing.made_up_signals import (
 from opt_gym.testing.made_up_tasks import bowl, bowl_env
 
 NUM_STEPS = 3
+HUGE = 1e15
+"""The largest size of a gradient that is shown: see `opt_gym.maths.limits`."""
 
 
 class Stream(NamedTuple):
@@ -265,6 +267,17 @@ def a_gradient_that_is_not_finite_changes_only_the_count(
         expect_bits("the state after such a gradient", unchanged, state)
 
 
+def what_it_remembers_stays_finite(case: ArchitectureCase) -> None:
+    """After a gradient as large as is ever shown, and the next one."""
+    state, params = case.made_up.states[1], case.made_up.params[1]
+    grads = case.made_up.grads[1]
+    huge = jax.tree.map(lambda x: jnp.sign(x) * HUGE, grads)
+    for attempt in (huge, grads):
+        updates, state = case.update(attempt, state, params, value=jnp.float32(1.0))
+        expect_finite("updates after a huge gradient", updates)
+        expect_finite("what is remembered of a huge gradient", state)
+
+
 def it_does_without_what_it_only_welcomes(case: ArchitectureCase) -> None:
     """A loss that is not told, or is NaN, and a horizon that is not known."""
     welcomes = case.optimizer.welcomes
@@ -327,6 +340,7 @@ CHECKS = (
     the_environment_and_a_plain_loop_agree,
     a_permutation_of_parameters_permutes_updates,
     a_gradient_that_is_not_finite_changes_only_the_count,
+    what_it_remembers_stays_finite,
     it_does_without_what_it_only_welcomes,
     it_is_a_good_citizen_of_optax,
     its_optax_state_can_be_mapped,

@@ -17,7 +17,9 @@ NUM, WINDOW = 3, 2
 @pytest.mark.parametrize("name", learned.names())
 def test_a_window_can_be_traced(name, monkeypatch):
     """Memories that are empty, or of a tensor or all of them, included. Nothing compiles."""
-    monkeypatch.setattr(strategy, "_CPU_OPTIONS", {})  # not for programs inside of others
+    monkeypatch.setattr(
+        strategy, "_CPU_OPTIONS", {}
+    )  # not for programs inside of others
     optimizer = learned.make(name)
     env = bowl_env(bowl(PARAMS, ROLES), optimizer)
     data = env.task.load_data("embedded")

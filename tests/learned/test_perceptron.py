@@ -57,3 +57,16 @@ def test_two_samples_have_one_structure():
     assert jax.tree.structure(a) == jax.tree.structure(b)
     assert jax.tree.map(jnp.add, a, b).matrix is a.matrix
     assert jax.tree.structure(a) != jax.tree.structure(seen(jax.random.key(0))[0])
+
+
+def test_sizes_that_do_not_fit_are_named():
+    tensor, _ = seen(jax.random.key(0))
+    like = jnp.zeros(SHAPE)
+    for sizes, shared, message in (
+        ((4, 0), None, "θ is made for 4 features of a parameter, got 5"),
+        ((5, 2), jnp.zeros(3), "θ is made for 2 numbers that all .* share, got 3"),
+        ((5, 2), None, "θ is made for 2 numbers that all .* share, got 0"),
+    ):
+        theta = networks.perceptron_theta(jax.random.key(1), *sizes, (6, 2))
+        with pytest.raises(ValueError, match=message):
+            networks.perceptron(theta, tensor, like, shared)

@@ -191,14 +191,38 @@ def by_place(delta):
     return delta * jnp.arange(1.0, 1.0 + delta.size)
 
 
+def remembering(of_gradient):
+    """A number a tensor, which changes nothing."""
+
+    def of_optimizer(good):
+        def init(theta, params, roles):
+            return Memory(tuple(leaf.sum() for leaf in params))
+
+        def step(theta, carry, signal, observation):
+            _, action = good.step(theta, Memory(((),) * 4), signal, observation)
+            return Memory(tuple(map(of_gradient, signal.grad))), action
+
+        return good._replace(init=init, step=step)
+
+    return changed("architecture", "sgd", of_optimizer)
+
+
 BROKEN_ARCHITECTURES = {
     "two actions": (
         architecture(step=lambda theta, carry, s, o: (carry, (s.grad, s.grad))),
-        "ValueError",
+        "an action, a tuple of 1 .*, got a tuple of 2 for the action",
+    ),
+    "an action without its comma": (
+        architecture(step=lambda theta, carry, s, o: (carry, s.grad)),
+        "an action, a tuple of 1 .*, got a tuple of 4 for the action",
     ),
     "carry": (
         architecture(step=lambda theta, carry, s, o: (Memory(shared=s.t), (s.grad,))),
-        "TypeError",
+        "a memory with the structure, shapes and types that it had",
+    ),
+    "a memory that overflows": (
+        remembering(lambda grad: (grad**4).mean()),
+        "what is remembered of a huge gradient",
     ),
     "a place in a vector": (with_action(by_place), "a_permutation_of_parameters"),
     "another number in torch": (
