@@ -217,9 +217,9 @@ def train_phase(
     if (folder / "run.json").exists():
         code = resume(folder)
     else:
-        begun = (
-            {"architecture": architecture} if start is None else {"start": str(start)}
-        )
+        begun: dict[str, Any] = {"start": str(start)}
+        if start is None:
+            begun = {"architecture": architecture}
         code = train(folder, **phase, **begun, seed=seed, data="embedded")
     if code:
         sys.exit(code)
