@@ -26,7 +26,7 @@ from safetensors.numpy import save as to_bytes
 
 from opt_gym import plugins, policy
 from opt_gym.plugins import unknown
-from opt_gym.records import LearnedOptimizer
+from opt_gym.records import Config, LearnedOptimizer
 from opt_gym.runtime.files import write_atomically
 
 FORMAT = 2
@@ -204,17 +204,24 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return header, tensors
 
 
+def _architecture(name: str, config: Config) -> LearnedOptimizer:
+    """What a header names; one that is not known may come from elsewhere."""
+    try:
+        return plugins.build("architecture", name, config)
+    except ValueError as error:
+        if name in plugins.names("architecture"):
+            raise
+        raise ValueError(
+            f"{error}. Where a package brings it, install that; where a script does, "
+            "opt_gym.register its SPEC first"
+        ) from error
+
+
 def _build(path: Path, header: dict[str, Any]) -> LearnedOptimizer:
     """The architecture that a header names, features and action map as it says."""
     try:
         name, config = header["architecture"]
-        if isinstance(name, str) and name not in plugins.names("architecture"):
-            said = plugins.unknown("architecture", name, plugins.names("architecture"))
-            raise ValueError(
-                f"{said}. Where a package brings it, install that; where a script does, "
-                "opt_gym.register its SPEC first"
-            )
-        learned_optimizer = plugins.build("architecture", name, config)
+        learned_optimizer = _architecture(name, config)
         horizon = header["trained_horizon"]
         if horizon is not None and not (type(horizon) is int and horizon > 0):
             raise ValueError(f"trained_horizon is {horizon!r}")

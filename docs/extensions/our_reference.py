@@ -39,11 +39,10 @@ def write_all(app: Sphinx) -> None:
     """Every page, and none that is of no module any more; unchanged ones are left alone."""
     pages = {"command_line.md": commands()}
     toctree = []
-    for pattern, about in public_modules.MODULES.items():
-        for module in public_modules.matching(pattern):
-            name = module.__name__
-            pages[f"{name}.rst"] = "\n".join(module_page(module)) + "\n"
-            toctree.append((name, about if name == pattern.removesuffix(".*") else ""))
+    for pattern, module in public_modules.public_modules():
+        name, about = module.__name__, public_modules.MODULES[pattern]
+        pages[f"{name}.rst"] = "\n".join(module_page(module)) + "\n"
+        toctree.append((name, about if name == pattern.removesuffix(".*") else ""))
     pages["modules.md"] = table(toctree)
     for kind in plugins.KINDS:
         pages[f"plugins_{kind}.rst"] = "\n".join(plugin_page(kind)) + "\n"

@@ -29,6 +29,10 @@ class SpeedUp(NamedTuple):
     censored: bool
 
 
+NO_SPEED_UP = SpeedUp(0.0, censored=False)
+"""Of a loss that is not finite, and of a failure: Adam has as much before its first step."""
+
+
 def speed_up(
     final_loss: float,
     horizon: int,
@@ -37,7 +41,7 @@ def speed_up(
 ) -> SpeedUp:
     """Steps that Adam, at whatever rate is best there, needs to a loss, over the horizon.
 
-    A loss that is not finite is one that Adam has before its first step.
+    A loss that is not finite has `NO_SPEED_UP`.
 
     Args:
         final_loss: of the entrant at its horizon T, on the same batches (`mean_curve`).
@@ -46,7 +50,7 @@ def speed_up(
         adam_losses: of every rate.
     """
     if not np.isfinite(final_loss):
-        return SpeedUp(0.0, censored=False)
+        return NO_SPEED_UP
     envelope = np.min([best_so_far(mean_curve(one)) for one in adam_losses], axis=0)
     steps = steps_to(final_loss, inner_steps, envelope)
     if np.isfinite(steps):

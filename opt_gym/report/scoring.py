@@ -10,7 +10,7 @@ from opt_gym.archive.task_records import Measured, TaskRecord
 from opt_gym.judge import comparisons, intervals, speed
 from opt_gym.judge.comparisons import WORSE, Paired
 from opt_gym.judge.intervals import FEWEST_SEEDS, Interval
-from opt_gym.judge.speed import SpeedUp
+from opt_gym.judge.speed import NO_SPEED_UP, SpeedUp
 from opt_gym.normalize import REFERENCE_HORIZON
 from opt_gym.report.side_by_side import (
     Comparison,
@@ -164,11 +164,12 @@ def _without_result(
     )
     if record is None:
         return found
-    slowest = SpeedUp(0.0, censored=False)
     at_reference = comparison.horizon == REFERENCE_HORIZON
     return found._replace(
-        speed_up=slowest if _longest_curves(record) else None,
-        cosine_speed_up=slowest if at_reference and _cosine_finals(record) else None,
+        speed_up=NO_SPEED_UP if _longest_curves(record) else None,
+        cosine_speed_up=(
+            NO_SPEED_UP if at_reference and _cosine_finals(record) else None
+        ),
         time_ratio=np.inf if target_of(record) is not None else None,
     )
 
@@ -243,7 +244,7 @@ def _cosine_finals(record: TaskRecord) -> list[Measured]:
 def _cosine_speed_up(final: float, horizon: int, runs: Sequence[Measured]) -> SpeedUp:
     """The shortest cosine run that ends as low, over the horizon; a half may be less."""
     if not np.isfinite(final):
-        return SpeedUp(0.0, censored=False)
+        return NO_SPEED_UP
     ends = [(one.horizon, float(np.mean(one.final_losses[:, 0]))) for one in runs]
     reached = [length for length, loss in ends if loss <= final]
     if reached:

@@ -14,6 +14,7 @@ import optax
 
 import learned
 import opt_gym
+from opt_gym.maths.limits import LIMIT
 from opt_gym.plugins import Spec, build_spec
 from opt_gym.records import Config, LearnedOptimizer
 from opt_gym.testing import torch_checks
@@ -38,8 +39,6 @@ from opt_gym.testing.made_up_signals import (
 from opt_gym.testing.made_up_tasks import bowl, bowl_env
 
 NUM_STEPS = 3
-HUGE = 1e15
-"""The largest size of a gradient that is shown: see `opt_gym.maths.limits`."""
 
 
 class Stream(NamedTuple):
@@ -271,7 +270,7 @@ def what_it_remembers_stays_finite(case: ArchitectureCase) -> None:
     """After a gradient as large as is ever shown, and the next one."""
     state, params = case.made_up.states[1], case.made_up.params[1]
     grads = case.made_up.grads[1]
-    huge = jax.tree.map(lambda x: jnp.sign(x) * HUGE, grads)
+    huge = jax.tree.map(lambda x: jnp.sign(x) * LIMIT, grads)
     for attempt in (huge, grads):
         updates, state = case.update(attempt, state, params, value=jnp.float32(1.0))
         expect_finite("updates after a huge gradient", updates)
