@@ -217,10 +217,10 @@ def train_phase(
     if (folder / "run.json").exists():
         code = resume(folder)
     else:
-        begun: dict[str, Any] = {"start": str(start)}
-        if start is None:
-            begun = {"architecture": architecture}
-        code = train(folder, **phase, **begun, seed=seed, data="embedded")
+        begun: Phase = {"architecture": architecture}
+        if start is not None:  # which brings its architecture
+            begun = {"start": str(start), "architecture_options": None}
+        code = train(folder, **{**phase, **begun}, seed=seed, data="embedded")
     if code:
         sys.exit(code)
     return theta

@@ -5,6 +5,7 @@ from typing import Any
 from learned.on_your_model import compare_on
 from learned.optax_state import beyond, state_sharding
 from learned.optax_transformation import scale_by_learned, to_optax
+from learned.published import load_published
 from learned.published_list import opt_list
 from learned.theta_file import load, save
 from opt_gym import plugins
@@ -14,6 +15,7 @@ __all__ = [
     "beyond",
     "compare_on",
     "load",
+    "load_published",
     "make",
     "names",
     "opt_list",

@@ -55,6 +55,7 @@ ROOMS = (
     "learned/building/",
     "learned/architectures/",
     "learned/theta_file.py",
+    "learned/published/",
     "learned/optax_state.py",
     "learned/optax_transformation.py",
     "learned/published_list.py",

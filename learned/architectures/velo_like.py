@@ -41,21 +41,20 @@ message.
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import PRNGKeyArray, PyTree
 
-from learned.building.cells import LstmState, lstm_step, lstm_theta
+from learned.building import scheduler
+from learned.building.cells import lstm_theta
 from learned.building.networks import (
-    affine,
     direction_and_magnitude,
     perceptron,
     perceptron_theta,
-    truncated_normal,
 )
+from learned.building.scheduler import linear, linear_theta
 from opt_gym import plugins
 from opt_gym.checks import check_counts
 from opt_gym.maths.accumulators import leaves
-from opt_gym.maths.array_namespace import mean_square, namespace, relu, zeros
+from opt_gym.maths.array_namespace import mean_square, namespace
 from opt_gym.maths.limits import hold
 from opt_gym.plugins import Spec, unknown
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
@@ -63,7 +62,6 @@ from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 FORMS = ("velo", "celo")
 NUM_OUTPUTS = 3
 MIXED = 100.0
-CELO_MULTIPLIER = 0.1
 
 
 def make(
@@ -116,27 +114,20 @@ def make(
     def init_theta(key: PRNGKeyArray) -> PyTree:
         keys = jax.random.split(key, 7)
         theta = {
-            "inputs": _linear_theta(keys[0], lstm_hidden, num_inputs),
-            "messages": _linear_theta(keys[1], lstm_hidden, num_inputs),
+            "inputs": linear_theta(keys[0], lstm_hidden, num_inputs),
+            "messages": linear_theta(keys[1], lstm_hidden, num_inputs),
             "lstm": lstm_theta(keys[2], lstm_hidden, lstm_hidden),
-            "start": {"hidden": jnp.zeros(lstm_hidden), "cell": jnp.zeros(lstm_hidden)},
-            "controls": _linear_theta(keys[3], num_banks, lstm_hidden),
-            "multiplier": _linear_theta(keys[4], 1, lstm_hidden),
+            "start": scheduler.start_theta(lstm_hidden),
+            "controls": linear_theta(keys[3], num_banks, lstm_hidden),
+            "multiplier": linear_theta(keys[4], 1, lstm_hidden),
             "banks": jax.vmap(bank)(jax.random.split(keys[5], num_banks)),
         }
         if unused_layer:
-            theta["unused"] = _linear_theta(keys[6], lstm_hidden, num_inputs)
+            theta["unused"] = linear_theta(keys[6], lstm_hidden, num_inputs)
         return theta
 
     def init(theta: PyTree, params: PyTree, roles: tuple[str, ...]) -> Memory:
-        def start(leaf: Any) -> LstmState:
-            # New arrays: whoever gives the carry away must not give θ with it.
-            nothing = zeros((lstm_hidden,), leaf)
-            return LstmState(
-                theta["start"]["hidden"] + nothing, theta["start"]["cell"] + nothing
-            )
-
-        return Memory(tuple(start(leaf) for leaf in leaves(params)))
+        return Memory(tuple(scheduler.begin(theta, leaf) for leaf in leaves(params)))
 
     def step(
         theta: PyTree, carry: Memory, signal: Signal, observation: Observation
@@ -144,9 +135,9 @@ def make(
         params = leaves(signal.params)
         if not params:  # no tensor to take a maximum over
             return carry, (signal.params, signal.params)
-        outputs, states = _recurrent(theta, carry, observation)
+        outputs, states = scheduler.advance(theta, carry.tensors, observation)
         nets = _mixed(theta, outputs, form)
-        multipliers = _multipliers(theta["multiplier"], outputs, form, scaled)
+        multipliers = _multipliers(theta, outputs, form, scaled)
         moved = [
             perceptron(
                 _network(nets, i, multipliers[i] * _rms(param)),
@@ -168,39 +159,10 @@ def make(
     )
 
 
-def _linear_theta(key: PRNGKeyArray, outputs: int, inputs: int) -> dict[str, Any]:
-    return {"w": truncated_normal(key, outputs, inputs), "b": jnp.zeros(outputs)}
-
-
-def _linear(theta: PyTree, x: Any) -> Any:
-    return affine(theta["w"], x, theta["b"])
-
-
-def _recurrent(
-    theta: PyTree, carry: Memory, observation: Observation
-) -> tuple[Any, tuple[LstmState, ...]]:
-    """(what the LSTM says of every tensor, [units, tensors]; the states after)."""
-    xp = namespace(observation.numbers)
-    x = xp.stack(
-        [xp.concat([observation.numbers, t.numbers]) for t in observation.tensors],
-        axis=1,
-    )
-    message = xp.max(relu(_linear(theta["messages"], x)), axis=1, keepdims=True)
-    state = LstmState(
-        *(xp.stack(parts, axis=1) for parts in zip(*carry.tensors, strict=True))
-    )
-    outputs, after = lstm_step(
-        theta["lstm"], _linear(theta["inputs"], x) + message, state
-    )
-    return outputs, tuple(
-        LstmState(after.hidden[:, i], after.cell[:, i]) for i in range(x.shape[1])
-    )
-
-
 def _mixed(theta: PyTree, outputs: Any, form: str) -> PyTree:
     """The weights of the networks, with a leading axis of tensors."""
     xp = namespace(outputs)
-    controls = _linear(theta["controls"], outputs)
+    controls = linear(theta["controls"], outputs)
     if form == "celo":
         powers = xp.exp(controls - xp.max(controls, axis=0, keepdims=True))
         shares = powers / xp.sum(powers, axis=0, keepdims=True)
@@ -217,11 +179,9 @@ def _mixed(theta: PyTree, outputs: Any, form: str) -> PyTree:
 
 def _multipliers(theta: PyTree, outputs: Any, form: str, scaled: bool) -> Any:
     """ρ of every tensor."""
-    xp = namespace(outputs)
     if not scaled:
-        return xp.ones_like(outputs[0])
-    multiplier = _linear(theta, outputs)[0]
-    return CELO_MULTIPLIER * xp.exp(multiplier) if form == "celo" else multiplier
+        return namespace(outputs).ones_like(outputs[0])
+    return scheduler.multipliers(theta, outputs, positive=form == "celo")
 
 
 def _network(nets: PyTree, index: int, factor: Any) -> PyTree:

@@ -25,6 +25,7 @@ A first session:
   opt-gym normalize mlp_family_seed3       where its normalized loss is 0 and 1
   opt-gym stats --summary                  what the tasks of TaskSet are and cost
   opt-gym archive my_task.json             baselines for `opt-gym report`, on own tasks
+  opt-gym import theta.state --out celo.safetensors   a θ that others published
 
 A TASK is a name (mlp_family_seed3), an id (OptTask-mlp-v0), a frozen list
 (small_mlp/held_out), or a .json file with a config that `opt-gym show` printed.
@@ -52,6 +53,7 @@ def commands() -> dict[str, Callable[..., Any]]:
         archive,
         compare_trainers,
         evaluate,
+        import_published,
         list,
         normalize,
         report,
@@ -73,6 +75,7 @@ def commands() -> dict[str, Callable[..., Any]]:
         "normalize": normalize.normalize,
         "stats": stats.stats,
         "archive": archive.archive,
+        "import": import_published.import_published,
     }
     return {name: _numbers.checked(run) for name, run in found.items()}
 

@@ -62,6 +62,7 @@ RANGES: dict[str, Range] = {
     "sigma": Range(0, 1e9, open=True),
     "task_weights": Range(0, 1e30, open=True),
     "tasks_per_step": COUNT,
+    "trained_horizon": Range(1, 2**24),
     "trunc_length": COUNT,
     "workers": Range(0, 10_000),
 }

@@ -1,4 +1,4 @@
-"""`opt-gym list`: names of everything there is. Imports no JAX."""
+"""`opt-gym list`: names of everything there is. Imports no JAX, but for formats."""
 
 import sys
 from typing import Annotated, Literal
@@ -10,7 +10,9 @@ from envs_registry.benchmark_sets import BENCHMARK_SETS
 from opt_gym import plugins
 from opt_gym.task_statistics import statistics_table
 
-Kind = Literal["tasks", "sets", "architectures", "trainers", "features", "actions"]
+Kind = Literal[
+    "tasks", "sets", "architectures", "trainers", "features", "actions", "formats"
+]
 _PLUGINS = {
     "architectures": "architecture",
     "trainers": "trainer",
@@ -37,9 +39,11 @@ def list_names(
       opt-gym list --dataset cifar --min-params 100000
       opt-gym list architectures          learned and hand-designed optimizers
       opt-gym list sets                   frozen lists of tasks
+      opt-gym list formats                what `opt-gym import` reads
 
     Args:
-        kind: what to list; "tasks" prints Gymnasium ids, "sets" frozen lists of tasks.
+        kind: what to list; "tasks" prints Gymnasium ids, "sets" frozen lists of tasks,
+            "formats" the kinds of published θ that can be imported.
         family: only the tasks of this family, its named ones included.
         contains: only names with this text.
         min_params: only tasks with so many parameters at least.
@@ -61,6 +65,10 @@ def list_names(
             f"{name}  {len(tasks)} tasks: {tasks[0]} ... {tasks[-1]}"
             for name, tasks in BENCHMARK_SETS.items()
         ]
+    elif kind == "formats":
+        from learned.published.published_formats import FORMATS
+
+        lines = [f"{name}  {form.title}" for name, form in FORMATS.items()]
     else:
         lines = plugins.names(_PLUGINS[kind])
     lines = [line for line in lines if contains in line]

@@ -33,8 +33,9 @@ been averaged when it is t.
 differs: t/T stays at 1 beyond the horizon; s is held above 1e-24 in s^−½, so that this can be
 differentiated where a gradient is zero.
 
-`tensor_numbers=False` leaves out the 12, as Celo does. `bugged_loss_features=True` takes 10
-for T in the h_k, as the published VeLO does: all ten averages are then the same.
+`tensor_numbers=False` leaves out the 12, as Celo does, and `parameter_rows=False` the 30 with
+all that is remembered of a tensor, as Celo-Adam does. `bugged_loss_features=True` takes 10 for
+T in the h_k, as the published VeLO does: all ten averages are then the same.
 """
 
 from collections.abc import Sequence
@@ -43,6 +44,7 @@ from typing import Any, NamedTuple
 from jaxtyping import PyTree
 
 from opt_gym.features import adafactor
+from opt_gym.features.none import nothing
 from opt_gym.maths import accumulators as acc
 from opt_gym.maths.array_namespace import constant, mean_square, namespace, rsqrt, zeros
 from opt_gym.maths.limits import hold
@@ -84,20 +86,30 @@ class VeloLosses(NamedTuple):
     progress: Any
 
 
-def make(tensor_numbers: bool = True, bugged_loss_features: bool = False) -> Features:
+def make(
+    tensor_numbers: bool = True,
+    bugged_loss_features: bool = False,
+    parameter_rows: bool = True,
+) -> Features:
     """The feature set "velo".
 
     Args:
         tensor_numbers: whether tensors have their 12 numbers (VeLO) or none (Celo).
         bugged_loss_features: time constants as if the horizon were 10.
+        parameter_rows: whether parameters have their 30 features.
+
+    Raises:
+        ValueError: the 12 numbers, which are made of the same averages, without the 30.
     """
+    if tensor_numbers and not parameter_rows:
+        raise ValueError("tensor_numbers=True needs parameter_rows=True")
     names = TENSOR_NAMES if tensor_numbers else ()
 
     def init(params: PyTree) -> Memory:
         start = zeros((NUM_AVERAGES,), acc.first(params))
         tensors = tuple(
             TensorMemory(adafactor.start(leaf), zeros((len(names),), leaf))
-            for leaf in acc.leaves(params)
+            for leaf in (acc.leaves(params) if parameter_rows else ())
         )
         return Memory(tensors, VeloLosses(start, *(start[:-1],) * 3))
 
@@ -109,10 +121,10 @@ def make(tensor_numbers: bool = True, bugged_loss_features: bool = False) -> Fea
 
     def update(f: Memory, signal: Signal) -> Memory:
         params, grads = acc.leaves(signal.params), acc.leaves(signal.grad)
-        return Memory(
-            tensors=tuple(map(follow, f.tensors, params, grads)),
-            shared=_follow_loss(f.shared, signal, bugged_loss_features),
-        )
+        shared = _follow_loss(f.shared, signal, bugged_loss_features)
+        if not parameter_rows:
+            return f._replace(shared=shared)
+        return Memory(tuple(map(follow, f.tensors, params, grads)), shared)
 
     def tensor(memory: TensorMemory, param: Any, grad: Any) -> TensorObservation:
         return look(param, limited(grad), memory.moments, memory.numbers)
@@ -120,13 +132,13 @@ def make(tensor_numbers: bool = True, bugged_loss_features: bool = False) -> Fea
     def observe(f: Memory, signal: Signal) -> Observation:
         params, grads = acc.leaves(signal.params), acc.leaves(signal.grad)
         xp = namespace(signal.loss)
-        return Observation(
-            tensors=tuple(map(tensor, f.tensors, params, grads)),
-            numbers=xp.concat([_times(signal), f.shared.progress]),
-        )
+        numbers = xp.concat([_times(signal), f.shared.progress])
+        if not parameter_rows:
+            return nothing(signal, numbers)
+        return Observation(tuple(map(tensor, f.tensors, params, grads)), numbers)
 
     return Features(
-        row_names=ROW_NAMES,
+        row_names=ROW_NAMES if parameter_rows else (),
         tensor_names=names,
         shared_names=SHARED_NAMES,
         needs=("loss", "horizon"),

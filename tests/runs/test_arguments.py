@@ -1,6 +1,5 @@
 """Every numeric option of every command: accepted and sound, or refused by name."""
 
-import importlib
 import inspect
 import math
 import pkgutil
@@ -16,29 +15,15 @@ ODD = (math.nan, math.inf, -1, 0, 2**31, 1e30)
 NEEDED = {
     "train": ("--out", "{folder}"),
     "evaluate": ("adam", "--tasks", "quadratic"),
+    "import": ("theta.state", "--out", "{folder}"),
     "normalize": ("quadratic",),
     "show": ("quadratic",),
 }
 """What a command cannot be called without."""
 
 
-def commands() -> dict[str, Any]:
-    """By discovery: the public function of every file that has the command's name."""
-    named = [m.name for m in pkgutil.iter_modules(cli.__path__)]
-    files = [importlib.import_module(f"opt_gym.cli.{n}") for n in named if n[0] != "_"]
-    return {
-        function.__name__.removesuffix("_names").replace("_", "-"): function
-        for module in files
-        for function in vars(module).values()
-        if inspect.isfunction(function)
-        and function.__module__ == module.__name__
-        and function.__name__[0] != "_"
-        and "Try:" in (function.__doc__ or "")
-    }
-
-
 def numeric_options() -> Iterator[tuple[str, str, str]]:
-    for command, function in commands().items():
+    for command, function in cli.commands().items():
         for name, parameter in inspect.signature(function).parameters.items():
             words = str(parameter.annotation)
             if "int" in words or "float" in words:
@@ -46,7 +31,9 @@ def numeric_options() -> Iterator[tuple[str, str, str]]:
 
 
 def test_every_command_and_number_is_known():
-    assert {"train", "evaluate", "normalize", "stats", "scores"} <= set(commands())
+    files = {m.name for m in pkgutil.iter_modules(cli.__path__) if m.name[0] != "_"}
+    told = {run.__module__.rpartition(".")[2] for run in cli.commands().values()}
+    assert told == files
     assert {name for _, name, _ in numeric_options()} == set(_numbers.RANGES)
 
 
