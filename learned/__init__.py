@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from learned.exporting import export
 from learned.on_your_model import compare_on
 from learned.optax_state import beyond, state_sharding
 from learned.optax_transformation import scale_by_learned, to_optax
@@ -14,6 +15,7 @@ from opt_gym.records import LearnedOptimizer
 __all__ = [
     "beyond",
     "compare_on",
+    "export",
     "load",
     "load_published",
     "make",

@@ -56,6 +56,7 @@ ROOMS = (
     "learned/architectures/",
     "learned/theta_file.py",
     "learned/published/",
+    "learned/exporting/",
     "learned/optax_state.py",
     "learned/optax_transformation.py",
     "learned/published_list.py",
