@@ -3,6 +3,7 @@
 from typing import Any
 
 from learned.exporting import export
+from learned.hub import push_to_hub
 from learned.on_your_model import compare_on
 from learned.optax_state import beyond, state_sharding
 from learned.optax_transformation import scale_by_learned, to_optax
@@ -21,6 +22,7 @@ __all__ = [
     "make",
     "names",
     "opt_list",
+    "push_to_hub",
     "save",
     "scale_by_learned",
     "state_sharding",

@@ -33,7 +33,9 @@ FORMAT = 2
 HUB_FILE = "theta.safetensors"
 """What a repository on the Hugging Face Hub holds."""
 
-_REPOSITORY = r"[\w.-]+/[\w.-]+"
+REPOSITORY = r"[\w.-]+/[\w.-]+"
+"""How a name of the Hub looks, as a regular expression."""
+
 _PATIENCE = 3.0
 _BUNDLED = Path(__file__).with_name("bundled")
 
@@ -96,7 +98,7 @@ def load(path_or_name: str | os.PathLike[str]) -> tuple[LearnedOptimizer, PyTree
         ImportError: a repository, and huggingface_hub is not installed.
         ConnectionError: a repository that has not been fetched before, and no connection.
     """
-    path = _find(path_or_name)
+    path = find_file(path_or_name)
     header, tensors = _read(path)
     learned_optimizer = _build(path, header)
     theta = _restore(path, learned_optimizer, tensors)
@@ -112,7 +114,7 @@ def digest(learned_optimizer: LearnedOptimizer, theta: PyTree) -> str:
 
 def read_header(path_or_name: str | os.PathLike[str]) -> dict[str, Any]:
     """The header of a θ file; errors as `load`."""
-    return _read(_find(path_or_name))[0]
+    return _read(find_file(path_or_name))[0]
 
 
 def bundled_names() -> list[str]:
@@ -120,7 +122,8 @@ def bundled_names() -> list[str]:
     return sorted(path.stem for path in _BUNDLED.glob("*.safetensors"))
 
 
-def _find(path_or_name: str | os.PathLike[str]) -> Path:
+def find_file(path_or_name: str | os.PathLike[str]) -> Path:
+    """The file that `load` reads; errors as there."""
     path = Path(path_or_name)
     if path.is_file():
         return path
@@ -128,7 +131,7 @@ def _find(path_or_name: str | os.PathLike[str]) -> Path:
     if bundled.is_file():
         return bundled
     looks_local = path.suffix == ".safetensors" or path.parent.is_dir()
-    if re.fullmatch(_REPOSITORY, str(path_or_name)) and not looks_local:
+    if re.fullmatch(REPOSITORY, str(path_or_name)) and not looks_local:
         return _from_hub(str(path_or_name))
     what = unknown("θ file or bundled name", str(path_or_name), bundled_names())
     raise FileNotFoundError(what)

@@ -57,6 +57,7 @@ ROOMS = (
     "learned/theta_file.py",
     "learned/published/",
     "learned/exporting/",
+    "learned/hub.py",
     "learned/optax_state.py",
     "learned/optax_transformation.py",
     "learned/published_list.py",

@@ -272,7 +272,7 @@ def test_every_learned_architecture_has_a_bundled_theta():
         <= set(learned.make(name).config)
     }
     trained = {learned.load(name)[0].name for name in theta_file.bundled_names()}
-    untrained = {"general"}  # its outer-trainings are not over
+    untrained = {"general", "celo_adam"}  # the second is for what others trained
     assert trained == set(plugins.built_in("architecture")) - hand_designed - untrained
 
 
