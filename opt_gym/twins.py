@@ -6,8 +6,8 @@
 A twin keeps the activation, the initializers, the depth, the loss and the batch size, so that
 what makes a task hard stays; a step of it costs a hundredth.
 
-    images        8x8, at most 10 classes; crops in proportion; a VALID convolution that would
-                  meet a map smaller than 3x3 becomes a SAME one
+    images        8x8, at most 10 classes; crops and patches in proportion; a VALID
+                  convolution that would meet a map smaller than 3x3 becomes a SAME one
     text          at most 512 ids, by frequency; windows an eighth as long, of 4 to 32 tokens
     widths        of all layers halved until there are at most 60,000 weights
 
@@ -42,6 +42,8 @@ _WIDTHS = (
     "embed_dim",
     "core_dim",
     "width",
+    "token_width",
+    "channel_width",
 )
 """Keys of configs that say how many units a layer has, or layers have."""
 
@@ -105,6 +107,8 @@ def _with_small_images(config: Config) -> Config:
         augmentation = {**augmentation, "crop_amount": crop}
         side -= crop
     small = {**config, "dataset": [name, settings, augmentation]}
+    if "patch" in config:
+        small["patch"] = max(1, round(config["patch"] * side / height))
     if "padding" in config:
         small["padding"] = _feasible_padding(config, side)
     return small
@@ -132,8 +136,8 @@ def _with_small_texts(config: Config) -> Config:
 
 
 def _narrowed(config: Config, halvings: int) -> Config:
-    """All widths divided by 2^halvings; a group norm keeps its groups."""
-    groups = config.get("groups", 1)
+    """All widths divided by 2^halvings; groups of a norm, and heads, stay as many."""
+    groups = config.get("groups", 2 * config.get("heads", 0) or 1)
 
     def narrow(units: int) -> int:
         return max(units // 2**halvings // groups, 1) * groups
