@@ -1,6 +1,5 @@
 """TaskSet's family of convolutional classifiers with fully connected layers on top."""
 
-import itertools
 import math
 
 from jaxtyping import Array
@@ -19,9 +18,8 @@ from opt_gym.tasks.building.model import (
     Design,
     Model,
     Params,
-    Tensor,
-    bias,
     family_spec,
+    linear_tensors,
 )
 
 FAMILY = "conv_fc"
@@ -81,9 +79,7 @@ def design(config: Config) -> Design:
     w_init = (config["w_init"][0], config["w_init"][1])
     features = math.prod(stack.size) * stack.channels
     sizes = [features, *config["fc_hidden_units"], images.num_classes]
-    tensors = stack.tensors(w_init)
-    for fan_in, fan_out in itertools.pairwise(sizes):
-        tensors += [Tensor((fan_in, fan_out), "kernel", w_init), bias(fan_out)]
+    tensors = (*stack.tensors(w_init), *linear_tensors(sizes, w_init))
 
     def logits(params: Params, noise: tuple[Array, ...], inputs: Array) -> Array:
         rest = iter(params)

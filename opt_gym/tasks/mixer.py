@@ -16,7 +16,13 @@ from opt_gym.tasks.building import (
     transformers,
 )
 from opt_gym.tasks.building.activations import ACTIVATIONS
-from opt_gym.tasks.building.model import Design, Model, Params, family_spec
+from opt_gym.tasks.building.model import (
+    Design,
+    Model,
+    Params,
+    family_spec,
+    linear_tensors,
+)
 
 FAMILY = "mixer"
 KEYS = (
@@ -73,21 +79,17 @@ def design(config: Config) -> Design:
     activation = ACTIVATIONS[config["activation"]]
     w_init = (config["w_init"][0], config["w_init"][1])
 
-    def perceptron_tensors(size: int, hidden: int) -> tuple:
-        inner = transformers.linear_tensors(size, hidden, w_init)
-        return (*inner, *transformers.linear_tensors(hidden, size, w_init))
-
     of_block = (
         *transformers.norm_tensors(width),
-        *perceptron_tensors(count, config["token_width"]),
+        *linear_tensors((count, config["token_width"], count), w_init),
         *transformers.norm_tensors(width),
-        *perceptron_tensors(width, config["channel_width"]),
+        *linear_tensors((width, config["channel_width"], width), w_init),
     )
     tensors = (
-        *transformers.linear_tensors(patch * patch * images.shape[2], width, w_init),
+        *linear_tensors((patch * patch * images.shape[2], width), w_init),
         *of_block * config["depth"],
         *transformers.norm_tensors(width),
-        *transformers.linear_tensors(width, images.num_classes, w_init),
+        *linear_tensors((width, images.num_classes), w_init),
     )
 
     def perceptron(rest: Iterator[Array], x: Array) -> Array:

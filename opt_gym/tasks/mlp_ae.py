@@ -1,6 +1,5 @@
 """TaskSet's family of MLP autoencoders."""
 
-import itertools
 import math
 from typing import Any
 
@@ -17,9 +16,8 @@ from opt_gym.tasks.building.model import (
     Loss,
     Model,
     Params,
-    Tensor,
-    bias,
     family_spec,
+    linear_tensors,
 )
 
 FAMILY = "mlp_ae"
@@ -81,9 +79,7 @@ def design(config: Config) -> Design:
     features = math.prod(images.shape)
     sizes = [features, *config["hidden_units"], features]
     w_init = (config["w_init"][0], config["w_init"][1])
-    tensors: list[Tensor] = []
-    for fan_in, fan_out in itertools.pairwise(sizes):
-        tensors += [Tensor((fan_in, fan_out), "kernel", w_init), bias(fan_out)]
+    tensors = linear_tensors(sizes, w_init)
     squash = SQUASHES[config["output_type"]]
     center = config["output_type"] in CENTERED
     error, reduction = ERRORS[config["loss_type"]], config["reduction_type"]

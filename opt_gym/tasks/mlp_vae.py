@@ -1,6 +1,5 @@
 """TaskSet's family of MLP variational autoencoders."""
 
-import itertools
 import math
 from typing import Any
 
@@ -22,9 +21,8 @@ from opt_gym.tasks.building.model import (
     Loss,
     Model,
     Params,
-    Tensor,
-    bias,
     family_spec,
+    linear_tensors,
 )
 
 FAMILY = "mlp_vae"
@@ -72,10 +70,7 @@ def design(config: Config) -> Design:
     center = config.get("center_data", False)
     encoder = [features, *hidden, 2 * latents]
     decoder = [latents, *config["dec_hidden_units"], 2 * features]
-    tensors: list[Tensor] = []
-    for sizes in (encoder, decoder):
-        for fan_in, fan_out in itertools.pairwise(sizes):
-            tensors += [Tensor((fan_in, fan_out), "kernel", w_init), bias(fan_out)]
+    tensors = (*linear_tensors(encoder, w_init), *linear_tensors(decoder, w_init))
     num_encoder = 2 * (len(encoder) - 1)
 
     def noise(key: PRNGKeyArray, batch: Batch) -> tuple[Array, ...]:

@@ -1,6 +1,5 @@
 """MLPs on tables: a family apart from TaskSet's, to see what carries over."""
 
-import itertools
 from functools import partial
 from typing import Any
 
@@ -20,9 +19,8 @@ from opt_gym.tasks.building.model import (
     Model,
     Params,
     Source,
-    Tensor,
-    bias,
     family_spec,
+    linear_tensors,
 )
 
 FAMILY = "table_mlp"
@@ -63,9 +61,7 @@ def design(config: Config) -> Design:
     table, activation = TABLES[name], ACTIVATIONS[config["activation"]]
     w_init = (config["w_init"][0], config["w_init"][1])
     sizes = [table.columns, *config["layer_sizes"], max(table.num_classes, 1)]
-    tensors: list[Tensor] = []
-    for fan_in, fan_out in itertools.pairwise(sizes):
-        tensors += [Tensor((fan_in, fan_out), "kernel", w_init), bias(fan_out)]
+    tensors = linear_tensors(sizes, w_init)
 
     def loss(
         params: Params, instance: Any, noise: tuple[Any, ...], batch: Batch

@@ -13,7 +13,14 @@ from opt_gym.tasks.building import (
     samplers,
     transformers,
 )
-from opt_gym.tasks.building.model import Design, Model, Params, Tensor, family_spec
+from opt_gym.tasks.building.model import (
+    Design,
+    Model,
+    Params,
+    Tensor,
+    family_spec,
+    linear_tensors,
+)
 
 FAMILY = "vit"
 KEYS = (*transformers.KEYS, "patch", "pool", "dataset", "center_data")
@@ -68,12 +75,12 @@ def design(config: Config) -> Design:
     w_init = (config["w_init"][0], config["w_init"][1])
     init = transformers.EMBEDDING
     tensors = (
-        *transformers.linear_tensors(patch * patch * images.shape[2], width, w_init),
+        *linear_tensors((patch * patch * images.shape[2], width), w_init),
         *([Tensor((1, width), "embedding", init)] if has_token else []),
         Tensor((time, width), "embedding", init),
         *blocks.tensors,
         *transformers.norm_tensors(width),
-        *transformers.linear_tensors(width, images.num_classes, w_init),
+        *linear_tensors((width, images.num_classes), w_init),
     )
 
     def logits(params: Params, noise: tuple[Array, ...], inputs: Array) -> Array:

@@ -63,7 +63,7 @@ WEIGHTS = {
 """By hand; a block of width 8, 2 heads and expansion 2 has 600."""
 
 
-def task_of(name):
+def task_of(name) -> Any:
     config = CONFIGS[name]
     return plugins.spec("task", config["family"]).make(config)
 
@@ -94,17 +94,17 @@ class Flax:
     def __init__(self, config, params):
         self.config, self.rest = config, iter(params)
 
-    def norm(self, x):
+    def norm(self, x) -> Any:
         scale, shift = next(self.rest), next(self.rest)
         module = nn.LayerNorm(epsilon=1e-5)
         return module.apply({"params": {"scale": scale, "bias": shift}}, x)
 
-    def linear(self, x):
+    def linear(self, x) -> Any:
         kernel, b = next(self.rest), next(self.rest)
         module = nn.Dense(kernel.shape[1])
         return module.apply({"params": {"kernel": kernel, "bias": b}}, x)
 
-    def attention(self, x, causal):
+    def attention(self, x, causal) -> Any:
         width, heads = self.config["width"], self.config["heads"]
         kernel, b, out, b_out = (next(self.rest) for _ in range(4))
         kernels = kernel.reshape(width, 3, heads, -1)
@@ -119,14 +119,14 @@ class Flax:
         module = nn.MultiHeadDotProductAttention(heads)
         return module.apply({"params": params}, x, x, mask=mask)
 
-    def blocks(self, x, causal):
+    def blocks(self, x, causal) -> Any:
         activation = ACTIVATIONS[self.config["activation"]]
         for _ in range(self.config["depth"]):
             x = x + self.attention(self.norm(x), causal)
             x = x + self.linear(activation(self.linear(self.norm(x))))
         return x
 
-    def mixers(self, x):
+    def mixers(self, x) -> Any:
         activation = ACTIVATIONS[self.config["activation"]]
 
         def perceptron(x):

@@ -4,7 +4,6 @@ A flow takes images of D values to a standard normal z. It is a chain of bijecto
 x -> (x - shift) exp(-log scale), and between any two of them the D values change places.
 """
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -17,7 +16,7 @@ from numpy.random import RandomState
 
 from opt_gym.records import Batch, Config
 from opt_gym.tasks.building import config_checks, image_sources, samplers
-from opt_gym.tasks.building.model import Params, Tensor, bias
+from opt_gym.tasks.building.model import Params, Tensor, linear_tensors
 
 KEYS = ("activation", "w_init", "dataset", "hidden_units", "num_bijectors")
 
@@ -151,11 +150,7 @@ def network_tensors(
         count: how many.
         w_init: a config's [name, scale or null], for every w; b begins at zero.
     """
-    layers: list[Tensor] = []
-    for fan_in, fan_out in itertools.pairwise(sizes):
-        kernel = Tensor((fan_in, fan_out), "kernel", (w_init[0], w_init[1]))
-        layers += [kernel, bias(fan_out)]
-    return tuple(layers) * count
+    return linear_tensors(sizes, (w_init[0], w_init[1])) * count
 
 
 def sample_flow(seed: int) -> Config:

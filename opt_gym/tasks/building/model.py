@@ -1,7 +1,8 @@
 """The frame of every family that trains a network: tensors, noise and a loss make a task."""
 
+import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -30,6 +31,19 @@ class Tensor(NamedTuple):
 def bias(*shape: int) -> Tensor:
     """A bias of this `shape` that begins at zero: `bias(8)` is [8]."""
     return Tensor(shape, "bias", ("zeros", None))
+
+
+def linear_tensors(sizes: Sequence[int], w_init: Initializer) -> tuple[Tensor, ...]:
+    """w0, b0, w1, b1, ... of linear layers from sizes[0] to sizes[-1] units.
+
+    Args:
+        sizes: inputs, then the units of every layer.
+        w_init: of every w [in, out]; b [out] begins at zero.
+    """
+    tensors: list[Tensor] = []
+    for fan_in, fan_out in itertools.pairwise(sizes):
+        tensors += [Tensor((fan_in, fan_out), "kernel", w_init), bias(fan_out)]
+    return tuple(tensors)
 
 
 Params = tuple[Array, ...]

@@ -25,7 +25,7 @@ from opt_gym.records import Config
 from opt_gym.tasks.building import config_checks, layers
 from opt_gym.tasks.building.activations import ACTIVATIONS
 from opt_gym.tasks.building.initializers import Initializer
-from opt_gym.tasks.building.model import Tensor, bias
+from opt_gym.tasks.building.model import Tensor, linear_tensors
 
 KEYS = ("depth", "width", "heads", "expansion", "activation", "w_init")
 """Of a config: blocks, d, heads, m, and what is inside."""
@@ -70,11 +70,10 @@ def make_blocks(
     hidden = config["expansion"] * width
     of_block = (
         *norm_tensors(width),
-        *linear_tensors(width, 3 * width, w_init),
-        *linear_tensors(width, width, w_init),
+        *linear_tensors((width, 3 * width), w_init),
+        *linear_tensors((width, width), w_init),
         *norm_tensors(width),
-        *linear_tensors(width, hidden, w_init),
-        *linear_tensors(hidden, width, w_init),
+        *linear_tensors((width, hidden, width), w_init),
     )
     turns = angles(time, width // heads) if rotary else None
 
@@ -126,13 +125,6 @@ def norm_tensors(width: int) -> tuple[Tensor, Tensor]:
     return Tensor((width,), "norm", ("ones", None)), Tensor(
         (width,), "norm", ("zeros", None)
     )
-
-
-def linear_tensors(
-    inputs: int, outputs: int, w_init: Initializer
-) -> tuple[Tensor, Tensor]:
-    """W [inputs, outputs], drawn as `w_init` says, and b [outputs]."""
-    return Tensor((inputs, outputs), "kernel", w_init), bias(outputs)
 
 
 def angles(time: int, size: int) -> Float[np.ndarray, "t k2"]:
