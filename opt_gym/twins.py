@@ -11,7 +11,8 @@ what makes a task hard stays; a step of it costs a hundredth.
     text          at most 512 ids, by frequency; windows an eighth as long, of 4 to 32 tokens
     widths        of all layers halved until there are at most 60,000 weights
 
-Tasks without data keep their config. What has too many weights even so has no twin.
+Tasks without data keep their config, and so does fine-tuning, whose weights are those that
+were trained. What has too many weights even so has no twin.
 """
 
 from typing import Any
@@ -82,7 +83,7 @@ def num_weights(config: Config) -> int:
 
 
 def _with_small_data(config: Config) -> Config:
-    if "dataset" not in config:
+    if "dataset" not in config or "base" in config:
         return config
     name, settings, *_ = config["dataset"]
     if name in IMAGE_SETS:
