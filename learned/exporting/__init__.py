@@ -20,7 +20,8 @@ import numpy as np
 from jaxtyping import PyTree
 
 from learned import theta_file
-from learned.exporting.amalgamation import PACKAGES, Amalgam, Place, amalgamate
+from learned.exporting.amalgamation import Amalgam, amalgamate
+from learned.exporting.module_sources import PACKAGES, Place
 from opt_gym import plugins, policy
 from opt_gym.records import LearnedOptimizer
 from opt_gym.runtime.files import write_atomically

@@ -7,21 +7,16 @@ program in JAX has no use for goes: annotations, checks of settings, branches fo
 
 import ast
 import builtins
-import importlib.util
 from collections.abc import Iterator, Sequence
-from functools import cache
-from pathlib import Path
 from typing import Any, NamedTuple
 
-PACKAGES = ("opt_gym", "learned")
-
-
-class Place(NamedTuple):
-    """Where something is defined: a module's name, and a name in it ("" for the module)."""
-
-    module: str
-    name: str
-
+from learned.exporting.module_sources import (
+    Place,
+    defined,
+    followed,
+    source,
+    stored,
+)
 
 _NAMESPACES = "opt_gym.maths.array_namespace"
 IS_TORCH = Place(_NAMESPACES, "is_torch")
@@ -54,85 +49,11 @@ def amalgamate(roots: Sequence[Place], reserved: Sequence[str] = ()) -> Amalgam:
     while True:
         writer = _Writer(long, {*reserved, BUILT, "jnp", *dir(builtins)})
         for root in roots:
-            writer.need(_followed(root))
+            writer.need(followed(root))
         if writer.hidden <= long:
-            names = {root: writer.names[_followed(root)] for root in roots}
+            names = {root: writer.names[followed(root)] for root in roots}
             return Amalgam(sorted(writer.imports), writer.texts, names)
         long |= writer.hidden
-
-
-class _Source(NamedTuple):
-    """A module: its definitions by name, and its imports by the name they have there."""
-
-    definitions: dict[str, ast.stmt]
-    imported: dict[str, Place]
-    foreign: dict[str, str]
-
-
-@cache
-def _source(module: str) -> _Source:
-    spec = importlib.util.find_spec(module)
-    assert spec is not None, module
-    found = _Source({}, {}, {})
-    for statement in ast.parse(Path(str(spec.origin)).read_text()).body:
-        if isinstance(statement, ast.Import | ast.ImportFrom):
-            _note_import(found, statement)
-        else:
-            for name in _defined(statement):
-                found.definitions[name] = statement
-    return found
-
-
-def _note_import(found: _Source, statement: ast.Import | ast.ImportFrom) -> None:
-    for alias in statement.names:
-        name = alias.asname or alias.name
-        if isinstance(statement, ast.Import):
-            found.foreign[name] = f"import {ast.unparse(alias)}"
-        elif (statement.module or "").partition(".")[0] not in PACKAGES:
-            line = f"from {statement.module} import {ast.unparse(alias)}"
-            found.foreign[name] = line
-        else:
-            found.imported[name] = _imported(str(statement.module), alias.name)
-
-
-def _imported(module: str, name: str) -> Place:
-    is_module = importlib.util.find_spec(module).submodule_search_locations and (  # type: ignore[union-attr]
-        importlib.util.find_spec(f"{module}.{name}")
-    )
-    return Place(f"{module}.{name}", "") if is_module else Place(module, name)
-
-
-def _followed(place: Place) -> Place:
-    """Where it is defined, if its module has it from another."""
-    imported = _source(place.module).imported.get(place.name)
-    return place if imported is None else _followed(imported)
-
-
-def _defined(statement: ast.stmt) -> Iterator[str]:
-    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
-        yield statement.name
-    elif isinstance(statement, ast.Assign | ast.AnnAssign):
-        yield from _stored(statement)
-
-
-def _stored(node: ast.AST) -> Iterator[str]:
-    """Names that are bound in a scope, without the scopes in it."""
-    if isinstance(node, ast.FunctionDef | ast.ClassDef):
-        yield node.name
-        return
-    if isinstance(node, ast.Lambda):
-        return
-    if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-        for inner in ast.walk(node):  # a walrus binds outside of it
-            if isinstance(inner, ast.NamedExpr):
-                yield inner.target.id
-        return
-    if isinstance(node, ast.Name) and not isinstance(node.ctx, ast.Load):
-        yield node.id
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        yield from (alias.asname or alias.name for alias in node.names)
-    for child in ast.iter_child_nodes(node):
-        yield from _stored(child)
 
 
 class _Writer:
@@ -149,11 +70,11 @@ class _Writer:
     def need(self, place: Place) -> str:
         """The name of what is at a place, whose text is written."""
         if place not in self.names:
-            source = _source(place.module)
-            if place.name not in source.definitions:
+            definitions = source(place.module).definitions
+            if place.name not in definitions:
                 raise ValueError(f"{place.module} defines no {place.name!r}")
-            statement = source.definitions[place.name]
-            together = [Place(place.module, name) for name in _defined(statement)]
+            statement = definitions[place.name]
+            together = [Place(place.module, name) for name in defined(statement)]
             for one in together:
                 self.names[one] = self._new_name(one)
             if id(statement) not in self._written:
@@ -192,16 +113,16 @@ class _Rewriting(ast.NodeTransformer):
     def _place(self, node: ast.AST) -> Place | None:
         """What of this package an expression names."""
         if isinstance(node, ast.Name) and not self._is_local(node.id):
-            source = _source(self._module)
-            if node.id in source.imported:
-                place = source.imported[node.id]
-                return _followed(place) if place.name else place
-            if node.id in source.definitions:
+            known = source(self._module)
+            if node.id in known.imported:
+                place = known.imported[node.id]
+                return followed(place) if place.name else place
+            if node.id in known.definitions:
                 return Place(self._module, node.id)
         if isinstance(node, ast.Attribute):
             of = self._place(node.value)
             if of is not None and not of.name:
-                return _followed(Place(of.module, node.attr))
+                return followed(Place(of.module, node.attr))
         return None
 
     def _is_local(self, name: str) -> bool:
@@ -225,7 +146,7 @@ class _Rewriting(ast.NodeTransformer):
         if place is not None:
             return self._named(place)
         if not self._is_local(node.id):
-            line = _source(self._module).foreign.get(node.id)
+            line = source(self._module).foreign.get(node.id)
             if line is not None:
                 self._writer.need_import(line)
         return node
@@ -259,7 +180,7 @@ class _Rewriting(ast.NodeTransformer):
         node.returns = None
         if not self._scopes:
             node.name = self._writer.names[Place(self._module, node.name)]
-        bound = {name for one in node.body for name in _stored(one)}
+        bound = {name for one in node.body for name in stored(one)}
         self._scopes.append(bound | set(_argument_names(node.args)))
         node.body = self._block(node.body)
         self._scopes.pop()
@@ -284,7 +205,7 @@ class _Rewriting(ast.NodeTransformer):
     def _comprehension(self, node: Any) -> ast.AST:
         first, *_ = node.generators
         first.iter = self.visit(first.iter)  # outside of it
-        targets = {name for one in node.generators for name in _stored(one.target)}
+        targets = {name for one in node.generators for name in stored(one.target)}
         self._scopes.append(targets)
         for i, one in enumerate(node.generators):
             one.iter = one.iter if i == 0 else self.visit(one.iter)

@@ -13,7 +13,8 @@ import pytest
 
 import learned
 from learned.exporting import text_of
-from learned.exporting.amalgamation import Place, amalgamate
+from learned.exporting.amalgamation import amalgamate
+from learned.exporting.module_sources import Place
 from opt_gym import plugins
 from tests.learned.problems import moving_theta
 
