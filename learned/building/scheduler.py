@@ -27,12 +27,12 @@ def linear_theta(key: PRNGKeyArray, outputs: int, inputs: int) -> dict[str, Any]
 
 
 def linear(theta: PyTree, x: Any) -> Any:
-    """What such weights make of x, [inputs, tensors]."""
+    """What such weights, `theta`, make of x, [inputs, tensors]."""
     return affine(theta["w"], x, theta["b"])
 
 
 def start_theta(units: int) -> dict[str, Any]:
-    """The state that the LSTM of every tensor begins with: zeros."""
+    """The state that the LSTM of every tensor begins with: zeros, as many as `units`."""
     return {"hidden": jnp.zeros(units), "cell": jnp.zeros(units)}
 
 

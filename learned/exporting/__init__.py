@@ -48,8 +48,9 @@ def export(
 ) -> Path:
     """Writes a Python file that is the optax transformation of a θ, and needs no opt_gym.
 
-    It imports jax, numpy and optax, and defines `optimizer(learning_rate, horizon=,
-    weight_decay=)` and θ. Its updates are those of `learned.to_optax`.
+    It imports jax, numpy and optax, and defines θ and a function `optimizer`, whose arguments
+    are `learning_rate`, `horizon` and `weight_decay`, and whose updates are those of
+    `learned.to_optax`.
 
     Args:
         path_or_name: what `learned.load` takes, or what it gives.

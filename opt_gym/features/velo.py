@@ -33,9 +33,9 @@ been averaged when it is t.
 differs: t/T stays at 1 beyond the horizon; s is held above 1e-24 in s^−½, so that this can be
 differentiated where a gradient is zero.
 
-`tensor_numbers=False` leaves out the 12, as Celo does, and `parameter_rows=False` the 30 with
-all that is remembered of a tensor, as Celo-Adam does. `bugged_loss_features=True` takes 10 for
-T in the h_k, as the published VeLO does: all ten averages are then the same.
+`tensor_numbers=False` leaves out the 12, as Celo does, and `parameter_rows=False` also the 30,
+with all that is remembered of a tensor, as Celo-Adam does. `bugged_loss_features=True` takes
+10 for T in the h_k, as the published VeLO does: all ten averages are then the same.
 """
 
 from collections.abc import Sequence
@@ -96,13 +96,10 @@ def make(
     Args:
         tensor_numbers: whether tensors have their 12 numbers (VeLO) or none (Celo).
         bugged_loss_features: time constants as if the horizon were 10.
-        parameter_rows: whether parameters have their 30 features.
-
-    Raises:
-        ValueError: the 12 numbers, which are made of the same averages, without the 30.
+        parameter_rows: whether parameters have their 30 features; without them there are no
+            averages that the 12 numbers could be made of.
     """
-    if tensor_numbers and not parameter_rows:
-        raise ValueError("tensor_numbers=True needs parameter_rows=True")
+    tensor_numbers = tensor_numbers and parameter_rows
     names = TENSOR_NAMES if tensor_numbers else ()
 
     def init(params: PyTree) -> Memory:

@@ -55,9 +55,9 @@ def build(config: Config) -> Task:
     config = _checked(config)
     base = base_weights.load(config["base"])
     family = base.config["family"]
-    inner: Task = plugins.spec("task", family).make(
-        {**base.config, "dataset": config["dataset"]}
-    )
+    changed = {**base.config, "dataset": config["dataset"]}
+    with config_checks.inside(FAMILY):
+        inner: Task = plugins.spec("task", family).make(changed)
     _check_shapes(config, inner, base)
     places = [
         place

@@ -66,9 +66,10 @@ def build(config: Config) -> Task:
     Source: ours; the outer-loss of Metz et al. 2019, arXiv 1810.10180, made small.
     """
     config = _checked(config)
-    optimizer = plugins.build(
-        "architecture", config["architecture"], config["settings"]
-    )
+    with config_checks.inside(FAMILY):
+        optimizer: LearnedOptimizer = plugins.build(
+            "architecture", config["architecture"], config["settings"]
+        )
     outline = policy.theta_like(optimizer)
     like = jax.tree.structure(outline)
 

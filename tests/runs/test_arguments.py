@@ -17,6 +17,7 @@ NEEDED = {
     "evaluate": ("adam", "--tasks", "quadratic"),
     "import": ("theta.state", "--out", "{folder}"),
     "normalize": ("quadratic",),
+    "resume": ("{folder}",),
     "show": ("quadratic",),
 }
 """What a command cannot be called without."""

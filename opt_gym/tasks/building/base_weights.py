@@ -23,7 +23,13 @@ _KEY = "opt_gym_base"
 
 
 class Base(NamedTuple):
-    """A task's config, φ after training on it, and JSON about that training."""
+    """What was trained.
+
+    Attributes:
+        config: of the task.
+        params: φ after training on it.
+        training: JSON about that.
+    """
 
     config: Config
     params: tuple[np.ndarray, ...]

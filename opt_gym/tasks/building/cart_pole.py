@@ -18,7 +18,7 @@ START = 0.05
 
 
 def start(key: PRNGKeyArray, count: int) -> Float[Array, "count 4"]:
-    """States within ±0.05, drawn with `key`: place, speed, angle, speed of the angle."""
+    """`count` states within ±0.05, drawn with `key`: place, speed, angle, its speed."""
     return jax.random.uniform(key, (count, NUM_NUMBERS), minval=-START, maxval=START)
 
 
@@ -50,5 +50,5 @@ def step(states: Float[Array, "n 4"], right: Bool[Array, " n"]) -> Float[Array, 
 
 
 def stands(states: Float[Array, "n 4"]) -> Bool[Array, " n"]:
-    """Whether the cart is on its track and the pole within twelve degrees."""
+    """Whether in each of `states` the cart is on its track, the pole within twelve degrees."""
     return (jnp.abs(states[:, 0]) <= WIDEST) & (jnp.abs(states[:, 2]) <= STEEPEST)

@@ -1,7 +1,8 @@
 """Checks of a task config's values; every error names the family, the key and the value."""
 
+import contextlib
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from opt_gym.checks import MOST
@@ -55,6 +56,19 @@ def check_keys(
     missing = [key for key in required if key not in values]
     if missing:
         raise ValueError(f"{where}: missing {', '.join(map(repr, missing))}")
+
+
+@contextlib.contextmanager
+def inside(where: str) -> Iterator[None]:
+    """Inside of it, errors begin with `where`, whose config it is.
+
+    Raises:
+        ValueError: what was raised inside, so begun.
+    """
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def check(where: str, key: str, value: Any, valid: bool, expected: str) -> None:
