@@ -18,7 +18,7 @@ from learned.exporting.module_sources import Place
 from opt_gym import plugins
 from tests.learned.problems import moving_theta
 
-FAST = ("general", "hierarchical", "normalized_direction")
+FAST = ("general", "normalized_direction")
 STEPS = 100
 PARAMS = {"kernel": (6, 3), "bias": (3,), "stack": (2, 2, 3, 4)}
 

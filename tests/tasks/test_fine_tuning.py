@@ -7,6 +7,7 @@ import pytest
 
 import opt_gym
 from opt_gym import plugins, twins
+from opt_gym.records import Batch
 from opt_gym.tasks import fine_tuning
 from opt_gym.tasks.building import base_weights
 
@@ -26,10 +27,10 @@ LOW = {**FULL, "adapter": "low_rank", "rank": 2, "scale": 3.0}
 def begun(config):
     """(task, φ, ψ, a batch) of a config."""
     task = opt_gym.make_task(config)
-    data = task.load_data("embedded")
-    params, instance = jax.jit(task.init)(jax.random.key(0), data)
-    batch = task.sample_batch(jax.random.key(1), data, instance, "train")
-    return task, params, instance, batch
+    params, instance = jax.jit(task.init)(jax.random.key(0), {})
+    words = "the loss of a network is the mean over all of its examples"
+    tokens = jnp.asarray([[ord(letter) + 1 for letter in words[:32]]])
+    return task, params, instance, Batch(tokens, None)
 
 
 def test_both_begin_as_the_base_and_the_base_was_trained():

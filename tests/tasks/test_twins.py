@@ -31,6 +31,9 @@ def test_twins_of_every_family(family):
         assert task.dataset == plain.dataset
 
 
+QUICK = {"xla_backend_optimization_level": 0}
+
+
 @pytest.mark.parametrize(
     "name",
     [
@@ -42,13 +45,14 @@ def test_twins_of_every_family(family):
 def test_a_twin_trains(name):
     task = opt_gym.make_task(twin_of(name))
     data = task.load_data("embedded")
-    params, instance = task.init(jax.random.key(0), data)
+    key = jax.random.key(0)
+    params, instance = jax.jit(task.init, compiler_options=QUICK)(key, data)
     batch = task.sample_batch(jax.random.key(1), data, instance, "train")
 
     def loss(params):
         return task.loss(jax.random.key(2), params, instance, batch)[0]
 
-    value, grad = jax.value_and_grad(loss)(params)
+    value, grad = jax.jit(jax.value_and_grad(loss), compiler_options=QUICK)(params)
     assert np.isfinite(value)
     assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(grad))
 
