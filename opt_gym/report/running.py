@@ -1,5 +1,6 @@
 """Runs entrants on the tasks of a suite: one job an entrant and task, each in a worker."""
 
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,8 +132,11 @@ class TimingJob(NamedTuple):
     settings: RunSettings
 
 
-ROUNDS = 7
+ROUNDS, FEWEST_ROUNDS = 7, 2
 """Of an alternation; the quickest of each counts."""
+
+PATIENCE = 10.0
+"""Seconds after which no further round begins: where steps are long, two of them tell."""
 
 
 def time_job(job: TimingJob, report: Any = None) -> Timing:
@@ -157,8 +161,10 @@ def time_job(job: TimingJob, report: Any = None) -> Timing:
         )
         programs.compile_now(program, thetas, data)
         ready.append((program, thetas, data, _state_bytes(env, policy, theta, data)))
-    best = [np.inf, np.inf]
-    for _ in range(ROUNDS):
+    best, began = [np.inf, np.inf], time.monotonic()
+    for rounds in range(ROUNDS):
+        if rounds >= FEWEST_ROUNDS and time.monotonic() - began > PATIENCE:
+            break
         for place, (program, thetas, data, _) in enumerate(ready):
             seconds = programs.seconds_per_step(program, thetas, data, horizon)
             best[place] = min(best[place], seconds)
