@@ -207,6 +207,19 @@ def test_a_quick_suite_is_a_part_with_one_seed():
     assert few.parts == parts
 
 
+@pytest.mark.parametrize(("patience", "rounds"), [(1e9, 7), (-1.0, 2)])
+def test_long_steps_are_timed_twice_and_no_more(patience, rounds, monkeypatch, archive):
+    from opt_gym.evaluation import program
+
+    called = []
+    monkeypatch.setattr(running, "PATIENCE", patience)
+    monkeypatch.setattr(
+        program, "seconds_per_step", lambda *given: called.append(given) or 1.0
+    )
+    running.time_job(running.TimingJob(adam(0.1), "parabola", CONFIG, SETTINGS))
+    assert len(called) == 2 * rounds
+
+
 def test_steps_are_timed_on_small_and_large(archive):
     sizes = {"a": 4, "b": 1, "c": 9, "d": 5}
     sizes = [task(name)._replace(num_weights=size) for name, size in sizes.items()]
