@@ -1,6 +1,8 @@
 """Trains the weights that the family `fine_tuning` starts from, with Adam and a cosine.
 
-python examples/pretrain.py english_transformer
+    python examples/pretrain.py english_transformer
+
+The file lies where the package looks for it, or in a folder of yours.
 """
 
 from pathlib import Path

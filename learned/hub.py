@@ -1,7 +1,10 @@
 """To the Hugging Face Hub: a θ with its card and a picture, where `learned.load` finds it.
 
-learned.push_to_hub("runs/first/theta.safetensors", "me/first")     # a token is needed
-learned.load("me/first")
+    learned.push_to_hub("runs/first/theta.safetensors", "me/first")  # with your token
+    learned.load("me/first")
+
+A repository has three files: `theta.safetensors`, `README.md` and, unless it is not wanted, a
+picture.
 """
 
 import os

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-Leaves = dict[str, np.ndarray]
+from learned.published.published_files import Leaves
 
 FEATURE_BLOCKS = (1, 1, 1, 3, 1, 3, 1, 3, 1, 3, 3, 3, 3, 3)
 """The 30 features of VeLO and its heirs, as first layers that are split have them."""

@@ -5,14 +5,13 @@ from functools import lru_cache
 from typing import Any
 
 import jax
-import numpy as np
 from jaxtyping import PRNGKeyArray
 from numpy.random import RandomState
 
 from opt_gym.plugins import Spec
 from opt_gym.records import SPLITS, Batch, Config, Data, Task
 from opt_gym.tasks.building import config_checks, samplers
-from opt_gym.tasks.building.model import Loss, Params
+from opt_gym.tasks.building.model import Loss, Params, no_data
 from opt_gym.tasks.losg import losg_data, losg_gradient
 from opt_gym.tasks.losg.losg_problems import Problem, make_problem
 from opt_gym.tasks.losg.losg_settings import KINDS, check_settings, sample_settings
@@ -95,7 +94,7 @@ def build(config: Config) -> Task:
 
     def load_data(source: str) -> Data:
         if draw is None or seed is None:
-            return {split: np.zeros((0,), np.float32) for split in SPLITS}
+            return no_data(source)
         return dict(_drawn(json.dumps(published(config), sort_keys=True)))
 
     return Task(

@@ -5,14 +5,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray, PyTree
 from numpy.random import RandomState
 
 from opt_gym import plugins, policy
 from opt_gym.plugins import Spec
-from opt_gym.records import SPLITS, Batch, Config, Data, LearnedOptimizer, Signal, Task
+from opt_gym.records import Batch, Config, Data, LearnedOptimizer, Signal, Task
 from opt_gym.tasks.building import config_checks, layers, samplers
+from opt_gym.tasks.building.model import no_data
 
 FAMILY = "outer_training"
 KEYS = (
@@ -97,7 +97,7 @@ def build(config: Config) -> Task:
         roles=tuple(
             "kernel" if leaf.ndim > 1 else "bias" for leaf in jax.tree.leaves(outline)
         ),
-        load_data=lambda origin: {s: np.zeros((0,), np.float32) for s in SPLITS},
+        load_data=no_data,
         init=init,
         sample_batch=lambda key, data, instance, split: Batch(None, None),
         loss=loss,

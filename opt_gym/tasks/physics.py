@@ -6,11 +6,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.random import RandomState
 
-from opt_gym.records import SPLITS, Batch, Config, Data
+from opt_gym.records import Batch, Config, Data
 from opt_gym.tasks.building import config_checks, layers, samplers
 from opt_gym.tasks.building.activations import ACTIVATIONS
 from opt_gym.tasks.building.model import (
@@ -21,6 +20,7 @@ from opt_gym.tasks.building.model import (
     Source,
     family_spec,
     linear_tensors,
+    no_data,
 )
 
 FAMILY = "physics"
@@ -115,7 +115,7 @@ def design(config: Config) -> Design:
         drawn = jax.random.uniform(key, (size, equation.axes + 1))
         return Batch(drawn[:, :-1], drawn[:, -1])
 
-    source = Source("none", size, "array", _no_data, sample)
+    source = Source("none", size, "array", no_data, sample)
     return Design(FAMILY, config, Model(tuple(tensors), loss), source)
 
 
@@ -190,10 +190,6 @@ EQUATIONS = {
     ),
 }
 """By name; see `design`."""
-
-
-def _no_data(origin: str) -> Data:
-    return {split: np.zeros((0,), np.float32) for split in SPLITS}
 
 
 def _checked(config: Config) -> Config:

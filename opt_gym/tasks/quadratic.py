@@ -11,9 +11,10 @@ from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.random import RandomState
 
 from opt_gym.plugins import Spec
-from opt_gym.records import SPLITS, Batch, Config, Data, Task
+from opt_gym.records import Batch, Config, Data, Task
 from opt_gym.tasks.building import config_checks, samplers
 from opt_gym.tasks.building.initializers import qr
+from opt_gym.tasks.building.model import no_data
 
 FAMILY = "quadratic"
 KEYS = (
@@ -141,16 +142,12 @@ def build(config: Config) -> Task:
         if config["output_fn"] == "log"
         else 0.0,
         roles=("kernel",),
-        load_data=_no_data,
+        load_data=no_data,
         init=init,
         sample_batch=lambda key, data, instance, split: Batch(None, None),
         loss=loss,
         constrain=lambda params: params,
     )
-
-
-def _no_data(source: str) -> Data:
-    return {split: np.zeros((0,), np.float32) for split in SPLITS}
 
 
 def _interval(

@@ -4,11 +4,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 from numpy.random import RandomState
 
-from opt_gym.records import SPLITS, Batch, Config, Data
+from opt_gym.records import Batch, Config, Data
 from opt_gym.tasks.building import cart_pole, config_checks, layers, samplers
 from opt_gym.tasks.building.activations import ACTIVATIONS
 from opt_gym.tasks.building.model import (
@@ -19,6 +18,7 @@ from opt_gym.tasks.building.model import (
     Source,
     family_spec,
     linear_tensors,
+    no_data,
 )
 
 FAMILY = "rl_policy"
@@ -104,7 +104,7 @@ def design(config: Config) -> Design:
     def sample(key: PRNGKeyArray, data: Data, split: str) -> Batch:
         return Batch(cart_pole.start(key, episodes), None)
 
-    source = Source("none", episodes, "array", _no_data, sample)
+    source = Source("none", episodes, "array", no_data, sample)
     return Design(FAMILY, config, Model(tuple(tensors), loss, noise), source)
 
 
@@ -121,10 +121,6 @@ def returns(rewards: Float[Array, "t n"], discount: float) -> Float[Array, "t n"
         return now, now
 
     return jax.lax.scan(back, jnp.zeros_like(rewards[0]), rewards, reverse=True)[1]
-
-
-def _no_data(origin: str) -> Data:
-    return {split: np.zeros((0,), np.float32) for split in SPLITS}
 
 
 def _checked(config: Config) -> Config:

@@ -5,11 +5,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, PRNGKeyArray
 from numpy.random import RandomState
 
-from opt_gym.records import SPLITS, Batch, Config, Data
+from opt_gym.records import Batch, Config, Data
 from opt_gym.tasks.building import config_checks, layers, samplers
 from opt_gym.tasks.building.model import (
     Design,
@@ -20,6 +19,7 @@ from opt_gym.tasks.building.model import (
     Tensor,
     bias,
     family_spec,
+    no_data,
 )
 from opt_gym.tasks.building.recurrent_networks import make_encoder
 
@@ -115,7 +115,7 @@ def design(config: Config) -> Design:
         return _masked_cross_entropy(logits, labels, mask)
 
     head = (Tensor((encoder.units, num_ids)), bias(num_ids))
-    source = Source("none", size, "text", _no_data, sample)
+    source = Source("none", size, "text", no_data, sample)
     return Design(FAMILY, config, Model((*encoder.tensors, *head), loss), source)
 
 
@@ -138,10 +138,6 @@ def _batch(inputs: Array, targets: Array, num_counted: int) -> Batch:
     counts = jnp.arange(inputs.shape[1]) >= inputs.shape[1] - num_counted
     mask = jnp.broadcast_to(counts[None, :].astype(jnp.float32), inputs.shape)
     return Batch(inputs.astype(jnp.int32), targets.astype(jnp.int32), mask)
-
-
-def _no_data(origin: str) -> Data:
-    return {split: np.zeros((0,), np.float32) for split in SPLITS}
 
 
 def _checked(config: Config) -> Config:

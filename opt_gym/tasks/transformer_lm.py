@@ -34,15 +34,10 @@ def sample_config(seed: int) -> Config:
     """
     rng = RandomState(seed)
     encoding = samplers.pick(rng, ENCODINGS)
-    heads = samplers.pick(rng, (1, 2, 4, 8))
+    heads = samplers.pick(rng, transformers.HEADS)
     name, settings = samplers.language_dataset(rng, encoding, 256)
     return {
-        "depth": samplers.log_int(rng, 1, 6),
-        "width": 2 * heads * max(1, samplers.log_int(rng, 32, 256) // (2 * heads)),
-        "heads": heads,
-        "expansion": samplers.pick(rng, (2, 4)),
-        "activation": samplers.activation(rng),
-        "w_init": samplers.initializer(rng),
+        **transformers.sample_blocks(rng, heads),
         "positions": samplers.pick(rng, POSITIONS),
         "tied": samplers.coin(rng, 0.5),
         "vocab_size": 256 if encoding == "bytes" else samplers.log_int(rng, 1000, 8000),

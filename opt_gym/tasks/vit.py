@@ -34,16 +34,11 @@ def sample_config(seed: int) -> Config:
     most 128.
     """
     rng = RandomState(seed)
-    heads = samplers.pick(rng, (1, 2, 4, 8))
+    heads = samplers.pick(rng, transformers.HEADS)
     name, settings, augmentation = samplers.image_dataset(rng)
     settings = {**settings, "bs": min(settings["bs"], 128)}
     return {
-        "depth": samplers.log_int(rng, 1, 6),
-        "width": 2 * heads * max(1, samplers.log_int(rng, 32, 256) // (2 * heads)),
-        "heads": heads,
-        "expansion": samplers.pick(rng, (2, 4)),
-        "activation": samplers.activation(rng),
-        "w_init": samplers.initializer(rng),
+        **transformers.sample_blocks(rng, heads),
         "patch": samplers.pick(rng, (4, 8)),
         "pool": samplers.pick(rng, POOLS),
         "dataset": [name, settings, augmentation],

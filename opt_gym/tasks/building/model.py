@@ -6,11 +6,12 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 from jaxtyping import Array, PRNGKeyArray
 
 from opt_gym.checks import MOST
 from opt_gym.plugins import Spec
-from opt_gym.records import Batch, Config, Data, Task
+from opt_gym.records import SPLITS, Batch, Config, Data, Task
 from opt_gym.tasks.building.initializers import SONNET, Initializer, initialize
 
 
@@ -71,6 +72,11 @@ class Model(NamedTuple):
     instance: Callable[[PRNGKeyArray], Any] = lambda key: ()
     constrain: Callable[[Params], Params] = lambda params: params
     floor: float = 0.0
+
+
+def no_data(origin: str) -> Data:
+    """What a task without data loads, whatever the `origin`: nothing for each split."""
+    return {split: np.zeros((0,), np.float32) for split in SPLITS}
 
 
 class Source(NamedTuple):

@@ -20,9 +20,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
+from numpy.random import RandomState
 
 from opt_gym.records import Config
-from opt_gym.tasks.building import config_checks, layers
+from opt_gym.tasks.building import config_checks, layers, samplers
 from opt_gym.tasks.building.activations import ACTIVATIONS
 from opt_gym.tasks.building.initializers import Initializer
 from opt_gym.tasks.building.model import Tensor, linear_tensors
@@ -34,6 +35,26 @@ EMBEDDING: Initializer = ("random_normal", 0.02)
 """Of embeddings and positions, as GPT-2 has it."""
 
 ROTARY_BASE = 10_000.0
+
+
+HEADS = (1, 2, 4, 8)
+
+
+def sample_blocks(rng: RandomState, heads: int) -> Config:
+    """1-6 blocks of width 32-256; activation and initializer as TaskSet draws them.
+
+    Args:
+        rng: what they are drawn from.
+        heads: one of `HEADS`, drawn before; of an even number of features each.
+    """
+    return {
+        "depth": samplers.log_int(rng, 1, 6),
+        "width": 2 * heads * max(1, samplers.log_int(rng, 32, 256) // (2 * heads)),
+        "heads": heads,
+        "expansion": samplers.pick(rng, (2, 4)),
+        "activation": samplers.activation(rng),
+        "w_init": samplers.initializer(rng),
+    }
 
 
 class Blocks(NamedTuple):
