@@ -14,6 +14,8 @@ install: .venv/.dev
 
 .venv/.dev: .venv/.core
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c requirements.lock -e '.[dev]'
+	# gymnax asks for an older Gymnasium than ours, and works with it; the others it imports.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -c requirements.lock gymnax pandas seaborn
 	touch $@
 
 demo: .venv/.core

@@ -7,7 +7,8 @@ import pytest
 
 import opt_gym
 from opt_gym.records import Batch
-from opt_gym.tasks import resnet
+from opt_gym.tasks import mobilenet, resnet
+from opt_gym.tasks.building import residual_networks
 from opt_gym.tasks.named import ours
 
 QUICK = {"xla_backend_optimization_level": 0}
@@ -27,6 +28,22 @@ SHAPES = [
     *[(3, 3, 8, 8), (8,), (8,), (3, 3, 8, 8), (8,), (8,)],
     *[(8, 10), (10,)],
 ]
+MOBILE = {**CONFIG, "family": "mobilenet", "expansion": 2}
+
+
+def _inverted(inputs, outputs):
+    inside = 2 * inputs
+    widths = [(1, 1, inputs, inside), (3, 3, 1, inside), (1, 1, inside, outputs)]
+    return [shape for kernel in widths for shape in (kernel, kernel[3:], kernel[3:])]
+
+
+MOBILE_SHAPES = [
+    *SHAPES[:3],
+    *_inverted(4, 4),
+    *_inverted(4, 8),
+    *_inverted(8, 8),
+    *SHAPES[-2:],
+]
 
 
 def random_case(model, shape, num=3):
@@ -38,9 +55,9 @@ def random_case(model, shape, num=3):
     return params, Batch(inputs, rng.randint(0, 10, num).astype(np.int32))
 
 
-def plain_loss(params, batch, groups):
+def plain_loss(params, batch, config):
     """NHWC, with lax; every norm as in the definition, example by example."""
-    rest = iter(params)
+    rest, groups = iter(params), config["groups"]
 
     def norm(x):
         gamma, beta = next(rest), next(rest)
@@ -52,33 +69,54 @@ def plain_loss(params, batch, groups):
 
         return jax.vmap(one)(x) * gamma[None, None, None] + beta[None, None, None]
 
-    def conv(x, stride):
+    def conv(x, stride, alone=1):
         numbers = ("NHWC", "HWIO", "NHWC")
         strides = (stride, stride)
         y = jax.lax.conv_general_dilated(
-            x, next(rest), strides, "SAME", dimension_numbers=numbers
+            x,
+            next(rest),
+            strides,
+            "SAME",
+            dimension_numbers=numbers,
+            feature_group_count=alone,
         )
         return norm(y)
 
-    x = jnp.tanh(conv(2 * batch.inputs - 1, 1))
-    for stride, projects in ((1, False), (2, True), (1, False)):
+    def residual(x, stride):
         y = conv(jnp.tanh(conv(x, stride)), 1)
-        x = jnp.tanh(y + (conv(x, stride) if projects else x))
+        return jnp.tanh(y + (conv(x, stride) if stride > 1 else x))
+
+    def inverted(x, stride):
+        y = jnp.tanh(conv(x, 1))
+        y = conv(jnp.tanh(conv(y, stride, y.shape[3])), 1)
+        return x + y if stride == 1 else y
+
+    block = inverted if "expansion" in config else residual
+    x = jnp.tanh(conv(2 * batch.inputs - 1, 1))
+    for stride in (1, 2, 1):
+        x = block(x, stride)
     logits = x.mean(axis=(1, 2)) @ next(rest) + next(rest)[None]
     every = jax.nn.log_softmax(logits)
     return -jnp.mean(every[jnp.arange(len(batch.targets)), batch.targets])
 
 
-@pytest.mark.parametrize("groups", [1, 2])
-def test_loss_and_gradient_equal_a_plain_program(groups):
-    model = resnet.design({**CONFIG, "groups": groups}).model
-    assert [tensor.shape for tensor in model.tensors] == SHAPES
+@pytest.mark.parametrize(
+    ("family", "config", "shapes"),
+    [
+        (resnet, {**CONFIG, "groups": 1}, SHAPES),
+        (resnet, CONFIG, SHAPES),
+        (mobilenet, MOBILE, MOBILE_SHAPES),
+    ],
+)
+def test_loss_and_gradient_equal_a_plain_program(family, config, shapes):
+    model = family.design(config).model
+    assert [tensor.shape for tensor in model.tensors] == shapes
     params, batch = random_case(model, (8, 8, 1))
 
     def both(params):
         return (
             jax.value_and_grad(lambda p: model.loss(p, (), (), batch)[0])(params),
-            jax.value_and_grad(lambda p: plain_loss(p, batch, groups))(params),
+            jax.value_and_grad(lambda p: plain_loss(p, batch, config))(params),
         )
 
     (value, grad), (expected, plain) = jax.jit(both, compiler_options=QUICK)(params)
@@ -92,10 +130,10 @@ def test_group_norm_by_hand():
     # Two channels, one example, two pixels: 1 and 3, 10 and 30.
     x = jnp.array([1.0, 3.0, 10.0, 30.0]).reshape(2, 1, 1, 2)
     gamma, beta = jnp.array([1.0, 2.0]), jnp.array([0.0, 5.0])
-    apart = resnet.group_norm(x, gamma, beta, 2).reshape(-1)
+    apart = residual_networks.group_norm(x, gamma, beta, 2).reshape(-1)
     np.testing.assert_allclose(apart, [-1, 1, 3, 7], rtol=1e-4)
     # Mean 11, variance (100 + 64 + 1 + 361) / 4 = 131.5.
-    together = resnet.group_norm(x, gamma, beta, 1).reshape(-1)
+    together = residual_networks.group_norm(x, gamma, beta, 1).reshape(-1)
     expected = np.array([-10, -8, -2, 38]) / np.sqrt(131.5) + np.array([0, 0, 5, 5])
     np.testing.assert_allclose(together, expected, rtol=1e-5)
 
@@ -103,8 +141,8 @@ def test_group_norm_by_hand():
 def test_no_norm_looks_at_another_example():
     x = jax.random.normal(jax.random.key(0), (4, 3, 2, 2))
     gamma, beta = jnp.ones(4), jnp.zeros(4)
-    together = resnet.group_norm(x, gamma, beta, 2)
-    alone = resnet.group_norm(x[:, 1:2], gamma, beta, 2)
+    together = residual_networks.group_norm(x, gamma, beta, 2)
+    alone = residual_networks.group_norm(x[:, 1:2], gamma, beta, 2)
     np.testing.assert_allclose(together[:, 1:2], alone, rtol=1e-6)
 
 
@@ -137,11 +175,17 @@ def test_bad_configs_are_refused_by_name(changes, message):
         resnet.SPEC.make({**CONFIG, **changes})
 
 
-def test_every_drawn_config_can_be_built():
+def test_a_bottleneck_is_refused_by_name():
+    with pytest.raises(ValueError, match="expansion must be an integer >= 1, got 0"):
+        mobilenet.SPEC.make({**MOBILE, "expansion": 0})
+
+
+@pytest.mark.parametrize("family", [resnet, mobilenet])
+def test_every_drawn_config_can_be_built(family):
     for seed in range(60):
-        config = resnet.sample_config(seed)
+        config = family.sample_config(seed)
         assert config["width"] % config["groups"] == 0
-        resnet.design(config)
+        family.design(config)
 
 
 @pytest.mark.parametrize("depth", [14, 34])

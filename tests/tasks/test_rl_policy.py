@@ -1,5 +1,6 @@
 """The pole falls as in Gymnasium, and the gradient is REINFORCE's by hand."""
 
+import sys
 from typing import Any
 
 import gymnasium
@@ -11,7 +12,7 @@ import pytest
 from opt_gym import plugins
 from opt_gym.records import Batch
 from opt_gym.tasks import rl_policy
-from opt_gym.tasks.building import cart_pole
+from opt_gym.tasks.building import cart_pole, control_problems
 
 CONFIG = {
     "family": "rl_policy",
@@ -44,7 +45,7 @@ def episode(params, start, draws):
     """(steps it stood, [log π, its gradient] of each), one state after the other."""
 
     def log_share(params, state, action):
-        h = jnp.tanh(state * jnp.asarray(rl_policy.SCALE) @ params[0] + params[1])
+        h = jnp.tanh(state * jnp.asarray(cart_pole.SCALE) @ params[0] + params[1])
         return jax.nn.log_softmax(h @ params[2] + params[3])[action]
 
     look = jax.jit(jax.value_and_grad(log_share), static_argnums=2)
@@ -66,7 +67,7 @@ def test_loss_and_gradient_by_hand():
     shapes = [(4, 6), (6,), (6, 2), (2,)]
     params = tuple(jnp.asarray(random.standard_normal(s), "f4") for s in shapes)
     batch = Batch(cart_pole.start(jax.random.key(1), 5), None)
-    (draws,) = design.model.noise(jax.random.key(2), batch)
+    draws, _ = design.model.noise(jax.random.key(2), batch)
 
     def loss(params):
         return task.loss(jax.random.key(2), params, (), batch)
@@ -76,7 +77,7 @@ def test_loss_and_gradient_by_hand():
     lengths = np.array([len(one) for one in episodes])
     assert lengths.min() < 30  # some fall
     np.testing.assert_allclose(value, 1 - lengths.mean() / 30, rtol=1e-5)
-    np.testing.assert_allclose(aux["stood"], lengths.mean(), rtol=1e-5)
+    np.testing.assert_allclose(aux["return"], lengths.mean(), rtol=1e-5)
     expected = [np.zeros(shape) for shape in shapes]
     for t in range(lengths.max()):
         left = [i for i in range(5) if lengths[i] > t]
@@ -87,6 +88,16 @@ def test_loss_and_gradient_by_hand():
                 total -= advantage * np.asarray(grad) / (30 * 5)
     for grad, other in zip(grads, expected, strict=True):
         np.testing.assert_allclose(grad, other, rtol=1e-3, atol=1e-5)
+
+
+def test_an_action_is_drawn_by_its_share():
+    shares = jnp.asarray([[0.2, 0.5, 0.3]])
+    draws = jnp.linspace(0, 0.999, 1000)
+    found = rl_policy.choose(draws, jnp.log(jnp.repeat(shares, 1000, 0)))
+    counts = np.bincount(np.asarray(found), minlength=3) / 1000
+    np.testing.assert_allclose(counts, shares[0], atol=2e-3)
+    assert found[0] == 2
+    assert found[-1] == 0
 
 
 def test_returns_by_hand():
@@ -112,7 +123,8 @@ def test_adam_learns_to_hold_the_pole():
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"problem": "pendulum"}, "problem"),
+        ({"problem": "pendulum"}, "problem must be 'cart_pole' or .*'pendulum'"),
+        ({"problem": 3}, "problem must be a name, got 3"),
         ({"discount": 1.5}, "discount must be a number, 0 ... 1"),
         ({"num_steps": 0}, "num_steps"),
     ],
@@ -120,3 +132,61 @@ def test_adam_learns_to_hold_the_pole():
 def test_what_cannot_be_is_named(change, said):
     with pytest.raises(ValueError, match=said):
         plugins.spec("task", "rl_policy").make({**CONFIG, **change})
+
+
+class TestGymnax:
+    """The package is an extra: where it is not installed, only what is said then is tested."""
+
+    @pytest.fixture
+    def gymnax(self):
+        return pytest.importorskip("gymnax")
+
+    def test_the_pole_is_ours(self, gymnax):
+        ours = control_problems.control_problem("cart_pole")
+        theirs = control_problems.control_problem("gymnax:CartPole-v1")
+        k_start, k_act = jax.random.split(jax.random.key(4))
+        seen, state = theirs.start(k_start, 7)
+        states, alive = seen, np.ones(7, bool)  # the same four numbers
+        for k_step in jax.random.split(k_act, 25):
+            actions = jax.random.randint(k_step, (7,), 0, 2)
+            states, rewards, ends = ours.step(k_step, states, actions)
+            (seen, state), paid, over = theirs.step(k_step, (seen, state), actions)
+            np.testing.assert_allclose(seen, states, rtol=1e-4, atol=1e-5)
+            np.testing.assert_array_equal(rewards[alive], paid[alive])
+            np.testing.assert_array_equal(ends, over)
+            alive &= ~np.asarray(ends)
+        assert 0 < alive.sum() < 7
+        assert theirs.see((seen, state)).shape == (7, 4)
+
+    def test_a_problem_of_three_actions_trains(self, gymnax):
+        config = {**CONFIG, "problem": "gymnax:Catch-bsuite", "num_steps": 9}
+        task = plugins.spec("task", "rl_policy").make(config)
+        key = jax.random.key(0)
+        params, instance = task.init(key, {})
+        assert [leaf.shape for leaf in params] == [(50, 6), (6,), (6, 3), (3,)]
+        batch = task.sample_batch(key, {}, instance, "train")
+
+        def loss(params):
+            return task.loss(key, params, instance, batch)
+
+        (value, aux), grads = jax.jit(jax.value_and_grad(loss, has_aux=True))(params)
+        np.testing.assert_allclose(value, -aux["return"] / 9, rtol=1e-5)
+        assert -1 <= aux["return"] <= 1
+        assert all(np.isfinite(grad).all() for grad in grads)
+
+    @pytest.mark.parametrize(
+        ("name", "said"),
+        [
+            ("gymnax:Pole", "gymnax has no problem 'Pole'; it has CartPole-v1"),
+            ("gymnax:Pendulum-v1", "actions of gymnax:Pendulum-v1 are numbers"),
+        ],
+    )
+    def test_what_it_lacks_is_named(self, gymnax, name, said):
+        with pytest.raises(ValueError, match=said):
+            plugins.spec("task", "rl_policy").make({**CONFIG, "problem": name})
+
+
+def test_gymnax_that_is_not_there_is_asked_for(monkeypatch):
+    monkeypatch.setitem(sys.modules, "gymnax", None)
+    with pytest.raises(ValueError, match=r"pip install 'opt-gym\[gymnax\]'"):
+        control_problems.control_problem("gymnax:CartPole-v1")

@@ -15,11 +15,18 @@ GRAVITY, MASS_OF_CART, MASS_OF_POLE, HALF_LENGTH = 9.8, 1.0, 0.1, 0.5
 FORCE, SECONDS = 10.0, 0.02
 WIDEST, STEEPEST = 2.4, 12.0 * 2.0 * math.pi / 360.0
 START = 0.05
+SCALE = (1.0, 1.0, 10.0, 1.0)
+"""Of what a policy sees: an angle is small."""
 
 
 def start(key: PRNGKeyArray, count: int) -> Float[Array, "count 4"]:
     """`count` states within ±0.05, drawn with `key`: place, speed, angle, its speed."""
     return jax.random.uniform(key, (count, NUM_NUMBERS), minval=-START, maxval=START)
+
+
+def see(states: Float[Array, "n 4"]) -> Float[Array, "n 4"]:
+    """What a policy sees of `states`: all of it, in numbers of one size."""
+    return states * jnp.asarray(SCALE)[None]
 
 
 def step(states: Float[Array, "n 4"], right: Bool[Array, " n"]) -> Float[Array, "n 4"]:

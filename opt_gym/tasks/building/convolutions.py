@@ -81,8 +81,36 @@ def convolve(
         return jax.lax.conv_general_dilated(
             x, kernel, strides, padding, dimension_numbers=numbers
         )
+    slices = _taps(x, (kernel.shape[0], kernel.shape[1]), strides, padding)
+    inputs = len(slices) * x.shape[0]
+    product = (
+        kernel.reshape(inputs, -1).T @ jnp.concatenate(slices).reshape(inputs, -1)
+    )
+    return product.reshape(-1, *slices[0].shape[1:])
+
+
+def depthwise(
+    x: Float[Array, "c b h w"], kernel: Float[Array, "kh kw 1 c"], strides: Pair
+) -> Float[Array, "c b h2 w2"]:
+    """A "SAME" convolution of every channel on its own: the sum of its weighted shifted views.
+
+    Args:
+        x: [channels, batch, height, width].
+        kernel: [height, width, 1, channels].
+        strides: down and across.
+    """
+    height, width, _, channels = kernel.shape
+    weights = kernel.reshape(height * width, channels)[:, :, None, None, None]
+    slices = _taps(x, (height, width), strides, "SAME")
+    return sum(
+        (weight * tap for weight, tap in zip(weights, slices, strict=True)),
+        jnp.zeros((), x.dtype),
+    )
+
+
+def _taps(x: Array, field: Pair, strides: Pair, padding: str) -> list[Array]:
+    """The shifted, strided views of x [c, b, h, w] that a kernel's pixels meet, row by row."""
     channels, batch = x.shape[:2]
-    field = (kernel.shape[0], kernel.shape[1])
     size = (x.shape[2], x.shape[3])
     rows, columns = conv_output(size, field, strides, padding)
     if padding == "SAME":
@@ -93,7 +121,7 @@ def convolve(
         # An odd amount of padding has its larger half at the end.
         x = jnp.pad(x, ((0, 0), (0, 0), *((p // 2, p - p // 2) for p in pads)))
     reach = ((rows - 1) * strides[0] + 1, (columns - 1) * strides[1] + 1)
-    slices = [
+    return [
         jax.lax.slice(
             x,
             (0, 0, i, j),
@@ -103,9 +131,6 @@ def convolve(
         for i in range(field[0])
         for j in range(field[1])
     ]
-    stacked = jnp.concatenate(slices).reshape(len(slices) * channels, -1)
-    product = kernel.reshape(len(slices) * channels, -1).T @ stacked
-    return product.reshape(-1, batch, rows, columns)
 
 
 def transposed(
