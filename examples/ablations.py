@@ -3,11 +3,11 @@
     python -m examples.ablations
     python -m examples.ablations as_it_is rates_stand_still --budget 0.2
 
-Every row is the recipe of `examples/bundle.py general` with one thing changed, outer-trained
-for the same budget from the same seed, and measured on tiny twins that no training list has:
-once with loss and horizon told ("told"), once with neither, as a bare `step()` has it
-("untold"). A folder a row in `runs/ablations` holds `run.json`, `log.csv` and θ of every
-phase; `ablations.csv` holds what is measured. A row that is there is not run again.
+Every row is the first phase of `examples/bundle.py general` with one thing changed,
+outer-trained for the same number of outer steps from the same seed, and measured on tiny
+twins that no training list has: once with loss and horizon told ("told"), once with neither,
+as a bare `step()` has it ("untold"). A folder a row in `runs/ablations` holds `run.json`,
+`log.csv` and θ; `ablations.csv` holds what is measured. A row that is there is not run again.
 """
 
 import csv
@@ -85,14 +85,11 @@ def main(
 
 
 def train(folder: Path, change: str, budget: float, seed: int) -> Path:
-    """All phases of the recipe with one change; where θ is."""
-    theta: Path | None = None
-    for number, phase in enumerate(RECIPES[ARCHITECTURE].shortened(budget).phases):
-        place = folder / f"phase{number + 1}"
-        changed = merged(phase, CHANGES[change])
-        theta = train_phase(place, ARCHITECTURE, changed, seed, theta)
-    assert theta is not None
-    return theta
+    """The recipe's first phase with one change, for all of the budget; where θ is."""
+    phases = RECIPES[ARCHITECTURE].shortened(budget).phases
+    outer_steps = sum(phase["outer_steps"] for phase in phases)
+    phase = merged(phases[0], CHANGES[change]) | {"outer_steps": outer_steps}
+    return train_phase(folder, ARCHITECTURE, phase, seed, None)
 
 
 def merged(phase: Phase, change: Phase) -> Phase:

@@ -124,7 +124,7 @@ def programs(
 
     def window_of_half(element: tuple, shared: tuple) -> tuple[UnrollState, tuple]:
         index, sign, state = element
-        keys, theta, data, renewal = shared
+        keys, theta, data, renewal, spread = shared
         flat, unravel = ravel_pytree(theta)
         shape = flat.shape
         score = jax.random.normal(keys[index], shape) if sigma else jnp.zeros(shape)
@@ -141,7 +141,7 @@ def programs(
             counts = counted.mean(out.cost, t, end.env.horizon)
             return loss, (end, counts, jnp.mean(out.cost), out.terminated[-1])
 
-        at = flat + sign * sigma * score
+        at = flat + sign * spread * score
         slope, (end, *costs) = (
             slope_through(unrolled, at) if slopes else ((), unrolled(at)[1])
         )
@@ -176,12 +176,14 @@ def programs(
 
     # On the host: the mapped arguments of `window` are donated, these would go with them.
     indices = np.arange(num, dtype=np.uint32)
+    # An argument: the program is the same for every σ, and is compiled once for all of them.
+    spread = np.float32(sigma)
     window = strategy.map_parts(window_of_slots, num, donate=True)
     return ParticlePrograms(
         empty=empty,
         keys=jax.jit(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, indices)),
         window=lambda keys, theta, data, particles, renewal: window(
-            (indices, particles), (keys, theta, data, renewal)
+            (indices, particles), (keys, theta, data, renewal, spread)
         ),
     )
 
