@@ -10,7 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import opt_gym
-from benchmarks import _plain_images, _plain_sequences, _plain_synthetic
+from benchmarks import (
+    _plain_attention,
+    _plain_images,
+    _plain_sequences,
+    _plain_synthetic,
+)
 from benchmarks._plain import Arrays, Plain
 from opt_gym import plugins
 from opt_gym.records import Config, Data, Task
@@ -27,6 +32,7 @@ PLAIN: dict[str, Callable[[Config], Plain]] = {
     "conv_pooling": _plain_images.convolutional,
     "nvp": _plain_images.coupling_flow,
     "maf": _plain_images.autoregressive_flow,
+    "transformer_lm": _plain_attention.decoder,
     "char_rnn_language_model": _plain_sequences.language_model,
     "word_rnn_language_model": _plain_sequences.language_model,
     "rnn_text_classification": _plain_sequences.text_classifier,
@@ -55,8 +61,12 @@ class Case(NamedTuple):
 
 def seed_0(family: str) -> Case:
     """The task `<family>_family_seed0` on embedded data, ours and by hand."""
-    config = opt_gym.task_config(f"{family}_family_seed0")
-    task, by_hand = opt_gym.make_task(config), PLAIN[family](config)
+    return case_of(opt_gym.task_config(f"{family}_family_seed0"))
+
+
+def case_of(config: Config) -> Case:
+    """The task of that config, ours and by hand."""
+    task, by_hand = opt_gym.make_task(config), PLAIN[config["family"]](config)
     data = jax.device_put({"train": task.load_data("embedded")["train"]})
     return Case(task, by_hand, _our_step(task), _plain_step(by_hand), data)
 

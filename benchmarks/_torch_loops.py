@@ -18,8 +18,8 @@ def start(
     """Builds the model of a family and keeps its data in memory.
 
     Args:
-        family: "mlp", "conv_pooling" or "char_rnn_language_model".
-        config: of its seed-0 task.
+        family: "mlp", "conv_pooling", "char_rnn_language_model" or "transformer_lm".
+        config: of a task of it.
         arrays: the train split's, as a plain tuple of numpy arrays.
         learning_rate: of plain SGD.
     """
@@ -29,6 +29,7 @@ def start(
         "mlp": _classifier,
         "conv_pooling": _convolutional,
         "char_rnn_language_model": _language_model,
+        "transformer_lm": _transformer,
     }
     torch.manual_seed(0)
     model, batch, criterion = makers[family](config, [_tensor(a) for a in arrays])
@@ -146,11 +147,7 @@ def _language_model(config: dict[str, Any], arrays: list[Any]) -> Any:
     """`torch.nn.GRU` multiplies the reset gate in after the matmul, TaskSet before."""
     import torch
 
-    tokens, starts, lengths = arrays
     core, vocabulary = config["core"][1]["core_dim"], config["vocab_size"]
-    settings = config["dataset"][1]
-    size, length = settings["batch_size"], settings["patch_length"]
-    place = torch.arange(length)
     model = torch.nn.ModuleDict(
         {
             "embed": torch.nn.Embedding(vocabulary, config["embed_dim"]),
@@ -161,21 +158,44 @@ def _language_model(config: dict[str, Any], arrays: list[Any]) -> Any:
     first = torch.nn.Parameter(torch.zeros(1, 1, core))
     model["core"].register_parameter("first", first)
 
-    def batch() -> Any:
-        index = torch.randint(len(starts), (size,))
-        choices = (lengths[index] - length).clamp(min=1)
-        at = (torch.rand(size) * choices).long()[:, None] + place
-        rows = (starts[index][:, None] + at).clamp(max=len(tokens) - 1)
-        found = torch.where(at < lengths[index][:, None], tokens[rows].long(), 0)
-        return (found.clamp(max=vocabulary - 1),)
-
     def criterion(model: Any, found: Any) -> Any:
         state = first.expand(1, len(found), core).contiguous()
         outputs, _ = model["core"](model["embed"](found.T), state)
         logits = model["linear"](outputs[:-1]).reshape(-1, vocabulary)
         return torch.nn.functional.cross_entropy(logits, found.T[1:].reshape(-1))
 
-    return model, batch, criterion
+    return model, _text_batches(config, arrays), criterion
+
+
+def _transformer(config: dict[str, Any], arrays: list[Any]) -> Any:
+    import torch
+
+    from benchmarks._torch_decoder import decoder
+
+    def criterion(model: Any, found: Any) -> Any:
+        logits, targets = model(found).flatten(0, 1), found[:, 1:].reshape(-1)
+        return torch.nn.functional.cross_entropy(logits, targets)
+
+    return decoder(config), _text_batches(config, arrays), criterion
+
+
+def _text_batches(config: dict[str, Any], arrays: list[Any]) -> Callable[[], Any]:
+    import torch
+
+    tokens, starts, lengths = arrays
+    largest, settings = config["vocab_size"] - 1, config["dataset"][1]
+    size, length = settings["batch_size"], settings["patch_length"]
+    place = torch.arange(length)
+
+    def batch() -> Any:
+        index = torch.randint(len(starts), (size,))
+        choices = (lengths[index] - length).clamp(min=1)
+        at = (torch.rand(size) * choices).long()[:, None] + place
+        rows = (starts[index][:, None] + at).clamp(max=len(tokens) - 1)
+        found = torch.where(at < lengths[index][:, None], tokens[rows].long(), 0)
+        return (found.clamp(max=largest),)
+
+    return batch
 
 
 def _cross_entropy(model: Any, x: Any, labels: Any) -> Any:

@@ -114,7 +114,9 @@ def design(config: Config) -> Design:
 
     source = Source("none", episodes, "array", no_data, sample)
     floor = 0.0 if problem.most_reward else -math.inf
-    return Design(FAMILY, config, Model(tuple(tensors), loss, noise, floor=floor), source)
+    return Design(
+        FAMILY, config, Model(tuple(tensors), loss, noise, floor=floor), source
+    )
 
 
 def choose(
@@ -144,7 +146,11 @@ def returns(rewards: Float[Array, "t n"], discount: float) -> Float[Array, "t n"
 def _checked(config: Config) -> Config:
     config = config_checks.strip(FAMILY, config, KEYS)
     config_checks.check(
-        FAMILY, "problem", config["problem"], isinstance(config["problem"], str), "a name"
+        FAMILY,
+        "problem",
+        config["problem"],
+        isinstance(config["problem"], str),
+        "a name",
     )
     for key in ("num_episodes", "num_steps"):
         config_checks.check_int(FAMILY, key, config[key], 1)

@@ -100,6 +100,4 @@ def _of_gymnax(name: str) -> ControlProblem:
         return jax.vmap(one)(keys, states[1], actions)
 
     shape = env.observation_space(params).shape
-    return ControlProblem(
-        math.prod(shape), int(env.num_actions), 0.0, start, see, step
-    )
+    return ControlProblem(math.prod(shape), int(env.num_actions), 0.0, start, see, step)

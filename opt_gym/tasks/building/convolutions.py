@@ -83,9 +83,7 @@ def convolve(
         )
     slices = _taps(x, (kernel.shape[0], kernel.shape[1]), strides, padding)
     inputs = len(slices) * x.shape[0]
-    product = (
-        kernel.reshape(inputs, -1).T @ jnp.concatenate(slices).reshape(inputs, -1)
-    )
+    product = kernel.reshape(inputs, -1).T @ jnp.concatenate(slices).reshape(inputs, -1)
     return product.reshape(-1, *slices[0].shape[1:])
 
 

@@ -47,9 +47,14 @@ class Place(NamedTuple):
     stride: int = 1
 
     @property
+    def strides(self) -> Pair:
+        """Down and across."""
+        return self.stride, self.stride
+
+    @property
     def size_after(self) -> Pair:
         """Height and width of what a 3x3 "SAME" layer of that stride makes of it."""
-        return convolutions.conv_output(self.size, FIELD, (self.stride,) * 2, "SAME")
+        return convolutions.conv_output(self.size, FIELD, self.strides, "SAME")
 
 
 class Layer(NamedTuple):
@@ -63,7 +68,7 @@ MakeBlock = Callable[[Config, Place], Layer]
 
 
 def sample_config(rng: RandomState) -> Config:
-    """1-3 stages of 1-2 blocks, drawn as TaskSet draws; crops need no care, any size will do."""
+    """1-3 stages of 1-2 blocks, drawn as TaskSet draws; crops need no care."""
     stages = samplers.pick(rng, (1, 2, 3))
     groups = samplers.pick(rng, (1, 2, 4, 8))
     return {
@@ -155,8 +160,8 @@ def _steps(config: Config) -> Iterator[tuple[int, int, int]]:
 
 
 def normed_conv(place: Place, w_init: Initializer, groups: int) -> Layer:
-    """x -> N(K * x): a 3x3 "SAME" convolution without bias; (K, γ, β)."""
-    kernel, strides = (*FIELD, place.inputs, place.outputs), (place.stride,) * 2
+    """N(K * x), a 3x3 "SAME" convolution without bias and its norm; φ (K, γ, β)."""
+    kernel, strides = (*FIELD, place.inputs, place.outputs), place.strides
     form = convolutions.conv_form(place.batch, place.size, kernel, strides, "SAME")
 
     def apply(rest: Iterator[Array], x: Maps) -> Maps:
@@ -168,10 +173,9 @@ def normed_conv(place: Place, w_init: Initializer, groups: int) -> Layer:
 
 def normed_depthwise(place: Place, w_init: Initializer, groups: int) -> Layer:
     """The same with a 3x3 kernel for every channel: K [3, 3, 1, channels]."""
-    strides = (place.stride,) * 2
 
     def apply(rest: Iterator[Array], x: Maps) -> Maps:
-        x = convolutions.depthwise(x, next(rest), strides)
+        x = convolutions.depthwise(x, next(rest), place.strides)
         return group_norm(x, next(rest), next(rest), groups)
 
     return Layer(_normed((*FIELD, 1, place.outputs), w_init), apply)
