@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int, PyTree
 
+from learned import decay as decays
 from learned.arguments import (
     check_factor,
     check_roles,
@@ -20,7 +21,6 @@ from learned.arguments import (
     warn_of_horizon,
 )
 from learned.branches import cond_on_devices
-from learned.decay import check_decay, cosine
 from learned.optax_state import LearnedState, in_form, pack, unpack
 from opt_gym import policy
 from opt_gym.checks import MOST
@@ -59,7 +59,9 @@ def to_optax(
             known where it is only welcome.
         learning_rate: a factor of the learned step, or a schedule of it.
         weight_decay: decoupled, times the learning rate.
-        decay: "cosine": the factor falls to 0 over the horizon, as half a cosine.
+        decay: how the factor falls to 0 over the horizon: "cosine", half a cosine; "linear",
+            a straight line; "wsd", up in the first hundredth, then 1, then down to 0 in the
+            last fifth.
         roles: of the tensors, in leaf order: "kernel", "bias", "embedding" or "norm"; by
             default by their names (as Flax's) and ranks.
         warn: here, where the horizon is beyond the one θ was trained for and nothing decays.
@@ -71,7 +73,7 @@ def to_optax(
             (here), no params or loss (when `update` is traced); complex parameters; then
             also gradients, a loss or a state that do not fit.
     """
-    check_decay(decay)
+    decays.check_decay(decay)
     check_factor("learning_rate", learning_rate)
     check_factor("weight_decay", weight_decay)
     horizon = planned_horizon(learned_optimizer, horizon, decay)
@@ -81,7 +83,7 @@ def to_optax(
 
     def rate(t: Int[Array, ""]) -> Any:
         factor = learning_rate(t) if callable(learning_rate) else learning_rate
-        return factor if decay is None else factor * cosine(t, horizon)
+        return factor if decay is None else factor * decays.factor(decay, t, horizon)
 
     def update(
         updates: PyTree, state: Any, params: PyTree | None = None, **extra_args: Any

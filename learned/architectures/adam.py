@@ -11,8 +11,8 @@ from typing import Any
 
 from jaxtyping import PyTree
 
+from learned import decay as decays
 from learned.building.descent import hand_designed, zeros
-from learned.decay import check_decay, cosine
 from opt_gym.checks import check_adam
 from opt_gym.maths.array_namespace import namespace
 from opt_gym.plugins import Spec
@@ -30,12 +30,13 @@ def make(
 
     Args:
         learning_rate, one_minus_b1, one_minus_b2, epsilon: θ at the start.
-        decay: "cosine": the rate falls to 0 over the horizon, as half a cosine.
+        decay: how the rate falls to 0 over the horizon: "cosine", "linear" or "wsd" (see
+            `learned.to_optax`).
 
     Raises:
         ValueError: an unknown decay, or a number out of its range.
     """
-    check_decay(decay)
+    decays.check_decay(decay)
 
     def rule(
         theta: PyTree, grad: Any, memories: tuple, signal: Signal
@@ -48,7 +49,7 @@ def make(
         unbiased_v = v / (1 - (1 - a2) ** count)
         rate = theta["learning_rate"]
         if decay is not None:
-            rate = rate * cosine(signal.t, signal.horizon)
+            rate = rate * decays.factor(decay, signal.t, signal.horizon)
         delta = -rate * unbiased_m
         return delta / (namespace(grad).sqrt(unbiased_v) + theta["epsilon"]), (m, v)
 

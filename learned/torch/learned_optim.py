@@ -11,9 +11,9 @@ import torch
 from jaxtyping import PyTree
 from torch._compile import _disable_dynamo
 
+from learned import decay as decays
 from learned import theta_file
 from learned.arguments import going_beyond, planned_horizon
-from learned.decay import check_decay, cosine
 from learned.torch import memory, numbers, ranks
 from learned.torch.memory import SKIPPED, STEP, T
 from learned.torch.tensors import View, can_step, check_gradient, check_group
@@ -54,7 +54,8 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         weight_decay: decoupled, times lr.
         horizon: the planned number of steps; by default the one θ was trained for, or not
             known where it is only welcome.
-        decay: "cosine": lr falls to 0 over the horizon, as half a cosine.
+        decay: how lr falls to 0 over the horizon: "cosine", "linear" or "wsd" (warm-up,
+            stable, decay), as in `learned.to_optax`.
         maximize: go up instead of down.
         warn: once, at the first step beyond the horizon θ was trained for.
         process_group: of torch.distributed, over whose processes the loss is averaged; by
@@ -84,7 +85,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             learned = theta_file.load(learned)
         self.learned_optimizer, theta = learned
         policy.check_theta(self.learned_optimizer, theta)
-        check_decay(decay)
+        decays.check_decay(decay)
         self.horizon = planned_horizon(self.learned_optimizer, horizon, decay)
         self.decay = decay
         self._warn = warn
@@ -375,4 +376,6 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             state.update(of_all)
 
     def _decay_factor(self, state: dict[str, Any]) -> Any:
-        return 1.0 if self.decay is None else cosine(state[T], self.horizon)
+        if self.decay is None:
+            return 1.0
+        return decays.factor(self.decay, state[T], self.horizon)

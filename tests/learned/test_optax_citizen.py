@@ -127,6 +127,42 @@ def test_updates_keep_the_sharding_of_parameters(name):
     assert updates["w"].sharding.is_equivalent_to(sharding, 2)
 
 
+@pytest.mark.parametrize(
+    ("decay", "by_hand"),
+    [
+        ("cosine", lambda t: 0.5 * (1 + np.cos(np.pi * min(t, 200) / 200))),
+        ("linear", lambda t: max(1 - t / 200, 0)),
+        ("wsd", lambda t: min((t + 1) / 2, 1, max(1 - t / 200, 0) / 0.2)),
+    ],
+)
+def test_decays_are_those_by_hand_in_both_frameworks(decay, by_hand):
+    import torch
+
+    from learned.torch import LearnedOptim
+
+    sgd = learned.make("sgd", learning_rate=1.0)
+    theta = sgd.init_theta(jax.random.key(0))
+    tx: Any = learned.to_optax(sgd, theta, decay=decay, horizon=200)
+    adam = learned.make("adam", learning_rate=1.0, decay=decay)
+    params = {"w": jnp.zeros(1)}
+    state = tx.init(params)
+    tensor = torch.nn.Parameter(torch.zeros(1))
+    optimizer = LearnedOptim([tensor], (sgd, theta), horizon=200, decay=decay)
+    ours = learned.to_optax(adam, adam.init_theta(jax.random.key(0)), horizon=200)
+    own = ours.init(params)
+    step, step_of_adam = jax.jit(tx.update), jax.jit(ours.update)
+    for t in range(210):
+        updates, state = step({"w": -jnp.ones(1)}, state, params)
+        np.testing.assert_allclose(updates["w"], by_hand(t), rtol=1e-5, atol=1e-6)
+        updates, own = step_of_adam({"w": -jnp.ones(1)}, own, params)
+        np.testing.assert_allclose(updates["w"], by_hand(t), rtol=1e-4, atol=1e-6)
+        before = tensor.detach().clone()
+        tensor.grad = -torch.ones(1)
+        optimizer.step()
+        moved = (tensor.detach() - before).numpy()
+        np.testing.assert_allclose(moved, by_hand(t), rtol=1e-3, atol=1e-5)
+
+
 def test_learning_rate_and_decoupled_weight_decay():
     sgd = learned.make("sgd", learning_rate=1.0)
     theta = sgd.init_theta(jax.random.key(0))
