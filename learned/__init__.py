@@ -5,7 +5,7 @@ from typing import Any
 from learned.exporting import export
 from learned.hub import push_to_hub
 from learned.on_your_model import compare_on
-from learned.optax_state import beyond, state_sharding
+from learned.optax_state import beyond, skipped, state_sharding
 from learned.optax_transformation import scale_by_learned, to_optax
 from learned.published import load_published
 from learned.published_list import opt_list
@@ -25,6 +25,7 @@ __all__ = [
     "push_to_hub",
     "save",
     "scale_by_learned",
+    "skipped",
     "state_sharding",
     "to_optax",
 ]

@@ -134,7 +134,23 @@ def beyond(state: PyTree) -> bool:
     Raises:
         ValueError: no learned optimizer's state is in it.
     """
+    states = _learned_states(state)
+    return any(0 < int(s.trained_horizon) < int(s.t) for s in states)
 
+
+def skipped(state: PyTree) -> int:
+    """Gradients (or needed losses) that were not finite, so far, and changed nothing.
+
+    Args:
+        state: as of `beyond`.
+
+    Raises:
+        ValueError: no learned optimizer's state is in it.
+    """
+    return sum(int(s.skipped) for s in _learned_states(state))
+
+
+def _learned_states(state: PyTree) -> list[LearnedState]:
     def is_learned(node: Any) -> bool:
         return isinstance(node, LearnedState)
 
@@ -142,7 +158,7 @@ def beyond(state: PyTree) -> bool:
     states = [node for node in nodes if is_learned(node)]
     if not states:
         raise ValueError("this state has no part of a learned optimizer")
-    return any(0 < int(s.trained_horizon) < int(s.t) for s in states)
+    return states
 
 
 def state_sharding(

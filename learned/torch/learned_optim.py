@@ -16,6 +16,7 @@ from learned import theta_file
 from learned.arguments import going_beyond, planned_horizon
 from learned.torch import memory, numbers, ranks
 from learned.torch.memory import SKIPPED, STEP, T
+from learned.torch.notices import SkippedInARow
 from learned.torch.tensors import View, can_step, check_gradient, check_group
 from opt_gym import policy
 from opt_gym.records import LearnedOptimizer, Signal
@@ -57,7 +58,8 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         decay: how lr falls to 0 over the horizon: "cosine", "linear" or "wsd" (warm-up,
             stable, decay), as in `learned.to_optax`.
         maximize: go up instead of down.
-        warn: once, at the first step beyond the horizon θ was trained for.
+        warn: once, at the first step beyond the horizon θ was trained for, and where fifty
+            gradients in a row were not finite.
         process_group: of torch.distributed, over whose processes the loss is averaged; by
             default all of them, where it runs. False: this process trains alone.
 
@@ -114,6 +116,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         """What follows from the rest, and what is not copied."""
         self._layout = memory.layout_of(self.learned_optimizer)
         self._theta_on: dict[torch.device, PyTree] = {}
+        self._skipped_in_a_row = SkippedInARow(self.learned_optimizer.name)
         self._begin_in_step()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -283,6 +286,8 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         for view, delta in zip(views, deltas, strict=True):
             view.add(delta, factor, usable)
         self._calls += 1
+        if self._warn:
+            self._skipped_in_a_row.saw(usable)
 
     def _check_needs(self, loss: Any, valid_loss: Any) -> None:
         needs, name = self.learned_optimizer.needs, self.learned_optimizer.name
