@@ -3,6 +3,7 @@
 from typing import Any
 
 from learned.exporting import export
+from learned.guarded_optax import guarded
 from learned.hub import push_to_hub
 from learned.on_your_model import compare_on
 from learned.optax_state import beyond, skipped, state_sharding
@@ -17,6 +18,7 @@ __all__ = [
     "beyond",
     "compare_on",
     "export",
+    "guarded",
     "load",
     "load_published",
     "make",

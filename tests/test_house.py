@@ -61,6 +61,8 @@ ROOMS = (
     "learned/optax_state.py",
     "learned/optax_transformation.py",
     "learned/published_list.py",
+    "learned/guard.py",
+    "learned/guarded_optax.py",
     "learned/contest.py",
     "learned/on_your_model.py",
     "learned/torch/",

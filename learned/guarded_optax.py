@@ -1,0 +1,127 @@
+"""`guarded`: a learned optimizer that is never much worse than what it replaced, in optax."""
+
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import PyTree
+
+from learned import guard as rules
+from opt_gym.adapters.foreign import check_transformation
+from opt_gym.checks import check_positive
+
+FALLBACK_RATE = 3e-3
+"""Of AdamW: one rate for all tasks; see the one-trial baseline of the judge."""
+
+
+class GuardedState(NamedTuple):
+    """guard: of `learned.guard`; learned, fallback: both states; snapshot: weights like φ."""
+
+    guard: rules.Guard
+    learned: Any
+    fallback: Any
+    snapshot: PyTree
+
+
+def guarded(
+    optimizer: optax.GradientTransformation,
+    fallback: optax.GradientTransformation | None = None,
+    *,
+    horizon: int = 0,
+    cap: float = 10.0,
+) -> optax.GradientTransformationExtraArgs:
+    """The learned optimizer while it pays, else the fallback; after an explosion back.
+
+        bare = learned.to_optax(*learned.load("nominal_medium"))
+        tx = learned.guarded(bare, optax.adamw(1e-3), horizon=1000)
+        updates, state = tx.update(grads, state, params, value=loss)
+
+    Both see every gradient, one of them steps. `learned.guard` says by which rules; the state
+    says what happened (`state.guard`: who steps, how often that changed, how often the
+    weights went back, and when last). A learned step is never longer than `cap` times the
+    fallback's, tensor by tensor. Beside both states the snapshot takes a float a weight.
+
+    Args:
+        optimizer: such as `to_optax` gives.
+        fallback: by default `optax.adamw(3e-3)`.
+        horizon: the planned number of steps, where it is known: then nothing is tried towards
+            the end.
+        cap: in norms of the fallback's step.
+
+    Raises:
+        ValueError: no optax transformation, a cap that is not above 0; without params or
+            `value` (when `update` is traced).
+    """
+    check_positive("cap", cap)
+    usual = optax.adamw(FALLBACK_RATE) if fallback is None else fallback
+    for transformation in (optimizer, usual):
+        check_transformation(transformation)
+    learned = optax.with_extra_args_support(optimizer)
+    plain = optax.with_extra_args_support(usual)
+
+    def init(params: PyTree) -> GuardedState:
+        own = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)
+        begun = rules.begin(jnp.zeros(()))
+        return GuardedState(begun, learned.init(params), plain.init(params), own)
+
+    def update(
+        updates: PyTree,
+        state: Any,
+        params: PyTree | None = None,
+        *,
+        value: Any = None,
+        **extra_args: Any,
+    ) -> tuple[PyTree, GuardedState]:
+        if params is None or value is None:
+            raise ValueError(
+                "guarded needs params and value: update(..., params, value=loss)"
+            )
+        more = {"value": value, **extra_args}
+        one, of_learned = learned.update(updates, state.learned, params, **more)
+        other, of_fallback = plain.update(updates, state.fallback, params, **more)
+        loss = jnp.asarray(value, jnp.float32).reshape(())
+        guard, told = rules.judge(state.guard, loss, jnp.float32(horizon))
+
+        def delta(one: Any, other: Any, snapshot: Any, param: Any) -> Any:
+            step = jnp.where(told.learned, _capped(one, other, cap), other)
+            return jnp.where(told.back, snapshot - param, step).astype(param.dtype)
+
+        deltas = jax.tree.map(delta, one, other, state.snapshot, params)
+        snapshot = _chosen(told.keep, params, state.snapshot)
+        return deltas, GuardedState(
+            guard,
+            _renewed(told.back, learned.init(params), of_learned),
+            _renewed(told.back, plain.init(params), of_fallback),
+            snapshot,
+        )
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _capped(one: Any, other: Any, cap: float) -> Any:
+    """A step no longer than `cap` times the other; 0 where it is not finite."""
+    length, most = (jnp.sqrt(jnp.sum(jnp.square(x))) for x in (one, other))
+    factor = jnp.minimum(
+        1.0, cap * most / jnp.maximum(length, jnp.finfo(jnp.float32).tiny)
+    )
+    return jnp.where(jnp.isfinite(length), factor * one, jnp.zeros_like(one))
+
+
+def _renewed(anew: Any, fresh: PyTree, state: PyTree) -> PyTree:
+    """The fresh state but for its counts, which schedules read, where it begins anew."""
+
+    def is_count(leaf: Any) -> bool:
+        return jnp.ndim(leaf) == 0 and jnp.issubdtype(
+            jnp.result_type(leaf), jnp.integer
+        )
+
+    return jax.tree.map(
+        lambda new, old: old if is_count(old) else jnp.where(anew, new, old),
+        fresh,
+        state,
+    )
+
+
+def _chosen(condition: Any, one: PyTree, other: PyTree) -> PyTree:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
