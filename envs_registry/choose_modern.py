@@ -58,7 +58,7 @@ def costs_more_than(most: float) -> Callable[[Config], str]:
 
 
 _TINY: dict[str, Any] = {"suffix": TINY_SUFFIX, "objection": costs_more_than(6e7)}
-_SMALL: dict[str, Any] = {"objection": costs_more_than(4e8)}
+_SMALL: dict[str, Any] = {"objection": costs_more_than(1.5e8)}
 PARTS = (
     Part(f"{TINY}/train", 36, FAMILIES, 0, **_TINY),
     Part(f"{TINY}/held_out", 12, FAMILIES, 1000, **_TINY),

@@ -1,20 +1,23 @@
 """Which of two optimizers steps, told by the loss alone: the rules of `guarded`.
 
-The **incumbent** steps; at first it is the learned optimizer. Now
-and then the **challenger** is let in for a few steps, and where the loss falls faster under it
-than before and after, it is the incumbent from then on. No step asks for a second gradient.
+The **incumbent** steps; at first it is the learned optimizer. In cycles of 100, 100, 200, 400,
+... steps the **challenger** is tried, from the same weights, and is the incumbent from then on
+where it lowered the loss further. No step asks for a second gradient.
 
+    race        in the first tenth of a cycle the challenger steps; the weights go back, and in
+                the second tenth the incumbent does. Where the challenger's losses (those of the
+                later half of its tenth) were lower, noise apart, the weights go back once more
+                and it goes on
+    stall       a cycle whose rest did not lower the loss under the learned optimizer ends with
+                the fallback as the incumbent
     explosion   the loss is not finite, or its average rose far above that at the snapshot:
-                the weights go back to the snapshot, the fallback is the incumbent, and a
-                cycle twice as long begins
-    race        cycles of 50, 100, 200, ... steps, each with three blocks of a tenth at its
-                start: incumbent, challenger, incumbent. The challenger wins where its block
-                lowered the loss by more than the mean of the other two, noise apart; where it
-                raised the loss, the weights go back to where it came in
-    snapshot    taken every tenth of a cycle where the loss is no worse than at the last one
+                the weights go back, the fallback is the incumbent, what both remember begins
+                anew, and a cycle twice as long begins with its rest
+    snapshot    the weights where a cycle begins, later those of every tenth of it where the
+                loss is no worse than at the last one
 
-Cycles that would begin beyond half of a known horizon have no race: what is then left is too
-short for a loss that a challenger spoils at the end.
+So a tenth of the steps, a fifth where the incumbent changes, leads nowhere. Cycles that would
+begin beyond half of a known horizon have no race: their losses end with the run.
 
 Source: ours. Guards by the loss: Prémont-Schwarz et al. 2022, arXiv 2201.12426; a fallback
 where a learned step does not descend: Heaton et al. 2020, arXiv 2003.01880. Both compare what
@@ -26,11 +29,10 @@ from typing import Any, NamedTuple
 from opt_gym.maths.array_namespace import constant, namespace
 from opt_gym.maths.limits import LIMIT
 
-FIRST_CYCLE = 50.0
+FIRST_CYCLE = 100.0
 SHARE_OF_BLOCK = 0.1
-NUM_BLOCKS = 3
-CHALLENGE = 1
-"""Which of the three blocks is the challenger's."""
+CHALLENGE, ANSWER, REST = 0.0, 1.0, 2.0
+"""The blocks of a cycle: two of that share, challenger's and incumbent's, and the rest."""
 
 AVERAGING = 0.1
 """Of one loss in the running averages."""
@@ -50,9 +52,10 @@ class Guard(NamedTuple):
 
     t: losses seen; initial: the first; mean, deviation: running averages of the loss and of
     its distance from that; level, spread: both at the snapshot; learned: 1 where the learned
-    optimizer is the incumbent; start, length: of the cycle; earlier, later: [3], sums of the
-    losses in the halves of its blocks; switches, returns: how often the incumbent changed and
-    weights went back; last: t of the last of either.
+    optimizer is the incumbent; start, length: of the cycle; sums: [4], of its losses in the
+    later halves of the two tenths, and in both halves of the rest; switches, returns: how often
+    the incumbent changed, and how often weights went back after an explosion; last: t of the
+    last of either.
     """
 
     t: Any
@@ -64,8 +67,7 @@ class Guard(NamedTuple):
     learned: Any
     start: Any
     length: Any
-    earlier: Any
-    later: Any
+    sums: Any
     switches: Any
     returns: Any
     last: Any
@@ -74,35 +76,37 @@ class Guard(NamedTuple):
 class _Place(NamedTuple):
     """Of a step in its cycle; numbers [].
 
-    size: of a block; block: 0, 1, 2, or 3 for the rest; inside: steps into it; is_tenth:
-    whether a tenth of the cycle begins.
+    size: of a tenth; block: which; inside: steps into it; is_tenth: whether one begins;
+    is_first: whether the cycle does.
     """
 
     size: Any
     block: Any
     inside: Any
     is_tenth: Any
+    is_first: Any
 
 
 class Verdict(NamedTuple):
     """What to do now; booleans [].
 
     learned: the learned optimizer steps, else the fallback; back: to the snapshot, instead of
-    any step; keep: the weights as they are now are the next snapshot.
+    any step; anew: what both remember, too; keep: the weights as they are now are the next
+    snapshot.
     """
 
     learned: Any
     back: Any
+    anew: Any
     keep: Any
 
 
 def begin(like: Any) -> Guard:
     """Before the first loss; in the namespace and on the device of the array `like`."""
     zero, one = constant(0.0, like), constant(1.0, like)
-    halves = constant([0.0] * NUM_BLOCKS, like)
     known = dict.fromkeys(Guard._fields, zero)
     known |= {"learned": one, "length": constant(FIRST_CYCLE, like)}
-    return Guard(**{**known, "earlier": halves, "later": halves})
+    return Guard(**{**known, "sums": constant([0.0] * 4, like)})
 
 
 def judge(guard: Guard, loss: Any, horizon: Any) -> tuple[Guard, Verdict]:
@@ -121,16 +125,17 @@ def judge(guard: Guard, loss: Any, horizon: Any) -> tuple[Guard, Verdict]:
     guard = _with_cycle(guard)
     place = _place_in(guard)
     guard = _summed(guard, loss, place)
-    races = _races(guard, horizon)
-    harmed, wins = _outcome(guard, place, races)
-    back = exploded | harmed
-    guard = _decided(guard, exploded, wins, back)
+    races = (horizon == 0) | (2.0 * guard.start <= horizon)
+    wins = races & _won(guard, place)
+    turns = races & (place.block == ANSWER) & (place.inside == 0)
+    guard = _decided(guard, exploded, wins)
     challenges = races & (place.block == CHALLENGE) & ~exploded
     acts = (guard.learned > 0.5) ^ challenges
+    back = exploded | turns | wins
     good = guard.mean <= guard.level + guard.spread
-    enters = (place.block == CHALLENGE) & (place.inside == 0)
-    keep = (place.is_tenth & (good | enters) | (guard.t == 1)) & ~back
-    return _kept(guard, keep), Verdict(acts, back, keep)
+    later = place.is_tenth & (place.block == REST) & good
+    keep = (place.is_first | later) & ~back
+    return _kept(guard, keep, back), Verdict(acts, back, exploded, keep)
 
 
 def _averaged(guard: Guard, loss: Any) -> Guard:
@@ -150,9 +155,12 @@ def _averaged(guard: Guard, loss: Any) -> Guard:
     )
 
 
-def _kept(guard: Guard, keep: Any) -> Guard:
+def _kept(guard: Guard, keep: Any, back: Any) -> Guard:
+    """Averages go back with the weights, and are kept with them."""
     xp = namespace(guard.t)
     return guard._replace(
+        mean=xp.where(back, guard.level, guard.mean),
+        deviation=xp.where(back, guard.spread, guard.deviation),
         level=xp.where(keep, guard.mean, guard.level),
         spread=xp.where(keep, guard.deviation, guard.spread),
     )
@@ -167,11 +175,30 @@ def _exploded(guard: Guard, finite: Any) -> Any:
 
 
 def _with_cycle(guard: Guard) -> Guard:
-    """With a new cycle where the last one has ended."""
+    """With a new cycle where the last one has ended, and the fallback after a stall."""
     xp = namespace(guard.t)
     ended = guard.t - 1 >= guard.start + guard.length
+    rest = guard.length - 2.0 * xp.floor(SHARE_OF_BLOCK * guard.length)
+    half = xp.floor(rest / 2.0)
+    fell = (guard.sums[2] - guard.sums[3]) / half
+    stalls = ended & (fell < _error(guard, half)) & (guard.learned > 0.5)
+    guard = _switched(guard, stalls, xp.where(stalls, 0.0, guard.learned))
     # From the second on, a cycle is as long as all before it.
     return _new_cycle(guard, ended, guard.t - 1, xp.where(guard.start > 0, 2.0, 1.0))
+
+
+def _error(guard: Guard, count: Any) -> Any:
+    """Of the difference of two means of so many losses: `DOUBT` standard errors."""
+    return DOUBT * guard.deviation * namespace(count).sqrt(2.0 / count)
+
+
+def _switched(guard: Guard, condition: Any, learned: Any) -> Guard:
+    xp = namespace(guard.t)
+    return guard._replace(
+        learned=learned,
+        switches=guard.switches + xp.where(condition, 1.0, 0.0),
+        last=xp.where(condition, guard.t, guard.last),
+    )
 
 
 def _new_cycle(guard: Guard, begins: Any, start: Any, longer: Any) -> Guard:
@@ -179,8 +206,7 @@ def _new_cycle(guard: Guard, begins: Any, start: Any, longer: Any) -> Guard:
     return guard._replace(
         start=xp.where(begins, start, guard.start),
         length=xp.where(begins, longer * guard.length, guard.length),
-        earlier=xp.where(begins, 0.0, guard.earlier),
-        later=xp.where(begins, 0.0, guard.later),
+        sums=xp.where(begins, 0.0, guard.sums),
     )
 
 
@@ -189,53 +215,40 @@ def _place_in(guard: Guard) -> _Place:
     size = xp.floor(SHARE_OF_BLOCK * guard.length)
     place = guard.t - 1 - guard.start
     tenth = xp.floor(place / size)
-    block = xp.clip(tenth, 0.0, float(NUM_BLOCKS))
-    return _Place(size, block, place - block * size, place == tenth * size)
+    block = xp.clip(tenth, CHALLENGE, REST)
+    inside = place - block * size
+    return _Place(size, block, inside, place == tenth * size, place == 0)
 
 
 def _summed(guard: Guard, loss: Any, place: _Place) -> Guard:
-    """With the loss added to its half of its block."""
+    """With the loss added to its sum. A loss is of the step before."""
     xp = namespace(loss)
     half = xp.floor(place.size / 2.0)
-    here = constant([float(block) for block in range(NUM_BLOCKS)], loss) == place.block
-    is_earlier, is_later = place.inside < half, place.inside >= place.size - half
-    return guard._replace(
-        earlier=guard.earlier + xp.where(here & is_earlier, loss, 0.0),
-        later=guard.later + xp.where(here & is_later, loss, 0.0),
-    )
+    of_rest = xp.floor((guard.length - 2.0 * place.size) / 2.0)
+    is_rest = place.block == REST
+    index = xp.where(is_rest & (place.inside >= of_rest), REST + 1.0, place.block)
+    counts = is_rest | (place.inside >= place.size - half)
+    here = constant([0.0, 1.0, 2.0, 3.0], loss) == index
+    return guard._replace(sums=guard.sums + xp.where(here & counts, loss, 0.0))
 
 
-def _races(guard: Guard, horizon: Any) -> Any:
-    """Whether this cycle has a race: not the first, and none that begins too late."""
-    in_time = (horizon == 0) | (2.0 * guard.start <= horizon)
-    return (guard.start > 0) & in_time
+def _won(guard: Guard, place: _Place) -> Any:
+    """Whether the challenger has won: told at the first step after the incumbent's tenth."""
+    half = namespace(guard.t).floor(place.size / 2.0)
+    lower = (guard.sums[1] - guard.sums[0]) / half
+    told = (place.block == REST) & (place.inside == 0)
+    return told & (lower > _error(guard, half))
 
 
-def _outcome(guard: Guard, place: _Place, races: Any) -> tuple[Any, Any]:
-    """(the challenger raised the loss, it wins): each told at one step of a cycle."""
-    xp = namespace(guard.t)
-    half = xp.floor(place.size / 2.0)
-    fell = (guard.earlier - guard.later) / half
-    error = DOUBT * guard.deviation * xp.sqrt(2.0 / half)
-    told, block = races & (place.inside == 0), place.block
-    harmed = told & (block == CHALLENGE + 1) & (fell[CHALLENGE] < -error)
-    others = 0.5 * (fell[CHALLENGE - 1] + fell[CHALLENGE + 1])
-    return harmed, told & (block == NUM_BLOCKS) & (fell[CHALLENGE] > others + error)
-
-
-def _decided(guard: Guard, exploded: Any, wins: Any, back: Any) -> Guard:
-    """The incumbent, the counts and, where weights go back, averages as of the snapshot."""
+def _decided(guard: Guard, exploded: Any, wins: Any) -> Guard:
+    """The incumbent and the counts."""
     xp = namespace(guard.t)
     learned = xp.where(wins, 1.0 - guard.learned, guard.learned)
     learned = xp.where(exploded, 0.0, learned)
-    switched = learned != guard.learned
-    # After an explosion the blocks of this cycle are of other weights.
-    guard = _new_cycle(guard, exploded, guard.t, 2.0)
+    guard = _switched(guard, learned != guard.learned, learned)
+    skipped = 2.0 * xp.floor(SHARE_OF_BLOCK * 2.0 * guard.length)
+    guard = _new_cycle(guard, exploded, guard.t - skipped, 2.0)
     return guard._replace(
-        learned=learned,
-        mean=xp.where(back, guard.level, guard.mean),
-        deviation=xp.where(back, guard.spread, guard.deviation),
-        switches=guard.switches + xp.where(switched, 1.0, 0.0),
-        returns=guard.returns + xp.where(back, 1.0, 0.0),
-        last=xp.where(switched | back, guard.t, guard.last),
+        returns=guard.returns + xp.where(exploded, 1.0, 0.0),
+        last=xp.where(exploded, guard.t, guard.last),
     )

@@ -38,9 +38,10 @@ def guarded(
         updates, state = tx.update(grads, state, params, value=loss)
 
     Both see every gradient, one of them steps. `learned.guard` says by which rules; the state
-    says what happened (`state.guard`: who steps, how often that changed, how often the
-    weights went back, and when last). A learned step is never longer than `cap` times the
-    fallback's, tensor by tensor. Beside both states the snapshot takes a float a weight.
+    says what happened (`state.guard`: who steps, how often that changed, how often weights
+    went back after an explosion, and when last). A learned step is never longer than `cap`
+    times the fallback's, tensor by tensor. The snapshot takes a float a weight beside both
+    states.
 
     Args:
         optimizer: such as `to_optax` gives.
@@ -91,8 +92,8 @@ def guarded(
         snapshot = _chosen(told.keep, params, state.snapshot)
         return deltas, GuardedState(
             guard,
-            _renewed(told.back, learned.init(params), of_learned),
-            _renewed(told.back, plain.init(params), of_fallback),
+            _renewed(told.anew, learned.init(params), of_learned),
+            _renewed(told.anew, plain.init(params), of_fallback),
             snapshot,
         )
 
