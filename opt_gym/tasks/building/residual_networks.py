@@ -38,7 +38,11 @@ Maps = Float[Array, "c b h w"]
 
 
 class Place(NamedTuple):
-    """Where a layer stands: the batch, height and width it meets, its channels, its stride."""
+    """Where a layer stands.
+
+    batch, size: examples, height and width that it meets; inputs, outputs: channels; stride:
+    down and across.
+    """
 
     batch: int
     size: Pair
@@ -68,7 +72,7 @@ MakeBlock = Callable[[Config, Place], Layer]
 
 
 def sample_config(rng: RandomState) -> Config:
-    """1-3 stages of 1-2 blocks, drawn as TaskSet draws; crops need no care."""
+    """1-3 stages of 1-2 blocks, drawn with `rng` as TaskSet draws; crops need no care."""
     stages = samplers.pick(rng, (1, 2, 3))
     groups = samplers.pick(rng, (1, 2, 4, 8))
     return {
@@ -83,7 +87,11 @@ def sample_config(rng: RandomState) -> Config:
 
 
 def check(family: str, config: Config) -> None:
-    """Raises ValueError where a value of one of `KEYS` cannot be used, by name."""
+    """Checks the values of `KEYS` in the `config` of a `family`.
+
+    Raises:
+        ValueError: one that cannot be used, by name.
+    """
     config_checks.check_sizes(family, "blocks", config["blocks"], 1)
     config_checks.check_int(family, "width", config["width"], 1)
     config_checks.check_int(family, "groups", config["groups"], 1)
@@ -139,12 +147,12 @@ def design(family: str, config: Config, make_block: MakeBlock) -> Design:
 
 
 def initializer(config: Config) -> Initializer:
-    """Of all kernels."""
+    """Of all kernels of a `config`."""
     return config["w_init"][0], config["w_init"][1]
 
 
 def block_activation(config: Config) -> Activation:
-    """The one of all layers."""
+    """That of all layers of a `config`."""
     return ACTIVATIONS[config["activation"]]
 
 
@@ -160,7 +168,13 @@ def _steps(config: Config) -> Iterator[tuple[int, int, int]]:
 
 
 def normed_conv(place: Place, w_init: Initializer, groups: int) -> Layer:
-    """N(K * x), a 3x3 "SAME" convolution without bias and its norm; φ (K, γ, β)."""
+    """N(K * x), a 3x3 "SAME" convolution without bias and its norm; φ (K, γ, β).
+
+    Args:
+        place: where it stands.
+        w_init: of K.
+        groups: of the norm.
+    """
     kernel, strides = (*FIELD, place.inputs, place.outputs), place.strides
     form = convolutions.conv_form(place.batch, place.size, kernel, strides, "SAME")
 
@@ -172,7 +186,11 @@ def normed_conv(place: Place, w_init: Initializer, groups: int) -> Layer:
 
 
 def normed_depthwise(place: Place, w_init: Initializer, groups: int) -> Layer:
-    """The same with a 3x3 kernel for every channel: K [3, 3, 1, channels]."""
+    """As `normed_conv`, with a 3x3 kernel for every channel: K [3, 3, 1, channels].
+
+    Args:
+        place, w_init, groups: as there.
+    """
 
     def apply(rest: Iterator[Array], x: Maps) -> Maps:
         x = convolutions.depthwise(x, next(rest), place.strides)
@@ -182,7 +200,11 @@ def normed_depthwise(place: Place, w_init: Initializer, groups: int) -> Layer:
 
 
 def normed_pointwise(place: Place, w_init: Initializer, groups: int) -> Layer:
-    """The same with a 1x1 kernel: a product, pixel by pixel."""
+    """As `normed_conv`, with a 1x1 kernel: a product, pixel by pixel.
+
+    Args:
+        place, w_init, groups: as there.
+    """
     stride = place.stride
 
     def apply(rest: Iterator[Array], x: Maps) -> Maps:
@@ -209,6 +231,11 @@ def group_norm(
 
     A group is c / groups neighbouring channels with all their pixels. No norm looks at
     another example, so that a loss needs no state and is the same at evaluation.
+
+    Args:
+        x: [channels, batch, height, width].
+        gamma, beta: γ and β [channels].
+        groups: how many.
 
     Source: Wu & He 2018, arXiv 1803.08494, equations 1-6.
     """
