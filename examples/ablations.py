@@ -41,6 +41,7 @@ CHANGES: dict[str, Phase] = {
     "8_tasks_4_pairs": {"tasks_per_step": 8, "options": {"num_pairs": "4"}},
     "other_scales": {"reparameterise": ["none", "global"], "tasks_per_step": 32},
     "half_rate": {"learning_rate": 2e-3},
+    "loss_hidden_in_half": {"hide_loss": 0.5},
 }
 """By name: keywords of `opt-gym train`; dicts are merged with the recipe's."""
 
