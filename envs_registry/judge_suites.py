@@ -34,6 +34,21 @@ _ALL = (
         num_seeds=1,
     ),
     Suite(
+        "modern-tiny-v1",
+        "development",
+        "tiny twins of what TaskSet lacks: attention, mixers, residual networks, "
+        "differential equations, policies, fine-tuning, learned optimizers",
+        _parts("modern-tiny-v1/held_out", "modern-tiny-v1/held_out_families"),
+        num_seeds=1,
+    ),
+    Suite(
+        "modern-small-v1",
+        "test",
+        "the same families at their own size; a θ is entered twice at most",
+        _parts("modern-small-v1/held_out", "modern-small-v1/held_out_families"),
+        num_seeds=1,
+    ),
+    Suite(
         "transfer",
         "test",
         "nets on tables and on code, data that no θ of ours was trained on; a θ is entered "

@@ -1,6 +1,7 @@
 """The frozen lists: what they hold, that they are apart, and that they never change."""
 
 import hashlib
+from collections import Counter
 
 import pytest
 
@@ -24,6 +25,12 @@ DIGESTS = {
     "taskset-small-v2/test_families": "cc554aa6970cb994",
     "taskset-tiny-v1/train": "e6e313957f58a081",
     "taskset-tiny-v1/development": "302d32360e56a69a",
+    "modern-tiny-v1/train": "98ee9e8d2153ca80",
+    "modern-tiny-v1/held_out": "0452cf45dec19c72",
+    "modern-tiny-v1/held_out_families": "b8c46d6417d5e5e5",
+    "modern-small-v1/train": "fd2775d76b31f802",
+    "modern-small-v1/held_out": "92b5db6a03957c61",
+    "modern-small-v1/held_out_families": "4ee4199e3ac9f979",
     "transfer/tables": "379b4cad993ac685",
     "transfer/text": "138282442ab3a7fa",
     "taskset-full-v1/train": "6e5f44c49aeacb02",
@@ -42,6 +49,13 @@ MEASURED = {
 }
 """Whatever the data: the text of another Python is another."""
 
+MODERN_SIZES = {"modern-tiny-v1": [36, 12, 12], "modern-small-v1": [18, 8, 8]}
+OVERFITS_AT_ONCE = (
+    "fine_tuning_family_seed8_tiny",
+    "fine_tuning_family_seed16_tiny",
+)
+"""No rate of Adam lowers their validation loss."""
+
 HELD_OUT_FAMILIES = {"mlp_ae", "rnn_text_classification"}
 PARTS = ("train", "held_out", "held_out_families")
 
@@ -58,7 +72,7 @@ def test_every_list_is_pinned():
 def test_every_name_is_a_task(name):
     tasks = BENCHMARK_SETS[name]
     assert len(set(tasks)) == len(tasks) > 0
-    if name.startswith(("taskset-small-v2", "taskset-tiny")):
+    if name.startswith(("taskset-small-v2", "taskset-tiny", "modern")):
         assert all(opt_gym.task_config(task) for task in tasks)
     elif name.startswith("taskset"):
         assert set(tasks) <= set(names.published_tasks())
@@ -130,12 +144,38 @@ def test_the_tiny_lists_are_apart_from_all_that_is_looked_at():
         assert all(twins.num_weights(one) <= twins.MOST_WEIGHTS for one in configs)
 
 
-def test_normalizers_of_the_tiny_lists_are_shipped():
-    for part in ("train", "development"):
-        for name in BENCHMARK_SETS[f"taskset-tiny-v1/{part}"]:
-            config = normalize.digest_config(opt_gym.task_config(name))
-            for objective in ("train", "valid"):
-                assert (config, objective) in MEASURED, name
+def test_the_modern_lists_are_apart_and_hold_out_families():
+    lists = {
+        name: tasks
+        for name, tasks in BENCHMARK_SETS.items()
+        if name.startswith("modern")
+    }
+    configs = [opt_gym.task_config(task) for tasks in lists.values() for task in tasks]
+    assert all(configs.count(config) == 1 for config in configs)
+    counts = Counter(
+        names.family_of(task) for tasks in lists.values() for task in tasks
+    )
+    assert min(counts.values()) >= 6
+    for title, sizes in MODERN_SIZES.items():
+        parts = [lists[f"{title}/{part}"] for part in PARTS]
+        assert [len(part) for part in parts] == sizes
+        families = [{names.family_of(task) for task in part} for part in parts]
+        assert families[0] == families[1]
+        assert families[2] == {"vit", "physics"}
+        assert not families[0] & families[2]
+
+
+def test_normalizers_of_the_lists_to_train_on_are_shipped():
+    missing = {
+        (name, objective)
+        for title, tasks in BENCHMARK_SETS.items()
+        if title.startswith(("taskset-tiny", "modern"))
+        for name in tasks
+        for objective in ("train", "valid")
+        if (normalize.digest_config(opt_gym.task_config(name)), objective)
+        not in MEASURED
+    }
+    assert missing == {(name, "valid") for name in OVERFITS_AT_ONCE}
 
 
 def test_small_lists_are_apart():
