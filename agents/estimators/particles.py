@@ -95,7 +95,7 @@ def programs(
     Args:
         env, learned_optimizer, num: which unrolls, N of them.
         lengths: of episodes and of a window.
-        sigma: of the perturbations; 0 for one unperturbed unroll a particle.
+        sigma: of perturbations, 0 for none; an argument, so that all have one program.
         counted: what an inner step counts.
         common_length: whether all slots of a renewal draw one length, or each its own.
         merge: after a window the negative half goes on from where the positive one is.
@@ -176,14 +176,12 @@ def programs(
 
     # On the host: the mapped arguments of `window` are donated, these would go with them.
     indices = np.arange(num, dtype=np.uint32)
-    # An argument: the program is the same for every σ, and is compiled once for all of them.
-    spread = np.float32(sigma)
     window = strategy.map_parts(window_of_slots, num, donate=True)
     return ParticlePrograms(
         empty=empty,
         keys=jax.jit(lambda key: jax.vmap(jax.random.fold_in, (None, 0))(key, indices)),
         window=lambda keys, theta, data, particles, renewal: window(
-            (indices, particles), (keys, theta, data, renewal, spread)
+            (indices, particles), (keys, theta, data, renewal, np.float32(sigma))
         ),
     )
 

@@ -18,6 +18,7 @@ QUICK_SEEDS = {
     "maf": 48,
     "mlp": 93,
     "mlp_ae": 68,
+    "mobilenet": 9,
     "nvp": 77,
     "quadratic": 70,
     "resnet": 2,
