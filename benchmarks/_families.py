@@ -71,6 +71,27 @@ def case_of(config: Config) -> Case:
     return Case(task, by_hand, _our_step(task), _plain_step(by_hand), data)
 
 
+def first_loss(case: Case) -> tuple[Any, Any, float]:
+    """(φ, batch, loss) of ours, at the beginning."""
+    task = case.task
+    k_init, k_batch, k_loss = jax.random.split(jax.random.key(0), 3)
+
+    @jax.jit
+    def ours(data: Data) -> Any:
+        params, instance = task.init(k_init, data)
+        batch = task.sample_batch(k_batch, data, instance, "train")
+        return params, batch, task.loss(k_loss, params, instance, batch)[0]
+
+    params, batch, loss = ours(case.data)
+    return params, batch, float(loss)
+
+
+def check_torch_loss(family: str, mine: float, theirs: float) -> None:
+    """Raises RuntimeError where PyTorch's loss differs by more than 1e-4."""
+    if not abs(theirs - mine) < 1e-4 * abs(theirs):
+        raise RuntimeError(f"{family}: loss {mine} here, {theirs} in PyTorch")
+
+
 def check_alike(case: Case) -> float:
     """The largest relative difference of loss and gradients at the same φ, batch and noise.
 

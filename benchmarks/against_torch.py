@@ -90,16 +90,7 @@ def _start(case: _families.Case, family: str, process: Any) -> None:
 
 
 def _check_loss(case: _families.Case, family: str, process: Any) -> None:
-    task = case.task
-    k_init, k_batch, k_loss = jax.random.split(jax.random.key(0), 3)
-
-    @jax.jit
-    def ours(data: Any) -> Any:
-        params, instance = task.init(k_init, data)
-        batch = task.sample_batch(k_batch, data, instance, "train")
-        return params, batch, task.loss(k_loss, params, instance, batch)[0]
-
-    params, batch, mine = ours(case.data)
+    params, batch, mine = _families.first_loss(case)
     order = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
     params = [np.transpose(p, order[p.ndim]) for p in map(np.asarray, params)]
     images = np.transpose(np.asarray(batch.inputs), (0, 3, 1, 2))
@@ -110,5 +101,4 @@ def _check_loss(case: _families.Case, family: str, process: Any) -> None:
     theirs = process.submit(
         _torch_loops.loss, family, params, images, np.asarray(batch.targets)
     ).result()
-    if not abs(theirs - float(mine)) < 1e-4 * abs(theirs):
-        raise RuntimeError(f"{family}: loss {mine} here, {theirs} in PyTorch")
+    _families.check_torch_loss(family, mine, theirs)

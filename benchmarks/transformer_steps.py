@@ -9,7 +9,6 @@ import concurrent.futures
 import multiprocessing
 from typing import Any
 
-import jax
 import numpy as np
 
 from benchmarks import _families, _torch_loops
@@ -80,15 +79,7 @@ def _start(case: _families.Case, process: Any) -> None:
     arrays = tuple(map(np.asarray, (train.tokens, train.starts, train.lengths)))
     started = ("transformer_lm", task.config, arrays, _families.LEARNING_RATE)
     process.submit(_torch_loops.start, *started).result()
-    k_init, k_batch, k_loss = jax.random.split(jax.random.key(0), 3)
-
-    @jax.jit
-    def ours(data: Any) -> Any:
-        params, instance = task.init(k_init, data)
-        batch = task.sample_batch(k_batch, data, instance, "train")
-        return params, batch, task.loss(k_loss, params, instance, batch)[0]
-
-    params, batch, mine = ours(case.data)
+    params, batch, mine = _families.first_loss(case)
     roles = zip(map(np.asarray, params), task.roles, strict=True)
     weights = [leaf.T if role == "kernel" else leaf for leaf, role in roles]
     # PyTorch lists a parameter of its own before those of the layers.
@@ -96,5 +87,4 @@ def _start(case: _families.Case, process: Any) -> None:
     theirs = process.submit(
         _torch_loops.loss, "transformer_lm", weights, np.asarray(batch.inputs)
     ).result()
-    if not abs(theirs - float(mine)) < 1e-4 * abs(theirs):
-        raise RuntimeError(f"loss {mine} here, {theirs} in PyTorch")
+    _families.check_torch_loss("transformer_lm", mine, theirs)

@@ -49,14 +49,6 @@ class Part(NamedTuple):
     objection: Callable[[Config], str] = lambda config: ""
 
 
-class Verdict(NamedTuple):
-    """On one task: why it is left out, "" where it is taken."""
-
-    list: str
-    name: str
-    reason: str
-
-
 def write_lists(
     folder: Path,
     parts: Iterable[Part],
@@ -82,21 +74,21 @@ def write_lists(
     ]
     for part in parts:
         taken: list[str] = []
-        for verdict in _choose(part, older, folder / "normalizers.csv", weakness):
-            reason = verdict.reason or "taken"
-            sys.stdout.write(f"{part.list} {verdict.name}: {reason}\n")
+        table = folder / "normalizers.csv"
+        for name, reason in _choose(part, older, table, weakness):
+            sys.stdout.write(f"{part.list} {name}: {reason or 'taken'}\n")
             sys.stdout.flush()
-            if not verdict.reason:
-                taken.append(verdict.name)
-                older.append(opt_gym.task_config(verdict.name))
+            if not reason:
+                taken.append(name)
+                older.append(opt_gym.task_config(name))
                 path = folder / f"{part.list.replace('/', '_')}.txt"
                 path.write_text("\n".join(taken) + "\n")
 
 
 def _choose(
     part: Part, older: list[Config], table: Path, weakness: Callable[..., str]
-) -> Iterator[Verdict]:
-    """Verdicts family by family, seeds in order."""
+) -> Iterator[tuple[str, str]]:
+    """(name, why it is left out, "" where it is taken) family by family, seeds in order."""
     for place, family in enumerate(part.families):
         share, rest = divmod(part.count, len(part.families))
         missing, seed = share + (place < rest), part.first_seed
@@ -106,12 +98,12 @@ def _choose(
                 name = f"{family}_family_seed{seed}{part.suffix}"
                 seed += 1
                 if objection := _objection(name, part, older):
-                    yield Verdict(part.list, name, objection)
+                    yield name, objection
                 else:
                     batch.append(name)
             for name, reason in _measured(batch, table, weakness):
                 missing -= not reason
-                yield Verdict(part.list, name, reason)
+                yield name, reason
 
 
 def _objection(name: str, part: Part, older: list[Config]) -> str:

@@ -178,13 +178,23 @@ def _with_cycle(guard: Guard) -> Guard:
     """With a new cycle where the last one has ended, and the fallback after a stall."""
     xp = namespace(guard.t)
     ended = guard.t - 1 >= guard.start + guard.length
-    rest = guard.length - 2.0 * xp.floor(SHARE_OF_BLOCK * guard.length)
-    half = xp.floor(rest / 2.0)
+    half = _half_of_rest(guard)
     fell = (guard.sums[2] - guard.sums[3]) / half
     stalls = ended & (fell < _error(guard, half)) & (guard.learned > 0.5)
     guard = _switched(guard, stalls, xp.where(stalls, 0.0, guard.learned))
     # From the second on, a cycle is as long as all before it.
     return _new_cycle(guard, ended, guard.t - 1, xp.where(guard.start > 0, 2.0, 1.0))
+
+
+def _tenth(length: Any) -> Any:
+    """Steps of a block of a cycle of that length."""
+    return namespace(length).floor(SHARE_OF_BLOCK * length)
+
+
+def _half_of_rest(guard: Guard) -> Any:
+    """Steps of each half of what follows the two tenths."""
+    rest = guard.length - 2.0 * _tenth(guard.length)
+    return namespace(rest).floor(rest / 2.0)
 
 
 def _error(guard: Guard, count: Any) -> Any:
@@ -212,7 +222,7 @@ def _new_cycle(guard: Guard, begins: Any, start: Any, longer: Any) -> Guard:
 
 def _place_in(guard: Guard) -> _Place:
     xp = namespace(guard.t)
-    size = xp.floor(SHARE_OF_BLOCK * guard.length)
+    size = _tenth(guard.length)
     place = guard.t - 1 - guard.start
     tenth = xp.floor(place / size)
     block = xp.clip(tenth, CHALLENGE, REST)
@@ -224,9 +234,9 @@ def _summed(guard: Guard, loss: Any, place: _Place) -> Guard:
     """With the loss added to its sum. A loss is of the step before."""
     xp = namespace(loss)
     half = xp.floor(place.size / 2.0)
-    of_rest = xp.floor((guard.length - 2.0 * place.size) / 2.0)
     is_rest = place.block == REST
-    index = xp.where(is_rest & (place.inside >= of_rest), REST + 1.0, place.block)
+    is_late = is_rest & (place.inside >= _half_of_rest(guard))
+    index = xp.where(is_late, REST + 1.0, place.block)
     counts = is_rest | (place.inside >= place.size - half)
     here = constant([0.0, 1.0, 2.0, 3.0], loss) == index
     return guard._replace(sums=guard.sums + xp.where(here & counts, loss, 0.0))
@@ -246,7 +256,7 @@ def _decided(guard: Guard, exploded: Any, wins: Any) -> Guard:
     learned = xp.where(wins, 1.0 - guard.learned, guard.learned)
     learned = xp.where(exploded, 0.0, learned)
     guard = _switched(guard, learned != guard.learned, learned)
-    skipped = 2.0 * xp.floor(SHARE_OF_BLOCK * 2.0 * guard.length)
+    skipped = 2.0 * _tenth(2.0 * guard.length)
     guard = _new_cycle(guard, exploded, guard.t - skipped, 2.0)
     return guard._replace(
         returns=guard.returns + xp.where(exploded, 1.0, 0.0),

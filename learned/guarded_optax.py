@@ -1,4 +1,4 @@
-"""`guarded`: a learned optimizer that is never much worse than what it replaced, in optax."""
+"""`guarded`: a learned optimizer with a fallback beside it, in optax."""
 
 from typing import Any, NamedTuple
 
@@ -8,8 +8,10 @@ import optax
 from jaxtyping import PyTree
 
 from learned import guard as rules
+from learned.branches import cond_on_devices
 from opt_gym.adapters.foreign import check_transformation
 from opt_gym.checks import check_positive
+from opt_gym.numerics import own_buffers
 
 FALLBACK_RATE = 3e-3
 """Of AdamW: one rate for all tasks; see the one-trial baseline of the judge."""
@@ -62,9 +64,9 @@ def guarded(
     plain = optax.with_extra_args_support(usual)
 
     def init(params: PyTree) -> GuardedState:
-        own = jax.tree.map(lambda leaf: jnp.array(leaf, copy=True), params)
-        begun = rules.begin(jnp.zeros(()))
-        return GuardedState(begun, learned.init(params), plain.init(params), own)
+        begun, arrays = rules.begin(jnp.zeros(())), jax.tree.map(jnp.asarray, params)
+        states = learned.init(params), plain.init(params)
+        return own_buffers(GuardedState(begun, *states, arrays))
 
     def update(
         updates: PyTree,
@@ -89,13 +91,20 @@ def guarded(
             return jnp.where(told.back, snapshot - param, step).astype(param.dtype)
 
         deltas = jax.tree.map(delta, one, other, state.snapshot, params)
-        snapshot = _chosen(told.keep, params, state.snapshot)
-        return deltas, GuardedState(
-            guard,
-            _renewed(told.anew, learned.init(params), of_learned),
-            _renewed(told.anew, plain.init(params), of_fallback),
-            snapshot,
+        snapshot = jax.tree.map(
+            lambda now, before: jnp.where(told.keep, now, before),
+            params,
+            state.snapshot,
         )
+        states: Any = (of_learned, of_fallback)
+
+        def anew() -> tuple[Any, Any]:
+            return _renewed((learned.init(params), plain.init(params)), states)
+
+        # A branch: what begins anew is made where it is wanted, hardly ever.
+        inputs = params, told, states
+        one, other = cond_on_devices(told.anew, anew, lambda: states, inputs)
+        return deltas, GuardedState(guard, one, other, snapshot)
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -109,20 +118,12 @@ def _capped(one: Any, other: Any, cap: float) -> Any:
     return jnp.where(jnp.isfinite(length), factor * one, jnp.zeros_like(one))
 
 
-def _renewed(anew: Any, fresh: PyTree, state: PyTree) -> PyTree:
-    """The fresh state but for its counts, which schedules read, where it begins anew."""
+def _renewed(fresh: PyTree, state: PyTree) -> PyTree:
+    """The fresh state, but for its counts, which schedules read."""
 
     def is_count(leaf: Any) -> bool:
         return jnp.ndim(leaf) == 0 and jnp.issubdtype(
             jnp.result_type(leaf), jnp.integer
         )
 
-    return jax.tree.map(
-        lambda new, old: old if is_count(old) else jnp.where(anew, new, old),
-        fresh,
-        state,
-    )
-
-
-def _chosen(condition: Any, one: PyTree, other: PyTree) -> PyTree:
-    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)
+    return jax.tree.map(lambda new, old: old if is_count(old) else new, fresh, state)

@@ -16,19 +16,21 @@ class SkippedInARow:
     def __init__(self, name: str) -> None:
         """Of an optimizer of that name."""
         self._name = name
+        self._told = False
         self._count: Any = None
         self._arriving: Any = None
         self._calls = 0
 
     def saw(self, usable: torch.Tensor) -> None:
         """One step, and whether its gradient was `usable`: a flag on its device."""
-        before = torch.zeros_like(usable, dtype=torch.int64)
-        before = before if self._count is None else self._count.to(usable.device)
-        self._count = torch.where(usable, 0, before + 1)
+        if self._count is None:
+            self._count = torch.zeros_like(usable, dtype=torch.int64)
+        self._count = torch.where(usable, 0, self._count.to(usable.device) + 1)
         self._calls += 1
         known = self._count if limits.is_readable(usable) else self._arrived()
-        if known is not None and int(known) >= MANY:
-            self._name = self._warn()
+        if not self._told and known is not None and int(known) >= MANY:
+            self._told = True
+            self._warn()
 
     def _arrived(self) -> Any:
         """What a copy said that was begun `MANY` calls ago, and has long been here."""
@@ -40,11 +42,9 @@ class SkippedInARow:
         )
         return known
 
-    def _warn(self) -> str:
-        if self._name:
-            warnings.warn(
-                f"{self._name!r}: {MANY} gradients or losses in a row were not finite, and "
-                "none of them changed a weight (`optimizer.skipped` counts them)",
-                stacklevel=6,
-            )
-        return ""  # once
+    def _warn(self) -> None:
+        warnings.warn(
+            f"{self._name!r}: {MANY} gradients or losses in a row were not finite, and "
+            "none of them changed a weight (`optimizer.skipped` counts them)",
+            stacklevel=6,
+        )

@@ -7,6 +7,7 @@ from numpy.random import RandomState
 
 from opt_gym.records import Config
 from opt_gym.tasks.building import config_checks, residual_networks, samplers
+from opt_gym.tasks.building.activations import ACTIVATIONS
 from opt_gym.tasks.building.model import Design, family_spec
 from opt_gym.tasks.building.residual_networks import Layer, Maps, Place
 
@@ -48,7 +49,7 @@ def design(config: Config) -> Design:
 
 
 def _block(config: Config, place: Place) -> Layer:
-    activation = residual_networks.block_activation(config)
+    activation = ACTIVATIONS[config["activation"]]
     w_init, groups = residual_networks.initializer(config), config["groups"]
     inside = config["expansion"] * place.inputs
     size = place.size_after

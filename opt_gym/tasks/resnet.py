@@ -7,6 +7,7 @@ from numpy.random import RandomState
 
 from opt_gym.records import Config
 from opt_gym.tasks.building import config_checks, residual_networks
+from opt_gym.tasks.building.activations import ACTIVATIONS
 from opt_gym.tasks.building.model import Design, family_spec
 from opt_gym.tasks.building.residual_networks import Layer, Maps, Place
 
@@ -45,7 +46,7 @@ def design(config: Config) -> Design:
 
 def _block(config: Config, place: Place) -> Layer:
     """Two convolutions beside a shortcut, which is a projection where shapes change."""
-    activation = residual_networks.block_activation(config)
+    activation = ACTIVATIONS[config["activation"]]
     w_init, groups = residual_networks.initializer(config), config["groups"]
     inner = Place(place.batch, place.size_after, place.outputs, place.outputs)
     first = residual_networks.normed_conv(place, w_init, groups)

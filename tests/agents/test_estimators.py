@@ -7,7 +7,6 @@ import optax
 import pytest
 
 import agents
-from agents.estimators import particles
 from agents.estimators.slots import (
     SlotSettings,
     evolution_samples,
@@ -80,28 +79,6 @@ def test_es_of_a_small_sigma_is_the_gradient():
     values = gradients(run(estimator, theta, 6)[0])
     assert within(values, toy.outer_gradient(LEARNING_RATE, 8))
     assert np.std(values) < 0.2 * abs(np.mean(values))
-
-
-def test_every_sigma_has_the_same_program(monkeypatch):
-    """So that a training's second phase, with smaller steps, compiles nothing anew."""
-    texts = []
-
-    def kept(body, num, donate):
-        compiled = jax.jit(body)
-
-        def called(mapped, shared):
-            texts.append(compiled.lower(mapped, shared).as_text())
-            return compiled(mapped, shared)
-
-        return called
-
-    monkeypatch.setattr(particles.strategy, "map_parts", kept)
-    env, optimizer, theta = toy.sgd_env(toy.quadratic())
-    for sigma in (0.1, 0.03):
-        sizes = {"trunc_length": 2, "horizon": (2, 8), "num_pairs": 2}
-        run(make(pes, env, optimizer, sigma=sigma, **sizes), theta, 1)
-    assert len(texts) == 2
-    assert texts[0] == texts[1]
 
 
 def test_with_one_window_an_episode_all_of_evolution_is_one_and_the_same():

@@ -18,7 +18,7 @@ from opt_gym.tasks.building import (
     samplers,
 )
 from opt_gym.tasks.building.activations import ACTIVATIONS
-from opt_gym.tasks.building.convnets import FIELD, Activation
+from opt_gym.tasks.building.convnets import FIELD
 from opt_gym.tasks.building.initializers import Initializer
 from opt_gym.tasks.building.model import Design, Model, Params, Tensor, bias
 
@@ -149,11 +149,6 @@ def design(family: str, config: Config, make_block: MakeBlock) -> Design:
 def initializer(config: Config) -> Initializer:
     """Of all kernels of a `config`."""
     return config["w_init"][0], config["w_init"][1]
-
-
-def block_activation(config: Config) -> Activation:
-    """That of all layers of a `config`."""
-    return ACTIVATIONS[config["activation"]]
 
 
 def _steps(config: Config) -> Iterator[tuple[int, int, int]]:
