@@ -42,6 +42,11 @@ CHANGES: dict[str, Phase] = {
     "other_scales": {"reparameterise": ["none", "global"], "tasks_per_step": 32},
     "half_rate": {"learning_rate": 2e-3},
     "loss_hidden_in_half": {"hide_loss": 0.5},
+    "never_told": {
+        "hide_loss": 0.0,
+        "hide_horizon": 0.0,
+        "architecture_options": {"reads_loss": "false", "reads_horizon": "false"},
+    },
 }
 """By name: keywords of `opt-gym train`; dicts are merged with the recipe's."""
 

@@ -14,12 +14,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from learned.theta_file import GENERAL
 from opt_gym.records import LearnedOptimizer
 
 USUAL_RATES = (1e-4, 3e-4, 1e-3, 3e-3, 1e-2)
 """The learning rates of AdamW that people try."""
 
-LEARNED = "nominal_small"
+LEARNED = GENERAL
 """The bundled θ that is compared by default."""
 
 _MAX_BATCHES = 1000
@@ -145,9 +146,15 @@ def kept(batches: Any) -> Callable[[int], Any]:
 
 
 def decay_for(learned_optimizer: LearnedOptimizer, num_steps: int) -> str | None:
-    """The decay "cosine" for a run that is longer than those θ was trained for."""
+    """The decay "cosine" for a run that is longer than those θ was trained for.
+
+    None for what is told the horizon where it is known, and decays by itself.
+    """
     trained = learned_optimizer.trained_horizon
-    return "cosine" if trained is not None and num_steps > trained else None
+    is_beyond = trained is not None and num_steps > trained
+    return (
+        "cosine" if is_beyond and "horizon" not in learned_optimizer.welcomes else None
+    )
 
 
 def _probe(contestant: OptimizerContestant) -> float:

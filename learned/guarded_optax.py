@@ -9,6 +9,7 @@ from jaxtyping import PyTree
 
 from learned import guard as rules
 from learned.branches import cond_on_devices
+from learned.optax_numbers import scalar
 from opt_gym.adapters.foreign import check_transformation
 from opt_gym.checks import check_positive
 from opt_gym.numerics import own_buffers
@@ -54,7 +55,7 @@ def guarded(
 
     Raises:
         ValueError: no optax transformation, a cap that is not above 0; without params or
-            `value` (when `update` is traced).
+            `value`, or where that is no single number (when `update` is traced).
     """
     check_positive("cap", cap)
     usual = optax.adamw(FALLBACK_RATE) if fallback is None else fallback
@@ -83,7 +84,7 @@ def guarded(
         more = {"value": value, **extra_args}
         one, of_learned = learned.update(updates, state.learned, params, **more)
         other, of_fallback = plain.update(updates, state.fallback, params, **more)
-        loss = jnp.asarray(value, jnp.float32).reshape(())
+        loss = scalar("value", value)
         guard, told = rules.judge(state.guard, loss, jnp.float32(horizon))
 
         def delta(one: Any, other: Any, snapshot: Any, param: Any) -> Any:
@@ -119,11 +120,20 @@ def _capped(one: Any, other: Any, cap: float) -> Any:
 
 
 def _renewed(fresh: PyTree, state: PyTree) -> PyTree:
-    """The fresh state, but for its counts, which schedules read."""
+    """The fresh state, but for what schedules count.
 
-    def is_count(leaf: Any) -> bool:
-        return jnp.ndim(leaf) == 0 and jnp.issubdtype(
-            jnp.result_type(leaf), jnp.integer
+    Moments that begin anew want their own count to do so, too: they are corrected by it.
+    """
+
+    def is_scheduled(node: Any) -> bool:
+        return isinstance(node, optax.ScaleByScheduleState) or hasattr(
+            node, "hyperparams"
         )
 
-    return jax.tree.map(lambda new, old: old if is_count(old) else new, fresh, state)
+    def renewed(new: Any, old: Any) -> Any:
+        if hasattr(new, "hyperparams"):  # of optax.inject_hyperparams
+            inner = _renewed(new.inner_state, old.inner_state)
+            return old._replace(inner_state=inner)
+        return old if is_scheduled(new) else new
+
+    return jax.tree.map(renewed, fresh, state, is_leaf=is_scheduled)

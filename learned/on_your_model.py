@@ -35,7 +35,7 @@ def compare_on(
         loss: (outputs, targets) -> loss, for a module; by default the cross entropy where
             targets are integers, else the mean square.
         optimizers: by name an optax transformation, a bundled name or path of a θ file, or
-            (learned optimizer, θ); by default the bundled "nominal_small" and AdamW with its
+            (learned optimizer, θ); by default the bundled "general" and AdamW with its
             usual learning rates. A learned one that has more steps than it was trained for
             gets a cosine decay over them.
         budget_s: seconds for everything, compilation included.

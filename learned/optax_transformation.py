@@ -14,6 +14,7 @@ import optax
 from jaxtyping import Array, Int, PyTree
 
 from learned import decay as decays
+from learned import theta_file
 from learned.arguments import (
     check_factor,
     check_roles,
@@ -21,6 +22,7 @@ from learned.arguments import (
     warn_of_horizon,
 )
 from learned.branches import cond_on_devices
+from learned.optax_numbers import float32, told
 from learned.optax_state import LearnedState, in_form, pack, unpack
 from opt_gym import policy
 from opt_gym.checks import MOST
@@ -30,8 +32,8 @@ from opt_gym.records import LearnedOptimizer, Signal
 
 
 def to_optax(
-    learned_optimizer: LearnedOptimizer,
-    theta: PyTree,
+    learned_optimizer: LearnedOptimizer | None = None,
+    theta: PyTree = None,
     *,
     horizon: int | None = None,
     learning_rate: float | Callable[[Any], Any] = 1.0,
@@ -41,6 +43,9 @@ def to_optax(
     warn: bool = True,
 ) -> optax.GradientTransformationExtraArgs:
     """The optax transformation of a learned optimizer.
+
+        tx = learned.to_optax(horizon=10_000)    # the bundled "general"; "general_free" without
+        tx = learned.to_optax(*learned.load("mine.safetensors"))
 
     `update(updates, state, params, value=loss)` returns what is to be added to params,
 
@@ -53,8 +58,8 @@ def to_optax(
     `skipped`.
 
     Args:
-        learned_optimizer: the architecture.
-        theta: its weights.
+        learned_optimizer, theta: the architecture and its weights; by default the bundled
+            "general" where a horizon is given, else "general_free".
         horizon: the planned number of steps; by default the one θ was trained for, or not
             known where it is only welcome.
         learning_rate: a factor of the learned step, or a schedule of it.
@@ -76,6 +81,7 @@ def to_optax(
     decays.check_decay(decay)
     check_factor("learning_rate", learning_rate)
     check_factor("weight_decay", weight_decay)
+    learned_optimizer, theta = _or_default(learned_optimizer, theta, horizon)
     horizon = planned_horizon(learned_optimizer, horizon, decay)
     if warn:
         warn_of_horizon(learned_optimizer, horizon, decay)
@@ -92,7 +98,7 @@ def to_optax(
         # Not by t, which stands still at the greatest number that it can be.
         factor = jnp.where(new.skipped == state.skipped, rate(state.t), 0.0)
         deltas = jax.tree.map(
-            lambda d, p: _as(p, factor * (d - weight_decay * _float32(p))),
+            lambda d, p: _as(p, factor * (d - weight_decay * float32(p))),
             deltas,
             params,
         )
@@ -102,8 +108,8 @@ def to_optax(
 
 
 def scale_by_learned(
-    learned_optimizer: LearnedOptimizer,
-    theta: PyTree,
+    learned_optimizer: LearnedOptimizer | None = None,
+    theta: PyTree = None,
     *,
     horizon: int | None = None,
     roles: tuple[str, ...] | None = None,
@@ -124,6 +130,7 @@ def scale_by_learned(
     Raises:
         ValueError: as `to_optax`.
     """
+    learned_optimizer, theta = _or_default(learned_optimizer, theta, horizon)
     horizon = planned_horizon(learned_optimizer, horizon, None)
     if warn:
         warn_of_horizon(learned_optimizer, horizon, None)
@@ -137,6 +144,14 @@ def scale_by_learned(
         return deltas, new
 
     return optax.GradientTransformationExtraArgs(transform.init, update)
+
+
+def _or_default(
+    learned_optimizer: LearnedOptimizer | None, theta: PyTree, horizon: Any
+) -> tuple[LearnedOptimizer, PyTree]:
+    if learned_optimizer is not None:
+        return learned_optimizer, theta
+    return theta_file.load_default(horizon)
 
 
 def _direction(
@@ -159,7 +174,7 @@ def _direction(
 
     def init(params: PyTree) -> LearnedState:
         _refuse_complex(params)
-        params = _float32(params)
+        params = float32(params)
         with fixed_numerics():
             memories = begin(theta, params)
             state = LearnedState(
@@ -220,12 +235,12 @@ def _direction(
         _refuse_complex(updates, "gradient")
         _check_needs(learned_optimizer, value, value_valid)
         _check_gradients(params, updates)
-        loss, has_loss = _told("value", value if reads_loss else None)
-        valid, has_valid = _told("value_valid", value_valid)
+        loss, has_loss = told("value", value if reads_loss else None)
+        valid, has_valid = told("value_valid", value_valid)
         t = jnp.minimum(state.t, MOST - 8)  # clocks look at the next ones
         signal = Signal(
-            params=_float32(params),
-            grad=_float32(updates),
+            params=float32(params),
+            grad=float32(updates),
             loss=loss,
             has_loss=has_loss,
             valid_loss=valid,
@@ -280,36 +295,5 @@ def _check_gradients(params: PyTree, updates: PyTree) -> None:
         raise ValueError(f"the gradients do not fit the parameters: {differs}")
 
 
-def _told(name: str, value: Any) -> tuple[Any, Any]:
-    """(a number, whether it was told): 0 for None, and for what is not finite."""
-    number = _scalar(name, 0.0 if value is None else value)
-    is_told = jnp.isfinite(number) & (value is not None)
-    return jnp.where(is_told, number, 0.0), is_told
-
-
-def _scalar(name: str, value: Any) -> Any:
-    try:
-        number = _float32(value)
-    except (TypeError, ValueError):
-        number = None
-    if not isinstance(number, jax.Array) or number.size != 1:
-        raise ValueError(f"{name} must be one number, got {value!r}")
-    return number.reshape(())
-
-
 def _as(param: Any, delta: Any) -> Any:
     return jnp.asarray(delta, jnp.result_type(param))
-
-
-def _float32(tree: PyTree) -> PyTree:
-    """In float32; what is finite and beyond its range is its greatest number."""
-    greatest = float(jnp.finfo(jnp.float32).max)
-
-    def cast(leaf: Any) -> Any:
-        leaf = jnp.asarray(leaf)
-        if leaf.dtype == jnp.float64:
-            within = jnp.clip(leaf, -greatest, greatest)
-            leaf = jnp.where(jnp.isinf(leaf), leaf, within)
-        return leaf.astype(jnp.float32)
-
-    return jax.tree.map(cast, tree)

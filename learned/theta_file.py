@@ -36,6 +36,9 @@ HUB_FILE = "theta.safetensors"
 REPOSITORY = r"[\w.-]+/[\w.-]+"
 """How a name of the Hub looks, as a regular expression."""
 
+GENERAL, FREE = "general", "general_free"
+"""The bundled θ that stand where nobody names one: with a horizon, and without."""
+
 _PATIENCE = 3.0
 _BUNDLED = Path(__file__).with_name("bundled")
 
@@ -103,6 +106,11 @@ def load(path_or_name: str | os.PathLike[str]) -> tuple[LearnedOptimizer, PyTree
     learned_optimizer = _build(path, header)
     theta = _restore(path, learned_optimizer, tensors)
     return policy.trained_for(learned_optimizer, header["trained_horizon"]), theta
+
+
+def load_default(horizon: Any) -> tuple[LearnedOptimizer, PyTree]:
+    """The bundled θ for a training whose number of steps is `horizon`, or None: not known."""
+    return load(FREE if horizon is None else GENERAL)
 
 
 def digest(learned_optimizer: LearnedOptimizer, theta: PyTree) -> str:

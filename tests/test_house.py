@@ -58,6 +58,7 @@ ROOMS = (
     "learned/published/",
     "learned/exporting/",
     "learned/hub.py",
+    "learned/optax_numbers.py",
     "learned/optax_state.py",
     "learned/optax_transformation.py",
     "learned/published_list.py",

@@ -50,7 +50,8 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             "norm"; by default by their rank) and "axes", the order in which these are shown
             (by default a kernel's [out, in, *window] as [*window, in, out]);
             `param_groups(model)` fills in both.
-        learned: a bundled name, the path of a θ file, or (learned optimizer, θ).
+        learned: a bundled name, the path of a θ file, or (learned optimizer, θ); by default
+            "general" where a horizon is given, else "general_free", which needs no loss.
         lr: a factor of the learned step; schedulers may change it.
         weight_decay: decoupled, times lr.
         horizon: the planned number of steps; by default the one θ was trained for, or not
@@ -73,7 +74,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
     def __init__(
         self,
         params: Any,
-        learned: str | Path | tuple[LearnedOptimizer, PyTree],
+        learned: str | Path | tuple[LearnedOptimizer, PyTree] | None = None,
         lr: float | torch.Tensor = 1.0,
         weight_decay: float = 0.0,
         *,
@@ -83,7 +84,9 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         warn: bool = True,
         process_group: Any = None,
     ) -> None:
-        if isinstance(learned, str | Path):
+        if learned is None:
+            learned = theta_file.load_default(horizon)
+        elif isinstance(learned, str | Path):
             learned = theta_file.load(learned)
         self.learned_optimizer, theta = learned
         policy.check_theta(self.learned_optimizer, theta)

@@ -32,7 +32,7 @@ def compare_on(
         loss: (model, batch) -> loss.
         batches: a function of the step, a sequence, or an iterable (its first 1,000).
         optimizers: by name a function parameters -> optimizer, a bundled name or path of a θ
-            file, or (learned optimizer, θ); by default the bundled "nominal_small" and AdamW
+            file, or (learned optimizer, θ); by default the bundled "general" and AdamW
             with its usual learning rates. A learned one that has more steps than it was
             trained for gets a cosine decay over them.
         budget_s: seconds for everything.

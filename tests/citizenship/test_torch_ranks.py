@@ -17,8 +17,16 @@ import json, os, sys
 import torch
 import torch.distributed as dist
 from torch.nn.parallel import DistributedDataParallel
-from learned.torch import LearnedOptim
+from learned.torch import GuardedOptim, LearnedOptim
 from tests.learned.problems import moving_theta
+
+GUARDED = "guarded "
+
+def optimizer_of(name, params):
+    if not name.startswith(GUARDED):
+        return LearnedOptim(params, moving_theta(name), horizon=20)
+    inside = optimizer_of(name.removeprefix(GUARDED), params)
+    return GuardedOptim(inside, torch.optim.AdamW(params, 0.01))
 
 rank, port, *names = sys.argv[1:]
 rank, several = int(rank), port != "0"
@@ -38,7 +46,7 @@ told = {}
 for name in names:
     model = net()
     inner = DistributedDataParallel(model) if several else model
-    optimizer = LearnedOptim(model.parameters(), moving_theta(name), horizon=20)
+    optimizer = optimizer_of(name, [*model.parameters()])
     torch.manual_seed(1)
     for _ in range(20):
         x = torch.randn(8, 4)
@@ -132,6 +140,7 @@ def free_port():
 def test_ranks_stay_equal_and_equal_to_one_process(
     names, tmp_path, monkeypatch, capsys
 ):
+    names = [*names, "guarded velo_like"]
     script = tmp_path / "rank.py"
     script.write_text(PROGRAM)
     port = free_port()
