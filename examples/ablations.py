@@ -3,11 +3,12 @@
     python -m examples.ablations
     python -m examples.ablations as_it_is rates_stand_still --budget 0.2
 
-Every row is the first phase of `examples/bundle.py general` with one thing changed,
-outer-trained for the same number of outer steps from the same seed, and measured on tiny
-twins that no training list has: once with loss and horizon told ("told"), once with neither,
-as a bare `step()` has it ("untold"). A folder a row in `runs/ablations` holds `run.json`,
-`log.csv` and θ; `ablations.csv` holds what is measured. A row that is there is not run again.
+Every row is the first phase of `examples/bundle.py general` as it was before these rows were
+known (`TRIED`), with one thing changed, outer-trained for the same number of outer steps from
+the same seed, and measured on tiny twins that no training list has: once with loss and horizon
+told ("told"), once with neither, as a bare `step()` has it ("untold"). A folder a row in
+`runs/ablations` holds `run.json`, `log.csv` and θ; `ablations.csv` holds what is measured. A
+row that is there is not run again.
 """
 
 import csv
@@ -29,6 +30,13 @@ HORIZON = 1000
 NUM_SEEDS = 2
 DEVELOPMENT = BENCHMARK_SETS[f"{TINY}/development"]
 UNTOLD = {"reads_loss": False, "reads_horizon": False}
+
+TRIED: Phase = {
+    "hide_loss": 0.3,
+    "hide_horizon": 0.5,
+    "options": {"bend": "0.05", "last_tenth": "0.2"},
+}
+"""What the recipe had when these were run, and has no longer: see results/general.md."""
 
 CHANGES: dict[str, Phase] = {
     "as_it_is": {},
@@ -94,7 +102,8 @@ def train(folder: Path, change: str, budget: float, seed: int) -> Path:
     """The recipe's first phase with one change, for all of the budget; where θ is."""
     phases = RECIPES[ARCHITECTURE].shortened(budget).phases
     outer_steps = sum(phase["outer_steps"] for phase in phases)
-    phase = merged(phases[0], CHANGES[change]) | {"outer_steps": outer_steps}
+    tried = merged(merged(phases[0], TRIED), CHANGES[change])
+    phase = tried | {"outer_steps": outer_steps}
     return train_phase(folder, ARCHITECTURE, phase, seed, None)
 
 
