@@ -87,7 +87,7 @@ def _jax_step(tx: Any) -> tuple[Callable[[], None], int]:
         updates, state = tx.update(grads, state, params, value=loss)
         return optax.apply_updates(params, updates), state
 
-    params, grads = ({"arrays": _arrays(seed)} for seed in (0, 1))
+    params, grads = ({"arrays": arrays(seed)} for seed in (0, 1))
     jitted = jax.jit(step, donate_argnums=(0, 1))
     state = jax.jit(tx.init)(params)
     compiled = jitted.lower(params, state, grads, np.float32(1.0)).compile()
@@ -127,7 +127,7 @@ def torch_params() -> list[Any]:
     import torch
 
     params = []
-    for array, grad in zip(_arrays(0), _arrays(1), strict=True):
+    for array, grad in zip(arrays(0), arrays(1), strict=True):
         # A kernel as torch holds it, [out, in].
         param = torch.nn.Parameter(torch.tensor(np.ascontiguousarray(array.T)))
         param.grad = torch.tensor(np.ascontiguousarray(grad.T))
@@ -135,30 +135,35 @@ def torch_params() -> list[Any]:
     return params
 
 
-def _arrays(seed: int) -> list[Any]:
+def arrays(seed: int) -> list[Any]:
+    """Kernels and biases of the million weights, or their gradients."""
     random = np.random.default_rng(seed)
     shapes = [shape for a, b in pairwise(SIZES) for shape in ((a, b), (b,))]
     return [0.05 * random.standard_normal(s).astype(np.float32) for s in shapes]
 
 
 def interleaved(
-    ours: Callable[[], Any], theirs: Callable[[], Any]
+    ours: Callable[[], Any],
+    theirs: Callable[[], Any],
+    *,
+    rounds: int = ROUNDS,
+    most: int = 10 * MAX_STEPS,
 ) -> tuple[float, float]:
-    """Median seconds of one call each, both measured in every round."""
+    """Median seconds of one call each, both measured in every round; theirs `most` times."""
     began = time.perf_counter()
     ours()
     once = time.perf_counter() - began
     steps = max(1, min(MAX_STEPS, int(ROUND_SECONDS / once)))
-    rounds = []
-    for _ in range(ROUNDS):
+    seconds = []
+    for _ in range(rounds):
         pair = []
-        for call, count in ((ours, steps), (theirs, 10 * MAX_STEPS)):
+        for call, count in ((ours, steps), (theirs, most)):
             began = time.perf_counter()
             for _ in range(count):
                 call()
             pair.append((time.perf_counter() - began) / count)
-        rounds.append(pair)
-    return tuple(float(x) for x in np.median(rounds, axis=0))  # pyright: ignore[reportReturnType]
+        seconds.append(pair)
+    return tuple(float(x) for x in np.median(seconds, axis=0))  # pyright: ignore[reportReturnType]
 
 
 def _row(ours: float, adamw: float, floats: float, **more: float) -> dict[str, float]:

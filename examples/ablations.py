@@ -11,32 +11,31 @@ told ("told"), once with neither, as a bare `step()` has it ("untold"). A folder
 row that is there is not run again.
 """
 
-import csv
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, NamedTuple
 
 import tyro
 
 import learned
 import opt_gym
 from envs_registry.benchmark_sets import BENCHMARK_SETS
-from examples.bundle import RECIPES, TINY, Phase, train_phase
-from opt_gym.evaluation.comparison import Summary, compare
+from examples.bundle import RECIPES, TINY, Phase, trained
+from examples.studies import completed, printed, scores_of, summary_of
 from opt_gym.plugins import unknown
-from opt_gym.runtime.files import cache_folder
 
 ARCHITECTURE = "general"
-HORIZON = 1000
-NUM_SEEDS = 2
 DEVELOPMENT = BENCHMARK_SETS[f"{TINY}/development"]
 UNTOLD = {"reads_loss": False, "reads_horizon": False}
 
 TRIED: Phase = {
+    "tasks": [*BENCHMARK_SETS[f"{TINY}/train"][::3]],
     "hide_loss": 0.3,
     "hide_horizon": 0.5,
     "options": {"bend": "0.05", "last_tenth": "0.2"},
 }
 """What the recipe had when these were run, and has no longer: see results/general.md."""
+
+OUTER_STEPS_AN_HOUR = 666
 
 CHANGES: dict[str, Phase] = {
     "as_it_is": {},
@@ -89,22 +88,19 @@ def main(
         if change not in CHANGES:
             raise SystemExit(unknown("change", change, list(CHANGES)))
     opt_gym.use_all_cores()
-    table = out / "ablations.csv"
-    for change in changes:
-        rows = read(table)
-        if not any(row.change == change for row in rows):
-            rows += measure(change, train(out / change, change, budget, seed))
-            write(table, rows)
-    print(table.read_text())
+
+    def rows(change: str) -> list[Row]:
+        return measure(change, train(out / change, change, budget, seed))
+
+    keys = [(change,) for change in changes]
+    print(printed(completed(out / "ablations.csv", Row, keys, rows)))
 
 
 def train(folder: Path, change: str, budget: float, seed: int) -> Path:
     """The recipe's first phase with one change, for all of the budget; where θ is."""
-    phases = RECIPES[ARCHITECTURE].shortened(budget).phases
-    outer_steps = sum(phase["outer_steps"] for phase in phases)
-    tried = merged(merged(phases[0], TRIED), CHANGES[change])
-    phase = tried | {"outer_steps": outer_steps}
-    return train_phase(folder, ARCHITECTURE, phase, seed, None)
+    phase = merged(merged(RECIPES[ARCHITECTURE].phases[0], TRIED), CHANGES[change])
+    phase |= {"outer_steps": round(OUTER_STEPS_AN_HOUR * budget)}
+    return trained(folder, ARCHITECTURE, phase, seed, None)
 
 
 def merged(phase: Phase, change: Phase) -> Phase:
@@ -121,50 +117,9 @@ def measure(change: str, path: Path) -> list[Row]:
     untold = learned.make(ARCHITECTURE, **{**optimizer.config, **UNTOLD})
     manners = {"told": optimizer, "untold": untold}
     return [
-        row_of(change, told, summary_of(one, theta)) for told, one in manners.items()
+        Row(change, told, *scores_of(summary_of((one, theta), DEVELOPMENT)))
+        for told, one in manners.items()
     ]
-
-
-def summary_of(optimizer: Any, theta: Any) -> Summary:
-    """On the development list."""
-    runs = opt_gym.evaluate(
-        optimizer,
-        DEVELOPMENT,
-        theta,
-        horizon=HORIZON,
-        num_seeds=NUM_SEEDS,
-        data="embedded",
-        cache=cache_folder() / "evaluations",
-        timed=False,
-    )
-    return compare(runs)[0]
-
-
-def row_of(change: str, told: str, s: Summary) -> Row:
-    """A row of the table."""
-    return Row(
-        change,
-        told,
-        mean=round(s.mean_cost.value, 4),
-        iqm=round(s.iqm_cost.value, 4),
-        final=round(s.final_cost, 4),
-        diverged=s.num_diverged,
-        runs=s.num_runs,
-    )
-
-
-def read(table: Path) -> list[Row]:
-    """The rows that are there."""
-    if not table.exists():
-        return []
-    with table.open(newline="") as file:
-        return [Row(**row) for row in csv.DictReader(file)]  # type: ignore[arg-type]
-
-
-def write(table: Path, rows: list[Row]) -> None:
-    """All rows."""
-    with table.open("w", newline="") as file:
-        csv.writer(file).writerows([Row._fields, *rows])
 
 
 if __name__ == "__main__":

@@ -112,14 +112,15 @@ def _small(
                 "tasks_per_step": tasks_per_step,
                 "outer_steps": outer_steps,
                 "learning_rate": learning_rate,
-                "options": _json(options),
-                "architecture_options": _json(config),
+                "options": json_of(**options),
+                "architecture_options": json_of(**config),
             },
         )
     )
 
 
-def _json(values: dict[str, Any]) -> dict[str, str]:
+def json_of(**values: Any) -> dict[str, str]:
+    """Options as the command line takes them."""
     return {key: json.dumps(value) for key, value in values.items()}
 
 
@@ -137,8 +138,8 @@ def _general(config: dict[str, Any]) -> Recipe:
             "tasks_per_step": 16,
             "outer_steps": outer_steps,
             "learning_rate": learning_rate,
-            "options": _json(shared | options),
-            "architecture_options": _json(config),
+            "options": json_of(**shared | options),
+            "architecture_options": json_of(**config),
             "workers": 4,
             "grow_by": 4,
         }
@@ -213,7 +214,7 @@ def main(
         folder = out if len(recipe.phases) == 1 else out / f"phase{number + 1}"
         changes = {} if outer_steps is None else {"outer_steps": outer_steps}
         start = paths[-1] if paths else None
-        paths.append(train_phase(folder, architecture, phase | changes, seed, start))
+        paths.append(trained(folder, architecture, phase | changes, seed, start))
     seconds, path = round(time.monotonic() - began), paths[-1]
     card = out / f"{name}{recipe.suffix}.md"
     summary = measure(path, recipe.held_out[:held_out])
@@ -222,21 +223,44 @@ def main(
     print(f"\n{card.read_text()}\n{path} and {card} are yours.")
 
 
-def train_phase(
-    folder: Path, architecture: str, phase: Phase, seed: int, start: Path | None
+def trained(
+    folder: Path,
+    architecture: str,
+    phase: Phase,
+    seed: int = 0,
+    start: Path | None = None,
 ) -> Path:
-    """Trains, or goes on with a run that was cut off; where θ is then."""
+    """θ of an outer-training in `folder`, which goes on where it was cut off.
+
+    Args:
+        folder: of the run; where θ of all its steps is there, nothing else need be.
+        architecture: by name.
+        phase: keywords of `opt-gym train`.
+        seed: of the training.
+        start: θ it starts from, which brings its architecture.
+    """
     theta = folder / "theta.safetensors"
+    if is_done(folder):
+        return theta
     if (folder / "run.json").exists():
         code = resume(folder)
     else:
         begun: Phase = {"architecture": architecture}
-        if start is not None:  # which brings its architecture
+        if start is not None:
             begun = {"start": str(start), "architecture_options": None}
         code = train(folder, **{**phase, **begun}, seed=seed, data="embedded")
     if code:
         sys.exit(code)
     return theta
+
+
+def is_done(folder: Path) -> bool:
+    """Whether θ of all outer steps is there; checkpoints need not be."""
+    theta, run = folder / "theta.safetensors", folder / "run.json"
+    if not (theta.exists() and run.exists()):
+        return False
+    done = read_header(theta)["training"].get("outer_steps", 0)
+    return done >= json.loads(run.read_text())["outer_steps"]
 
 
 def measure(path: Path, tasks: tuple[str, ...]) -> Summary:

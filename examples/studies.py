@@ -1,27 +1,21 @@
-"""What experiments have in common: what was trained or measured once is kept, and not done again.
+"""What experiments have in common: what was trained or measured once is kept.
 
-A study is a folder: in it one folder a training, with `run.json`, `log.csv` and θ, and tables of
+A study is a folder: in it a folder a training, with `run.json`, `log.csv` and θ, and tables of
 what was measured. A copy of these files is enough to make tables and figures once more.
 """
 
 import csv
-import json
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_type_hints
+from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
 import learned
 import opt_gym
-from learned.theta_file import read_header
-from opt_gym.cli.train import resume, train
+from examples.bundle import Phase, json_of
 from opt_gym.evaluation.comparison import Summary, compare
 from opt_gym.runtime.files import cache_folder, write_table
 
-Phase = dict[str, Any]
-"""Keywords of `opt-gym train`."""
-
-Row = TypeVar("Row", bound=NamedTuple)
+Row = TypeVar("Row", bound=tuple)
 UNROLLS, WINDOW = 64, 50
 """Of an outer step, and inner steps of each in it, where a study has no reason for others."""
 
@@ -34,51 +28,6 @@ class Scores(NamedTuple):
     final: float
     diverged: int
     runs: int
-
-
-def json_of(**values: Any) -> dict[str, str]:
-    """Options as the command line takes them."""
-    return {key: json.dumps(value) for key, value in values.items()}
-
-
-def trained(
-    folder: Path,
-    architecture: str,
-    phase: Phase,
-    seed: int = 0,
-    start: Path | None = None,
-) -> Path:
-    """θ of an outer-training in `folder`, which goes on where it was cut off.
-
-    Args:
-        folder: of the run.
-        architecture: by name.
-        phase: keywords of `opt-gym train`, the number of outer steps among them.
-        seed: of the training.
-        start: θ it starts from, which brings its architecture.
-    """
-    theta = folder / "theta.safetensors"
-    if is_done(folder):
-        return theta
-    if (folder / "run.json").exists():
-        code = resume(folder)
-    else:
-        begun: Phase = {"architecture": architecture}
-        if start is not None:
-            begun = {"start": str(start), "architecture_options": None}
-        code = train(folder, **{**phase, **begun}, seed=seed, data="embedded")
-    if code:
-        sys.exit(code)
-    return theta
-
-
-def is_done(folder: Path) -> bool:
-    """Whether θ of all outer steps is there; checkpoints need not be."""
-    theta, run = folder / "theta.safetensors", folder / "run.json"
-    if not (theta.exists() and run.exists()):
-        return False
-    done = read_header(theta)["training"].get("outer_steps", 0)
-    return done >= json.loads(run.read_text())["outer_steps"]
 
 
 def es_phase(tasks: Sequence[str], inner_steps: float, **options: Any) -> Phase:
@@ -154,7 +103,7 @@ def completed(
 
     Args:
         path: of a .csv file, written after every measurement.
-        row: what a line of it is.
+        row: what a line of it is, a NamedTuple.
         keys: the first fields of a row, in their order.
         measure: (*key) -> all rows that begin so.
     """
@@ -162,7 +111,7 @@ def completed(
     for key in keys:
         if not any(tuple(one)[: len(key)] == key for one in rows):
             rows += measure(*key)
-            write_table(path, row._fields, rows)
+            write_table(path, _fields_of(row), rows)
     return rows
 
 
@@ -170,15 +119,21 @@ def read(path: Path, row: type[Row]) -> list[Row]:
     """The rows of a table; none where there is no file."""
     if not path.exists():
         return []
-    kinds = get_type_hints(row)
+    kinds, make = get_type_hints(row), cast(Any, row)
     with path.open(newline="") as file:
         return [
-            row(*(kinds[name](text) for name, text in line.items()))
+            make(*(kinds[name](text) for name, text in line.items()))
             for line in csv.DictReader(file)
         ]
 
 
-def printed(rows: Sequence[NamedTuple]) -> str:
+def printed(rows: Sequence[tuple]) -> str:
     """A table in Markdown."""
-    lines = [rows[0]._fields, ["---"] * len(rows[0]), *rows] if rows else []
+    if not rows:
+        return "nothing was measured"
+    lines = [_fields_of(type(rows[0])), ["---"] * len(rows[0]), *rows]
     return "\n".join("| " + " | ".join(map(str, line)) + " |" for line in lines)
+
+
+def _fields_of(row: Any) -> tuple[str, ...]:
+    return row._fields

@@ -34,7 +34,7 @@ from opt_gym import plugins
 from opt_gym.checks import check_counts, check_not_negative, check_whole
 from opt_gym.features.general import DIRECTIONS, EVENS
 from opt_gym.maths.accumulators import first, leaves, like
-from opt_gym.maths.array_namespace import is_torch, namespace, over, zeros
+from opt_gym.maths.array_namespace import is_torch, namespace, over, parts, zeros
 from opt_gym.maths.pieces import elementwise
 from opt_gym.maths.small_tensors import together
 from opt_gym.plugins import Spec
@@ -122,9 +122,10 @@ def make(
         log_steps = theta["log_step"] + outputs[:, 0] + rates
         mixtures = theta["mixture"][None] + outputs[:, 1 + NUM_RATES :]
         params = leaves(signal.params)
+        of_each = tensors, parts(log_steps), parts(mixtures), params
         sources = [
-            (*tensor.sources, log_steps[i], over(mixtures[i], params[i]))
-            for i, tensor in enumerate(tensors)
+            (*tensor.sources, log_step, over(mixture, param))
+            for tensor, log_step, mixture, param in zip(*of_each, strict=True)
         ]
         bias = _bias(theta["parameter"], observation.numbers)
         delta = partial(_delta, theta["parameter"], bias, rate, tensors[0].rows)
@@ -177,10 +178,7 @@ def _with_new_rates(carry: Memory, outputs: Any, t: Any) -> Memory:
         return xp.clip(rate + speed / (t + DELAY), -LARGEST_LOG_RATE, LARGEST_LOG_RATE)
 
     own = moved(xp.stack(list(carry.tensors)), outputs[:, 1])
-    return Memory(
-        tuple(own[i] for i in range(len(carry.tensors))),
-        moved(carry.shared, xp.mean(outputs[:, 2])),
-    )
+    return Memory(tuple(parts(own)), moved(carry.shared, xp.mean(outputs[:, 2])))
 
 
 def _schedule(theta: PyTree, signal: Signal, reads_horizon: bool) -> Any:
@@ -239,9 +237,11 @@ def _outputs(weights: Any, h: Any, log_step: Any, mixture: Any) -> Any:
     """What the net adds to log-step and mixture, which are one or several tensors'."""
     xp = namespace(weights)
     of_tensor = xp.concat([xp.reshape(log_step, (1, *mixture.shape[1:])), mixture])
-    if is_torch(weights):
+    if is_torch(weights) and of_tensor.numel() == weights.shape[0]:
         return affine(weights, h, of_tensor.reshape(-1))
     added = affine(weights, h, xp.zeros_like(weights[:, 0]))
+    if is_torch(weights):  # of a stack
+        return added + of_tensor
     return [added[i] + of_tensor[i] for i in range(weights.shape[0])]
 
 

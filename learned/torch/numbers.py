@@ -56,11 +56,13 @@ def told(
 
 def usable(signal: Signal, with_loss: bool) -> torch.Tensor:
     """Whether gradients are finite, and the loss was told."""
-    # Their least and greatest numbers: a sum could overflow.
-    known: list[Any] = [end for grad in signal.grad for end in limits.ends(grad)]
-    device = known[0].device
-    finite = torch.isfinite(torch.stack([end.to(device) for end in known])).all()
     has_loss: Any = signal.has_loss
+    if limits.are_held(signal.grad):
+        finite = torch.ones_like(has_loss)
+    else:  # their least and greatest numbers: a sum could overflow
+        known: list[Any] = [end for grad in signal.grad for end in limits.ends(grad)]
+        device = known[0].device
+        finite = torch.isfinite(torch.stack([end.to(device) for end in known])).all()
     return finite & has_loss if with_loss else finite
 
 

@@ -33,11 +33,13 @@ from opt_gym.maths.array_namespace import (
     constant,
     is_torch,
     namespace,
+    parts,
     rsqrt,
     zeros,
     zeros_over,
 )
 from opt_gym.maths.loss_progress import LossProgress
+from opt_gym.maths.small_tensors import alike, each_of, in_stacks
 from opt_gym.maths.sums import sums
 from opt_gym.plugins import Spec
 from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
@@ -118,19 +120,20 @@ def make(
         if not params:
             return Observation((), shared)
         kept = _kept(f.tensors)
-        numbers, scalars = _numbers(params, kept, signal.ages), _scalars(kept)
-        tensors = tuple(
-            TensorObservation(
-                rows=_rows,
-                sources=_sources(param, grad, moments, age, scalars[i]),
-                scale=1.0 + zeros((len(DIRECTIONS) + len(EVENS),), param),
-                numbers=numbers[i],
-            )
-            for i, (param, grad, moments, age) in enumerate(
-                zip(params, grads, f.tensors, signal.ages, strict=True)
-            )
+        columns = (
+            *(params, grads, f.tensors),
+            acc.debias_each(MOMENTUM_DECAYS, signal.ages, params),
+            acc.debias_each(MOMENT_DECAYS, signal.ages, params),
+            parts(_scalars(kept)),
         )
-        return Observation(tensors, shared)
+        sources = (_sources(*own) for own in zip(*columns, strict=True))
+        scale = 1.0 + zeros((len(DIRECTIONS) + len(EVENS),), params[0])
+        numbers = parts(_numbers(params, kept, signal.ages))
+        tensors = (
+            TensorObservation(rows=_rows, sources=own, scale=scale, numbers=told)
+            for own, told in zip(sources, numbers, strict=True)
+        )
+        return Observation(tuple(tensors), shared)
 
     read = {"loss": reads_loss, "horizon": reads_horizon}
     return Features(
@@ -157,14 +160,24 @@ def _follow(
     A tensor's numbers are the average cosines, and means over it: of φ², v̂.95, v̂.999, and of
     Adam's direction squared. All sums over tensors are in one go: see `maths.sums`.
     """
-    params, grads = acc.leaves(signal.params), acc.leaves(signal.grad)
+    params = acc.leaves(signal.params)
+    stacks = alike(params)
+    stacked_grads = in_stacks(stacks, acc.leaves(signal.grad), params)
     momenta = [
-        acc.average(moments.momentum, grad, MOMENTUM_DECAYS)
-        for moments, grad in zip(tensors, grads, strict=True)
+        acc.average(momentum, grad, MOMENTUM_DECAYS)
+        for momentum, grad in zip(
+            in_stacks(stacks, [moments.momentum for moments in tensors], params),
+            stacked_grads,
+            strict=True,
+        )
     ]
     seconds = [
-        acc.average(moments.second_moment, grad * grad, MOMENT_DECAYS)
-        for moments, grad in zip(tensors, grads, strict=True)
+        acc.average(second, grad * grad, MOMENT_DECAYS)
+        for second, grad in zip(
+            in_stacks(stacks, [moments.second_moment for moments in tensors], params),
+            stacked_grads,
+            strict=True,
+        )
     ]
 
     def products(param: Any, grad: Any, m: Any, v: Any) -> tuple:
@@ -172,15 +185,18 @@ def _follow(
         of_grad = (adam, grad), (grad, grad)
         return *of_grad, (param[None], param[None]), (v, None), (adam, adam)
 
-    each = zip(params, grads, momenta, seconds, strict=True)
-    totals = sums(products(*parts) for parts in each)
+    of_params = in_stacks(stacks, params, params)
+    each = zip(of_params, stacked_grads, momenta, seconds, strict=True)
+    totals = sums((products(*parts) for parts in each), [*map(len, stacks)])
     if not totals:
         return ()
-    numbers = _of_totals(params, tensors, totals, signal.ages)
-    return tuple(
-        GeneralMoments(momentum, second, numbers[i])
-        for i, (momentum, second) in enumerate(zip(momenta, seconds, strict=True))
+    totals = each_of(stacks, totals)
+    of_each = (
+        each_of(stacks, momenta, params),
+        each_of(stacks, seconds, params),
+        parts(_of_totals(params, tensors, totals, signal.ages)),
     )
+    return tuple(map(GeneralMoments, *of_each))
 
 
 def _of_totals(
@@ -258,18 +274,16 @@ def _scalars(kept: Any) -> Any:
 
 
 def _sources(
-    param: Any, grad: Any, moments: GeneralMoments, age: Any, scalars: Any
+    param: Any,
+    grad: Any,
+    moments: GeneralMoments,
+    m_factor: Any,
+    v_factor: Any,
+    scalars: Any,
 ) -> tuple:
     """The averages as they are kept, with their factors beside them."""
-    return (
-        param,
-        grad,
-        moments.momentum,
-        acc.debias(MOMENTUM_DECAYS, age, grad),
-        moments.second_moment,
-        acc.debias(MOMENT_DECAYS, age, grad),
-        *(scalars[i] for i in range(3)),
-    )
+    first, second = moments.momentum, moments.second_moment
+    return (param, grad, first, m_factor, second, v_factor, *parts(scalars))
 
 
 def _rows(

@@ -40,6 +40,23 @@ def debias(decays: Sequence[float], age: Any, like: Any) -> Any:
     return over(1.0 / (1.0 - constant(decays, like) ** (age + 1)), like)
 
 
+def debias_each(
+    decays: Sequence[float], ages: Sequence[Any], likes: Sequence[Any]
+) -> list[Any]:
+    """`debias` of `decays` for each of many tensors `likes` of these `ages`."""
+    if not likes or not is_torch(likes[0]):
+        return [
+            debias(decays, age, like) for age, like in zip(ages, likes, strict=True)
+        ]
+    steps = namespace(ages[0]).stack([*ages])[None] + 1
+    factors = 1.0 / (1.0 - constant(decays, ages[0])[:, None] ** steps)
+    of_rank = {
+        rank: factors.reshape(*factors.shape, *(1,) * rank).unbind(1)
+        for rank in {like.ndim for like in likes}
+    }
+    return [of_rank[like.ndim][place] for place, like in enumerate(likes)]
+
+
 def clock(signal: Signal, clamp: int | None) -> Any:
     """What features of time show: t of `signal`, at most `clamp`."""
     if clamp is None:

@@ -56,6 +56,11 @@ def column(values: Sequence[float], like: Any) -> Any:
     return over(constant(values, like), like)
 
 
+def parts(array: Any) -> Sequence[Any]:
+    """`array` [k, ...] along its first axis, one after another; in torch in one call."""
+    return array.unbind() if is_torch(array) else [array[i] for i in range(len(array))]
+
+
 def over(values: Any, like: Any) -> Any:
     """`values`, an array [k], as [k, 1, ..., 1], broadcastable over `like`."""
     xp = namespace(values)

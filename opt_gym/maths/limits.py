@@ -1,5 +1,6 @@
 """Numbers that can be squared: what an optimizer is shown is held where a square is finite."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,6 +20,20 @@ SMALL = 8192
 def held(tree: PyTree) -> PyTree:
     """Every number of `tree` within ±LIMIT; NaN stays."""
     return jax.tree.map(hold, tree)
+
+
+def are_held(tensors: Sequence[Any]) -> bool:
+    """Whether every number of `tensors`, all of torch, is known to be within ±LIMIT.
+
+    False where to look would wait for an accelerator, and where a norm overflows.
+    """
+    if not all(map(is_readable, tensors)):
+        return False
+    import torch
+
+    # No number is larger than the norm: one pass, and a call for all of them.
+    norms = torch._foreach_norm([*tensors])  # pyright: ignore[reportPrivateImportUsage]
+    return bool((torch.stack(norms) <= LIMIT).all())
 
 
 def hold(x: Any) -> Any:
@@ -61,8 +76,11 @@ def within_limits(signal: Signal) -> Signal:
     Weights are not, for a copy of a million of them is 2 % of a step: what squares weights
     holds them itself, where an overflowing scale of 0 will not do.
     """
+    grad, grads = signal.grad, jax.tree.leaves(signal.grad)
+    if not (is_torch(grads[0]) and are_held(grads)):
+        grad = held(grad)
     return signal._replace(
-        grad=held(signal.grad),
+        grad=grad,
         loss=held(signal.loss),
         valid_loss=held(signal.valid_loss),
     )

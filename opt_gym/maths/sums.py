@@ -21,12 +21,16 @@ Product = tuple[Any, Any]
 """(a, b), [k, *shape] both, to be multiplied; (a, None) for a itself."""
 
 
-def sums(products: Iterable[Sequence[Product]]) -> list[Any]:
+def sums(
+    products: Iterable[Sequence[Product]], counts: Sequence[int] | None = None
+) -> list[Any]:
     """For every tensor the sums over it of its products, one after another: [f].
 
     Args:
         products: of each tensor, the same numbers of them; made one tensor at a time in
             torch, so that what is made for it can be given back.
+        counts: how many tensors each is of; one that is of k > 1 is a stack of torch,
+            [r, k, *shape], and its sums are [f, k].
     """
     out: list[Any] = []
     together: dict[int, list[tuple[int, Any]]] = {}
@@ -37,7 +41,8 @@ def sums(products: Iterable[Sequence[Product]]) -> list[Any]:
             out.append(None)
         else:
             xp = namespace(pairs[0][0])
-            out.append(xp.concat([_sum(a, b) for a, b in pairs]))
+            kept = 1 if counts is None or counts[place] == 1 else 2
+            out.append(xp.concat([_sum(a, b, kept) for a, b in pairs]))
     for members in together.values():
         for (place, _), total in zip(members, _padded_sums(members), strict=True):
             out[place] = total
@@ -68,8 +73,9 @@ def _padded_sums(members: list[tuple[int, Any]]) -> list[Any]:
     return list(jax.numpy.sum(block, axis=2))
 
 
-def _sum(a: Any, b: Any) -> Any:
-    axes = tuple(range(1, a.ndim))
+def _sum(a: Any, b: Any, kept: int) -> Any:
+    """Over all axes but the first `kept`."""
+    axes = tuple(range(kept, a.ndim))
     if b is None:
         return namespace(a).sum(a, axis=axes)
     if a is b and is_torch(a) and axes:  # one pass, and no array of squares

@@ -166,7 +166,7 @@ def test_schedules_go_on_where_memories_begin_anew(falling):
     state, updates = tx.init(params), {}
     for value in (1.0, 1.0, jnp.nan, 1.0):
         updates, state = tx.update(grads, state, params, value=value)
-    np.testing.assert_allclose(updates["w"], -SCHEDULE(3), rtol=1e-5)
+    np.testing.assert_allclose(updates["w"], -jnp.asarray(SCHEDULE(3)), rtol=1e-5)
 
 
 def test_what_cannot_be_is_named():
