@@ -19,6 +19,7 @@ from opt_gym import plugins
 from opt_gym.answers import answer
 from opt_gym.maths.accumulators import leaves, like
 from opt_gym.maths.limits import within_limits
+from opt_gym.maths.parts import whole_shapes
 from opt_gym.records import LearnedOptimizer, Memory, Signal
 
 
@@ -177,7 +178,7 @@ def advance(
     tensors tell each other. Where there are no others nothing is done.
     """
     tensors = leaves(signal.params)
-    live = [i for i, tensor in enumerate(tensors) if math.prod(tensor.shape)]
+    live = [i for i, shape in enumerate(whole_shapes(tensors)) if math.prod(shape)]
     if len(live) == len(tensors) > 0:
         return _advance(learned_optimizer, theta, memories, within_limits(signal))
     if not live:

@@ -3,8 +3,7 @@
 One word per idea, from the glossary: φ (`params`) are the weights being optimized, ψ
 (`instance`) the arrays that pick one instance of a task, θ (`theta`) the weights of the
 learned optimizer. No signature has a batch axis: write one, `vmap` or `lax.map` outside.
-Keys come first, new states go out first, data is always an argument and never closed over
-(a closed-over data set becomes program text).
+Keys come first, new states go out first, data is an argument (closed over it is program text).
 """
 
 from collections.abc import Callable
@@ -260,12 +259,12 @@ class LearnedOptimizer(NamedTuple):
         init_theta: key -> θ, a plain pytree of arrays.
         init: (θ, φ, roles) -> carry, a `Memory`; roles as those of a `Task`.
         step: (θ, carry, signal, observation) -> (carry, action).
-        trained_horizon: the horizon θ was trained for, None where there is none; the default
-            horizon of `to_optax`.
+        trained_horizon: the horizon θ was trained for, or None; the default of `to_optax`.
         name, config: as those of `Features`.
         evaluated: (θ, carry, φ) -> the weights to measure and keep, where they are others than
             those whose gradient is taken, as an average of them; None where they are φ.
         welcomes: as that of `Features`.
+        takes_parts: whether all it is told of a tensor are sums that `maths.parts` adds up.
     """
 
     features: Features
@@ -279,6 +278,7 @@ class LearnedOptimizer(NamedTuple):
     config: Config = {}  # noqa: RUF012
     evaluated: Callable[[PyTree, Memory, PyTree], PyTree] | None = None
     welcomes: tuple[str, ...] = ()
+    takes_parts: bool = False
 
     def __reduce__(self) -> tuple[Any, tuple]:
         """Pickled by name and settings."""

@@ -34,7 +34,7 @@ from opt_gym import plugins
 from opt_gym.checks import check_counts, check_not_negative, check_whole
 from opt_gym.features.general import DIRECTIONS, EVENS
 from opt_gym.maths.accumulators import first, leaves, like
-from opt_gym.maths.array_namespace import is_torch, namespace, over, parts, zeros
+from opt_gym.maths.array_namespace import along_first, is_torch, namespace, over, zeros
 from opt_gym.maths.pieces import elementwise
 from opt_gym.maths.small_tensors import together
 from opt_gym.plugins import Spec
@@ -122,7 +122,7 @@ def make(
         log_steps = theta["log_step"] + outputs[:, 0] + rates
         mixtures = theta["mixture"][None] + outputs[:, 1 + NUM_RATES :]
         params = leaves(signal.params)
-        of_each = tensors, parts(log_steps), parts(mixtures), params
+        of_each = tensors, along_first(log_steps), along_first(mixtures), params
         sources = [
             (*tensor.sources, log_step, over(mixture, param))
             for tensor, log_step, mixture, param in zip(*of_each, strict=True)
@@ -145,6 +145,7 @@ def make(
         init_theta=init_theta,
         init=init,
         step=step,
+        takes_parts=True,
     )
 
 
@@ -178,7 +179,7 @@ def _with_new_rates(carry: Memory, outputs: Any, t: Any) -> Memory:
         return xp.clip(rate + speed / (t + DELAY), -LARGEST_LOG_RATE, LARGEST_LOG_RATE)
 
     own = moved(xp.stack(list(carry.tensors)), outputs[:, 1])
-    return Memory(tuple(parts(own)), moved(carry.shared, xp.mean(outputs[:, 2])))
+    return Memory(tuple(along_first(own)), moved(carry.shared, xp.mean(outputs[:, 2])))
 
 
 def _schedule(theta: PyTree, signal: Signal, reads_horizon: bool) -> Any:

@@ -180,9 +180,10 @@ def affine(weights: Any, x: Any, bias: Any) -> Any:
             for j in range(weights.shape[0])
         ]
     xp = namespace(x)
-    flat = xp.reshape(x, (x.shape[0], -1))
+    # No -1, which is ambiguous for no elements: of a part of a tensor there may be none.
+    flat = xp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
     if is_torch(x):
-        return bias[:, None].addmm(weights, flat).view(-1, *x.shape[1:])
+        return bias[:, None].addmm(weights, flat).view(len(weights), *x.shape[1:])
     out = weights @ flat + bias[:, None]
     return xp.reshape(out, (weights.shape[0], *x.shape[1:]))
 
@@ -227,8 +228,8 @@ def _sum_over_blocks(
 ) -> Any:
     count = math.prod(shape)
     if len(blocks) == 1 and blocks[0].shape[1:] == shape:  # nothing to add up
-        flat = blocks[0].reshape(-1, count)
-        return bias[:, None].addmm(weights, flat).view(-1, *shape)
+        flat = blocks[0].reshape(len(blocks[0]), count)
+        return bias[:, None].addmm(weights, flat).view(len(weights), *shape)
     out = bias.reshape(-1, 1).expand(-1, count).clone()
     for block, part in zip(blocks, _columns(weights, blocks), strict=True):
         flat = block.reshape(block.shape[0], -1)

@@ -14,11 +14,12 @@ from torch._compile import _disable_dynamo
 from learned import decay as decays
 from learned import theta_file
 from learned.arguments import going_beyond, planned_horizon
-from learned.torch import memory, numbers, ranks
+from learned.torch import memory, numbers, ranks, sharded, tensors
 from learned.torch.memory import SKIPPED, STEP, T
 from learned.torch.notices import SkippedInARow
-from learned.torch.tensors import View, can_step, check_gradient, check_group
+from learned.torch.tensors import Cutting, View, can_step
 from opt_gym import policy
+from opt_gym.maths import parts
 from opt_gym.records import LearnedOptimizer, Signal
 
 _KEPT = (
@@ -67,7 +68,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
     Raises:
         ValueError: a negative lr or weight decay, an unknown role or decay, a horizon that
             is needed and not known, a θ that does not fit the architecture, a complex
-            parameter or a DTensor.
+            parameter, or a DTensor where the architecture needs whole ones.
         FileNotFoundError: neither a file nor a bundled name.
     """
 
@@ -119,6 +120,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         """What follows from the rest, and what is not copied."""
         self._layout = memory.layout_of(self.learned_optimizer)
         self._theta_on: dict[torch.device, PyTree] = {}
+        self._cutting = Cutting(self._entries_at_first)
         self._skipped_in_a_row = SkippedInARow(self.learned_optimizer.name)
         self._begin_in_step()
 
@@ -151,7 +153,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         super().add_param_group(param_group)
         group = self.param_groups[-1]
         try:
-            check_group(group)
+            tensors.check_group(group, self.learned_optimizer)
         except ValueError:
             self.param_groups.pop()
             raise
@@ -247,7 +249,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         for index, (param, group) in zip(saved, own, strict=False):
             state = state_dict["state"].get(index)
             if state and can_step(param):
-                expected = self._begun([View(param.to("meta"), group)])[0][0]
+                expected = self._entries_at_first(tensors.unreal(param.shape, group))
                 memory.check_fit(self._layout, state, expected, tuple(param.shape))
 
     def _all(self) -> Iterator[torch.Tensor]:
@@ -266,10 +268,10 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             if param.grad is not None and can_step(param)
         ]
         for view in views:
-            check_gradient(view.param)
+            tensors.check_gradient(view.param)
         device = next(self._all()).device
         averaged = self._over_processes(loss, valid_loss, device)
-        self._check_needs(loss, valid_loss)
+        numbers.check_needs(self.learned_optimizer, loss, valid_loss)
         loss, valid_loss = averaged
         if not views:
             return
@@ -282,25 +284,20 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         )
         signal = self._signal(views, states, loss, valid_loss)
         theta = self._theta_for(views[0].param.device)
+        others = sharded.others_of(views)
         usable = numbers.usable(signal, "loss" in self.learned_optimizer.needs)
-        after, deltas = policy.advance(self.learned_optimizer, theta, before, signal)
+        usable = sharded.agreed(usable, others)
+        with parts.with_others(others):
+            after, deltas = policy.advance(
+                self.learned_optimizer, theta, before, signal
+            )
         factor = self._decay_factor(states[0])
-        self._remember(states, numbers.where(usable, after, before), usable)
+        self._remember(views, states, numbers.where(usable, after, before), usable)
         for view, delta in zip(views, deltas, strict=True):
             view.add(delta, factor, usable)
         self._calls += 1
         if self._warn:
             self._skipped_in_a_row.saw(usable)
-
-    def _check_needs(self, loss: Any, valid_loss: Any) -> None:
-        needs, name = self.learned_optimizer.needs, self.learned_optimizer.name
-        if "loss" in needs and loss is None:
-            raise ValueError(
-                f"{name!r} needs the loss: step(closure), step(loss=loss), or "
-                "set_loss(loss) before step()"
-            )
-        if "valid_loss" in needs and valid_loss is None:
-            raise ValueError(f"{name!r} needs step(valid_loss=loss on held-out data)")
 
     def _warn_beyond(self) -> None:
         trained = self.learned_optimizer.trained_horizon
@@ -320,16 +317,24 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         if not views:
             return
         device, known = views[0].param.device, self._any_state()
-        tensors, shared = self._begun(views)
+        of_each, shared = self._begun(views)
         if known is None:
             self._calls = 0
             known = memory.counts(device)
             known.update(memory.copied(memory.entries_of_all(self._layout, shared)))
         of_all = {key: value for key, value in known.items() if memory.is_shared(key)}
-        for view, tensor in zip(views, tensors, strict=True):
-            own = memory.copied(memory.entries_of(self._layout, tensor))
+        for view, tensor in zip(views, of_each, strict=True):
+            own = memory.copied(self._entries_of(view, tensor))
             step = torch.zeros((), dtype=torch.int64, device=view.param.device)
             self.state[view.param] = {STEP: step, **own, **of_all}
+
+    def _entries_of(self, view: View, tensor: PyTree) -> dict[str, Any]:
+        """What is kept of a parameter: cut over processes as it is."""
+        entries = memory.entries_of(self._layout, tensor)
+        return self._cutting.of(view, entries) if view.is_cut else entries
+
+    def _entries_at_first(self, view: View) -> dict[str, Any]:
+        return memory.entries_of(self._layout, self._begun([view])[0][0])
 
     def _begun(self, views: list[View]) -> tuple[list[tuple], tuple]:
         """(what is remembered of each, what is shared) before the first step."""
@@ -371,14 +376,18 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         )
 
     def _remember(
-        self, states: list[dict[str, Any]], after: policy.Memories, usable: torch.Tensor
+        self,
+        views: list[View],
+        states: list[dict[str, Any]],
+        after: policy.Memories,
+        usable: torch.Tensor,
     ) -> None:
-        tensors, shared = policy.split(after, len(states))
+        of_each, shared = policy.split(after, len(states))
         of_all = memory.entries_of_all(self._layout, shared)
         of_all[T] = states[0][T] + usable
         of_all[SKIPPED] = states[0][SKIPPED] + ~usable
-        for state, tensor in zip(states, tensors, strict=True):
-            state.update(memory.entries_of(self._layout, tensor))
+        for view, state, tensor in zip(views, states, of_each, strict=True):
+            state.update(self._entries_of(view, tensor))
             state[STEP] = state[STEP] + usable
         for state in self.state.values():
             state.update(of_all)

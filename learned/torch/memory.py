@@ -12,6 +12,7 @@ import jax
 import torch
 from jaxtyping import PyTree
 
+from learned.torch.sharded import local
 from opt_gym import policy
 from opt_gym.records import LearnedOptimizer
 
@@ -64,15 +65,18 @@ def copied(entries: dict[str, Any]) -> dict[str, Any]:
 
 
 def tensor_of(layout: Layout, state: dict[str, Any]) -> PyTree:
-    """What is remembered of a parameter."""
-    return layout.of_tensor.unflatten([state[name] for name in layout.names])
+    """What is remembered of a parameter, or of this process's part."""
+    return layout.of_tensor.unflatten([local(state[name]) for name in layout.names])
 
 
 def check_fit(
-    layout: Layout, state: dict[str, Any], expected: PyTree, shape: tuple[int, ...]
+    layout: Layout,
+    state: dict[str, Any],
+    expected: dict[str, Any],
+    shape: tuple[int, ...],
 ) -> None:
     """Raises ValueError where a state is not that of a parameter of this shape."""
-    for name, like in entries_of(layout, expected).items():
+    for name, like in expected.items():
         found = state.get(name)
         # Version 0.1 had no empty arrays.
         if found is None or (like.numel() and found.shape != like.shape):

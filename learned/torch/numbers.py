@@ -8,7 +8,7 @@ import torch
 from jaxtyping import PyTree
 
 from opt_gym.maths import limits
-from opt_gym.records import Signal
+from opt_gym.records import LearnedOptimizer, Signal
 
 _GREATEST = torch.finfo(torch.float32).max
 
@@ -54,13 +54,28 @@ def told(
     return torch.where(is_told, number, torch.zeros_like(number)), is_told
 
 
+def check_needs(
+    learned_optimizer: LearnedOptimizer, loss: Any, valid_loss: Any
+) -> None:
+    """Raises ValueError where a loss is needed and not given."""
+    needs, name = learned_optimizer.needs, learned_optimizer.name
+    if "loss" in needs and loss is None:
+        raise ValueError(
+            f"{name!r} needs the loss: step(closure), step(loss=loss), or "
+            "set_loss(loss) before step()"
+        )
+    if "valid_loss" in needs and valid_loss is None:
+        raise ValueError(f"{name!r} needs step(valid_loss=loss on held-out data)")
+
+
 def usable(signal: Signal, with_loss: bool) -> torch.Tensor:
     """Whether gradients are finite, and the loss was told."""
     has_loss: Any = signal.has_loss
     if limits.are_held(signal.grad):
         finite = torch.ones_like(has_loss)
     else:  # their least and greatest numbers: a sum could overflow
-        known: list[Any] = [end for grad in signal.grad for end in limits.ends(grad)]
+        some = [grad for grad in signal.grad if grad.numel()]
+        known: list[Any] = [end for grad in some for end in limits.ends(grad)]
         device = known[0].device
         finite = torch.isfinite(torch.stack([end.to(device) for end in known])).all()
     return finite & has_loss if with_loss else finite

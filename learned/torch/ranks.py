@@ -2,8 +2,9 @@
 
 An optimizer that reads the loss moves each copy of a model by what its own process saw: the
 copies drift apart. So the loss is averaged over the processes first, as DDP averages
-gradients. Where each process holds a part of the parameters alone (ZeRO, FSDP, tensor
-parallel), what tensors tell each other would be told of that part only, silently.
+gradients. Where each process holds some of the parameters alone (ZeRO, FSDP1), what tensors
+tell each other would be told of these only, silently; DTensors say what they are a part of
+(`sharded`).
 """
 
 import contextlib
@@ -14,13 +15,15 @@ import torch
 from torch.distributed.algorithms.join import Join, Joinable, JoinHook
 
 from learned.torch.numbers import scalar
+from learned.torch.sharded import is_sharded
 from opt_gym import policy
 from opt_gym.records import LearnedOptimizer
 
 REMEDY = (
     "LearnedOptim needs every process to hold the same, whole parameters, as "
-    "DistributedDataParallel does; ZeRO, FSDP and tensor parallelism cut them, and are not "
-    "supported. Processes that train unrelated models say process_group=False"
+    "DistributedDataParallel does, or its part of every one as a DTensor, as FSDP2 does; ZeRO "
+    "and FSDP1 share them out otherwise, and are not supported. Processes that train "
+    "unrelated models say process_group=False"
 )
 
 
@@ -120,7 +123,8 @@ class InStep(Joinable):
 
     def _compare_once(self, group: Any) -> None:
         if not self._is_compared:
-            check_equal([p for g in self.param_groups for p in g["params"]], group)
+            every = [p for g in self.param_groups for p in g["params"]]
+            check_equal([p for p in every if not is_sharded(p)], group)
             self._is_compared = True
 
     def join_hook(self, **keywords: Any) -> JoinHook:
@@ -140,6 +144,8 @@ class InStep(Joinable):
 
 def check_equal(params: list[torch.Tensor], group: Any) -> None:
     """Raises ValueError in every process unless all hold the same parameters."""
+    if not params:  # of none is a whole here
+        return
     sums = [param.detach().double().sum() for param in params if param.numel()]
     numbers = [len(params), sum(param.numel() for param in params), *_halves(sums)]
     mine = torch.tensor(numbers, dtype=torch.float64, device=params[0].device)
@@ -149,14 +155,6 @@ def check_equal(params: list[torch.Tensor], group: Any) -> None:
     torch.distributed.all_reduce(highest, op=ops.MAX, group=group)
     if not torch.equal(lowest.nan_to_num(), highest.nan_to_num()):
         raise ValueError(f"the parameters of the processes differ: {REMEDY}")
-
-
-def refuse_parts(param: Any) -> None:
-    """Raises ValueError for a parameter that is cut over devices."""
-    if hasattr(param, "device_mesh") or hasattr(param.data, "device_mesh"):
-        raise ValueError(
-            f"a DTensor (shape {tuple(param.shape)}) is a parameter in parts: {REMEDY}"
-        )
 
 
 def _halves(sums: list[torch.Tensor]) -> tuple[float, float]:

@@ -1,5 +1,6 @@
 """What a parameter of torch is, and how the maths of a step sees it."""
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -7,8 +8,9 @@ from torch.nn.parameter import is_lazy
 
 from learned.arguments import ROLES, check_factor
 from learned.torch.numbers import float32
-from learned.torch.ranks import refuse_parts
+from learned.torch.sharded import as_parameter, check_parameter, is_sharded, local
 from opt_gym.plugins import unknown
+from opt_gym.records import LearnedOptimizer
 
 
 def param_groups(model: torch.nn.Module, **options: Any) -> list[dict[str, Any]]:
@@ -36,13 +38,14 @@ def param_groups(model: torch.nn.Module, **options: Any) -> list[dict[str, Any]]
 
 
 class View:
-    """A parameter as the maths sees it: float32, axes in JAX's order."""
+    """A parameter as the maths sees it: float32, axes in JAX's order, this process's part."""
 
     def __init__(self, param: torch.Tensor, group: dict[str, Any]) -> None:
         self.param, self.group = param, group
         self.role = group["role"] or ("kernel" if param.ndim >= 2 else "bias")
         self.axes = group["axes"] or _axes(self.role, param.ndim)
         self.value = self._seen(param)
+        self.is_cut = is_sharded(param)
 
     def gradient(self) -> torch.Tensor:
         """Downhill is against it."""
@@ -58,10 +61,43 @@ class View:
         rate = (lr.reshape(()) if isinstance(lr, torch.Tensor) else lr) * factor
         delta = delta if isinstance(rate, float) and rate == 1.0 else rate * delta
         delta = torch.where(usable, delta, 0.0)
-        self.param.add_(delta.permute(_inverse(self.axes)).to(self.param.dtype))
+        local(self.param).add_(delta.permute(_inverse(self.axes)).to(self.param.dtype))
 
     def _seen(self, tensor: Any) -> torch.Tensor:
-        return float32(tensor.detach()).permute(self.axes)
+        return float32(local(tensor.detach())).permute(self.axes)
+
+
+def unreal(shape: Sequence[int], group: dict[str, Any]) -> View:
+    """A view of a parameter without numbers."""
+    return View(torch.empty(tuple(shape), device="meta"), group)
+
+
+class Cutting:
+    """What is remembered of every weight of a parameter that is cut, cut as it is."""
+
+    def __init__(self, entries_at_first: Callable[[View], dict[str, Any]]) -> None:
+        """Of an optimizer that remembers these of a view at first."""
+        self._at_first = entries_at_first
+        self._names: dict[int, frozenset[str]] = {}
+
+    def of(self, view: View, entries: dict[str, Any]) -> dict[str, Any]:
+        """The entries of a view, DTensors where they have a number for every weight."""
+        names = self._names_for(view.param.ndim, view.group)
+        return {
+            name: as_parameter(entry, view.param, view.axes) if name in names else entry
+            for name, entry in entries.items()
+        }
+
+    def _names_for(self, rank: int, group: dict[str, Any]) -> frozenset[str]:
+        """Names of those whose shape is another for a parameter of another shape."""
+        if rank not in self._names:
+            two, three = (
+                self._at_first(unreal((size,) * rank, group)) for size in (2, 3)
+            )
+            self._names[rank] = frozenset(
+                name for name in two if two[name].shape != three[name].shape
+            )
+        return self._names[rank]
 
 
 def can_step(param: torch.Tensor) -> bool:
@@ -79,14 +115,14 @@ def _inverse(axes: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(axes.index(axis) for axis in range(len(axes)))
 
 
-def check_group(group: dict[str, Any]) -> None:
+def check_group(group: dict[str, Any], learned_optimizer: LearnedOptimizer) -> None:
     """Raises ValueError for settings or parameters that make no sense."""
     for key in ("lr", "weight_decay"):
         check_factor(key, group[key])
     if group["role"] is not None and group["role"] not in ROLES:
         raise ValueError(unknown("role", str(group["role"]), list(ROLES)))
     for param in group["params"]:
-        refuse_parts(param)
+        check_parameter(param, learned_optimizer)
         if not param.is_floating_point():
             kind = "complex" if param.is_complex() else str(param.dtype)
             raise ValueError(
@@ -100,8 +136,12 @@ def check_group(group: dict[str, Any]) -> None:
 
 
 def check_gradient(param: Any) -> None:
-    """Raises ValueError for a gradient that is not a dense array."""
+    """Raises ValueError for a gradient that is not a dense array, cut as its parameter is."""
     grad = param.grad
+    if getattr(grad, "placements", None) != getattr(param, "placements", None):
+        raise ValueError(
+            f"the gradient of a parameter of shape {tuple(param.shape)} is not cut as it is"
+        )
     if grad.is_sparse or grad.layout != torch.strided:
         raise ValueError(
             f"a sparse gradient (shape {tuple(param.shape)}) is not supported: use "

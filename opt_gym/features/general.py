@@ -28,12 +28,12 @@ from opt_gym.checks import check_time_clamp
 from opt_gym.features.mlp import times
 from opt_gym.features.nominal import fan_ins, is_last
 from opt_gym.maths import accumulators as acc
-from opt_gym.maths import loss_progress
+from opt_gym.maths import loss_progress, parts
 from opt_gym.maths.array_namespace import (
+    along_first,
     constant,
     is_torch,
     namespace,
-    parts,
     rsqrt,
     zeros,
     zeros_over,
@@ -124,11 +124,11 @@ def make(
             *(params, grads, f.tensors),
             acc.debias_each(MOMENTUM_DECAYS, signal.ages, params),
             acc.debias_each(MOMENT_DECAYS, signal.ages, params),
-            parts(_scalars(kept)),
+            along_first(_scalars(kept)),
         )
         sources = (_sources(*own) for own in zip(*columns, strict=True))
         scale = 1.0 + zeros((len(DIRECTIONS) + len(EVENS),), params[0])
-        numbers = parts(_numbers(params, kept, signal.ages))
+        numbers = along_first(_numbers(params, kept, signal.ages))
         tensors = (
             TensorObservation(rows=_rows, sources=own, scale=scale, numbers=told)
             for own, told in zip(sources, numbers, strict=True)
@@ -194,7 +194,7 @@ def _follow(
     of_each = (
         each_of(stacks, momenta, params),
         each_of(stacks, seconds, params),
-        parts(_of_totals(params, tensors, totals, signal.ages)),
+        along_first(_of_totals(params, tensors, totals, signal.ages)),
     )
     return tuple(map(GeneralMoments, *of_each))
 
@@ -211,9 +211,10 @@ def _of_totals(
     and a call in torch.
     """
     xp, like = namespace(totals[0]), totals[0]
-    sizes = constant([float(math.prod(leaf.shape)) for leaf in params], like)[:, None]
+    sizes = [float(math.prod(shape)) for shape in parts.whole_shapes(params)]
+    sizes = constant(sizes, like)[:, None]
     steps = xp.stack(list(ages))[:, None] + 1
-    found = xp.stack(list(totals))
+    found = parts.added_up(xp.stack(list(totals)))
 
     def debias(decays: Sequence[float]) -> Any:
         return 1.0 / (1.0 - constant(decays, like)[None] ** steps)
@@ -243,18 +244,19 @@ def _numbers(params: list[Any], kept: Any, ages: Sequence[Any]) -> Any:
         xp.sqrt(squares[:, 3]),
         xp.clip(logs[:, 3], -3 * CLIP, CLIP) / 3,
     ]
-    each = zip(params, is_last(params), fan_ins(params), strict=True)
+    shapes = parts.whole_shapes(params)
+    each = zip(shapes, is_last(params), fan_ins(shapes), strict=True)
     static = [
         constant(
             [
-                float(leaf.ndim < 2),
+                float(len(shape) < 2),
                 float(last),
                 math.log(fan_in) / 8,
-                math.log(max(math.prod(leaf.shape), 1)) / 12,
+                math.log(max(math.prod(shape), 1)) / 12,
             ],
             params[0],
         )
-        for leaf, last, fan_in in each
+        for shape, last, fan_in in each
     ]
     return xp.concat([xp.stack(columns, axis=1), xp.stack(static)], axis=1)
 
@@ -283,7 +285,7 @@ def _sources(
 ) -> tuple:
     """The averages as they are kept, with their factors beside them."""
     first, second = moments.momentum, moments.second_moment
-    return (param, grad, first, m_factor, second, v_factor, *parts(scalars))
+    return (param, grad, first, m_factor, second, v_factor, *along_first(scalars))
 
 
 def _rows(

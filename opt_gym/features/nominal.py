@@ -15,6 +15,7 @@ with it: `time_clamp` holds t there.
 """
 
 import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
@@ -217,7 +218,9 @@ def _numbers(
         0.5 * xp.log(seen[:, 1] / seen[:, 2]),
         xp.sqrt(seen[:, 3]),
     ]
-    each = zip(params, is_last(params), fan_ins(params), strict=True)
+    each = zip(
+        params, is_last(params), fan_ins([leaf.shape for leaf in params]), strict=True
+    )
     static = [
         constant([float(leaf.ndim < 2), float(last), math.log(fan_in) / 8], params[0])
         for leaf, last, fan_in in each
@@ -279,12 +282,12 @@ def _shared(losses: NominalLosses, signal: Signal, time_clamp: int | None) -> An
     return xp.concat([clock, xp.clip(progress, -CLIP, CLIP)])
 
 
-def fan_ins(params: list[Any]) -> list[float]:
+def fan_ins(shapes: Sequence[tuple[int, ...]]) -> list[float]:
     """Inputs of each tensor; a bias has those of the kernel before it."""
     fan_in, fan_ins = 1.0, []
-    for leaf in params:
-        if leaf.ndim >= 2:
-            fan_in = float(max(math.prod(leaf.shape[:-1]), 1))
+    for shape in shapes:
+        if len(shape) >= 2:
+            fan_in = float(max(math.prod(shape[:-1]), 1))
         fan_ins.append(fan_in)
     return fan_ins
 

@@ -56,7 +56,7 @@ def column(values: Sequence[float], like: Any) -> Any:
     return over(constant(values, like), like)
 
 
-def parts(array: Any) -> Sequence[Any]:
+def along_first(array: Any) -> Sequence[Any]:
     """`array` [k, ...] along its first axis, one after another; in torch in one call."""
     return array.unbind() if is_torch(array) else [array[i] for i in range(len(array))]
 

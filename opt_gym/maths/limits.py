@@ -38,7 +38,9 @@ def are_held(tensors: Sequence[Any]) -> bool:
 
 def hold(x: Any) -> Any:
     """`held` of one array, `x`."""
-    if is_torch(x) and is_readable(x):  # where to look is a tenth of the price
+    if (
+        is_torch(x) and is_readable(x) and x.numel()
+    ):  # where to look is a tenth of the price
         least, greatest = ends(x)
         if least >= -LIMIT and greatest <= LIMIT:
             return x

@@ -10,9 +10,10 @@ import optax
 import pytest
 import torch
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from torch.distributed.tensor import Partial, Replicate, Shard
 
 import learned
-from learned.torch import LearnedOptim, ranks
+from learned.torch import LearnedOptim, ranks, sharded
 from tests.citizenship.subjects import EVERY_ARCHITECTURE, transformation
 from tests.learned.problems import moving_theta
 
@@ -65,10 +66,22 @@ def test_unequal_parameters_are_refused(group_of_one, monkeypatch):
         moved()
 
 
-def test_a_parameter_in_parts_is_refused():
+def test_parameters_in_parts_are_refused_where_they_cannot_be_trained():
     part: Any = types.SimpleNamespace(device_mesh="a mesh", shape=(4, 3), data=None)
-    with pytest.raises(ValueError, match=r"DTensor \(shape \(4, 3\)\)"):
-        ranks.refuse_parts(part)
+    with pytest.raises(
+        ValueError, match=r"DTensor \(shape \(4, 3\)\) of which 'nn_adam'"
+    ):
+        sharded.check_parameter(part, learned.make("nn_adam"))
+    general = learned.make("general")
+    for places in ([Shard(0), Shard(1)], [Replicate()], [Partial()]):
+        part.placements = places
+        with pytest.raises(ValueError, match="along one axis of a mesh"):
+            sharded.check_parameter(part, general)
+    part.placements = [Replicate(), Shard(0)]
+    sharded.check_parameter(part, general)
+    hidden: Any = types.SimpleNamespace(shape=(4, 3), data=part)
+    with pytest.raises(ValueError, match="is one in disguise"):
+        sharded.check_parameter(hidden, general)
 
 
 @EVERY_ARCHITECTURE

@@ -57,6 +57,49 @@ for name in names:
         optimizer.step(loss=loss)
     told[name] = [x for p in model.parameters() for x in p.detach().ravel().tolist()]
 
+def cut_model():
+    # As FSDP2 cuts it: unevenly, and of some tensors one process has nothing.
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.fsdp import fully_shard
+    model = net()
+    mesh = init_device_mesh("cpu", (2,))
+    fully_shard(model[0], mesh=mesh)
+    fully_shard(model, mesh=mesh)
+    return model
+
+def saved_and_restored(model, optimizer):
+    import torch.distributed.checkpoint as checkpoint
+    from torch.distributed.checkpoint import state_dict
+    state = state_dict.get_optimizer_state_dict(model, optimizer)
+    folder = os.path.join(os.path.dirname(sys.argv[0]), "checkpoint")
+    checkpoint.save(state, checkpoint_id=folder)
+    fresh = LearnedOptim(model.parameters(), moving_theta("general"), horizon=20)
+    state = state_dict.get_optimizer_state_dict(model, fresh)
+    checkpoint.load(state, checkpoint_id=folder)
+    state_dict.set_optimizer_state_dict(model, fresh, state)
+    return fresh
+
+def trained_in_parts():
+    model = cut_model() if several else net()
+    optimizer = LearnedOptim(model.parameters(), moving_theta("general"), horizon=20)
+    torch.manual_seed(1)
+    for t in range(20):
+        x = torch.randn(8, 4)
+        x = x[4 * rank :][:4] if several else x
+        optimizer.zero_grad()
+        loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
+        loss.backward()
+        if t == 5 and rank == 0:  # one process's part of one gradient
+            grad = model[0].weight.grad
+            (grad.to_local() if several else grad)[0, 0] = torch.nan
+        optimizer.step(loss=loss)
+        if t == 10 and several:
+            optimizer = saved_and_restored(model, optimizer)
+    whole = [p.full_tensor() if several else p for p in model.parameters()]
+    return [x for p in whole for x in p.detach().ravel().tolist()]
+
+told["in parts"] = trained_in_parts()
+
 def refusal(params, **settings):
     optimizer = LearnedOptim(params, moving_theta("nn_adam"), **settings)
     for p in params:
@@ -101,6 +144,10 @@ if several:
         LearnedOptim([cut], moving_theta("nn_adam"))
     except ValueError as error:
         told["dtensor"] = str(error)
+    try:
+        LearnedOptim(cut_model().parameters(), moving_theta("velo_like"), horizon=5)
+    except ValueError as error:
+        told["cut"] = str(error)
     dist.destroy_process_group()
 print(json.dumps(told))
 """
@@ -157,7 +204,7 @@ def test_ranks_stay_equal_and_equal_to_one_process(
     runpy.run_path(str(script))
     torch.set_num_threads(num_threads)
     alone = json.loads(capsys.readouterr().out.splitlines()[-1])
-    for name in names:
+    for name in [*names, "in parts"]:
         largest = max(map(abs, alone[name]))
         for a, b in zip(first[name], alone[name], strict=True):
             assert abs(a - b) <= 1e-5 * largest, name
@@ -165,4 +212,5 @@ def test_ranks_stay_equal_and_equal_to_one_process(
         assert "the parameters of the processes differ" in first[refused]
         assert "DistributedDataParallel" in first[refused]
     assert "a DTensor (shape (4, 3))" in first["dtensor"]
+    assert "'velo_like' would see this process's part alone" in first["cut"]
     assert (first["alone"], first["same"]) == ("accepted", "accepted")
