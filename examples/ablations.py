@@ -20,7 +20,7 @@ import learned
 import opt_gym
 from envs_registry.benchmark_sets import BENCHMARK_SETS
 from examples.bundle import RECIPES, TINY, Phase, trained
-from examples.studies import completed, printed, scores_of, summary_of
+from examples.studies import completed, printed, scores_on
 from opt_gym.plugins import unknown
 
 ARCHITECTURE = "general"
@@ -117,7 +117,7 @@ def measure(change: str, path: Path) -> list[Row]:
     untold = learned.make(ARCHITECTURE, **{**optimizer.config, **UNTOLD})
     manners = {"told": optimizer, "untold": untold}
     return [
-        Row(change, told, *scores_of(summary_of((one, theta), DEVELOPMENT)))
+        Row(change, told, *scores_on((one, theta), DEVELOPMENT))
         for told, one in manners.items()
     ]
 

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 import learned
 import opt_gym
 from examples.bundle import Phase, json_of
-from opt_gym.evaluation.comparison import Summary, compare
+from opt_gym.evaluation.comparison import compare
+from opt_gym.evaluation.runs import Runs
 from opt_gym.runtime.files import cache_folder, write_table
 
 Row = TypeVar("Row", bound=tuple)
@@ -58,32 +59,39 @@ def es_phase(tasks: Sequence[str], inner_steps: float, **options: Any) -> Phase:
     }
 
 
-def summary_of(
+def runs_of(
     theta: Path | tuple[Any, Any],
     tasks: Sequence[str],
     *,
     horizon: int = 1000,
     num_seeds: int = 2,
-    objective: str = "train",
-) -> Summary:
-    """What a θ, or (learned optimizer, θ), reaches on tasks; kept in the user's cache."""
+    **settings: Any,
+) -> list[Runs]:
+    """A θ, or (learned optimizer, θ), on tasks; kept in the user's cache.
+
+    Args:
+        theta: file, or the two.
+        tasks, horizon, num_seeds, settings: as in `opt_gym.evaluate`.
+    """
     optimizer, weights = learned.load(theta) if isinstance(theta, Path) else theta
-    runs = opt_gym.evaluate(
+    return opt_gym.evaluate(
         optimizer,
         tasks,
         weights,
         horizon=horizon,
         num_seeds=num_seeds,
-        objective=objective,
         data="embedded",
         cache=cache_folder() / "evaluations",
         timed=False,
+        **settings,
     )
-    return compare(runs)[0]
 
 
-def scores_of(summary: Summary) -> Scores:
-    """The numbers that tables have of it."""
+def scores_on(
+    theta: Path | tuple[Any, Any], tasks: Sequence[str], **settings: Any
+) -> Scores:
+    """What tables have of `runs_of`, whose arguments these are."""
+    summary = compare(runs_of(theta, tasks, **settings))[0]
     return Scores(
         mean=round(summary.mean_cost.value, 4),
         iqm=round(summary.iqm_cost.value, 4),

@@ -19,7 +19,7 @@ import tyro
 import opt_gym
 from envs_registry.benchmark_sets import BENCHMARK_SETS
 from examples.bundle import TINY, trained
-from examples.studies import completed, es_phase, printed, scores_of, summary_of
+from examples.studies import completed, es_phase, printed, scores_on
 from opt_gym.evaluation.house_style import OTHER_COLORS, SUBJECT_COLOR, write_figure
 
 ARCHITECTURE = "general"
@@ -69,17 +69,9 @@ def main(
         folder = out / f"{size}_tasks_seed{seed}"
         phase = es_phase(chain(seed)[:size], inner_steps)
         theta = trained(folder, ARCHITECTURE, phase, seed)
+        how = {"horizon": horizon, "num_seeds": num_seeds}
         return [
-            Row(
-                size,
-                seed,
-                name,
-                *scores_of(
-                    summary_of(
-                        theta, tasks[:num_tasks], horizon=horizon, num_seeds=num_seeds
-                    )
-                ),
-            )
+            Row(size, seed, name, *scores_on(theta, tasks[:num_tasks], **how))
             for name, tasks in LISTS.items()
         ]
 

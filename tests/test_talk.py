@@ -1,0 +1,82 @@
+"""The experiments of the talk, each in its small form: they train, measure, and go on."""
+
+from pathlib import Path
+
+import pytest
+
+from examples.talk import architectures, more_tasks, noise, other_worlds
+
+pytestmark = pytest.mark.slow
+SMALL = {"seeds": 1, "inner_steps": 2e4, "num_seeds": 1}
+
+
+def check_kept(folder: Path, again, table) -> None:
+    """Nothing is done twice, and the figure is made from what is kept."""
+    (folder / "figure.png").unlink()
+    for run in folder.glob("*_seed*"):
+        kept = {"run.json", "log.csv", "theta.safetensors", "evaluations.csv"}
+        for path in run.iterdir():
+            if path.is_file() and path.name not in kept:
+                path.unlink()
+    assert again() == table
+    assert (folder / "figure.png").stat().st_size > 5_000
+
+
+def test_more_tasks(tmp_path):
+    def run():
+        few = {"sizes": (1, 3), "num_tasks": 1, "horizon": 50}
+        return more_tasks.main(tmp_path, **few, **SMALL)
+
+    table = run()
+    assert [(row.size, row.tasks) for row in table] == [
+        (size, name) for size in (1, 3) for name in more_tasks.LISTS
+    ]
+    check_kept(tmp_path, run, table)
+
+
+def test_chains_are_nested_and_their_own():
+    chains = [more_tasks.chain(seed) for seed in (0, 1)]
+    assert sorted(chains[0]) == sorted(chains[1]) == sorted(more_tasks.POOL)
+    assert chains[0][:3] != chains[1][:3]
+
+
+def test_other_worlds(tmp_path):
+    def run():
+        few = {"worlds": ("fully connected", "recurrent"), "num_tasks": 1}
+        return other_worlds.main(tmp_path, **few, **SMALL, horizon=30)
+
+    table = run()
+    assert [(row.home, row.world) for row in table] == [
+        (home, world)
+        for home in ("fully connected", "recurrent")
+        for world in ("fully connected", "recurrent")
+    ]
+    check_kept(tmp_path, run, table)
+
+
+def test_noise(tmp_path):
+    def run():
+        return noise.main(tmp_path, num_tasks=1, horizon=100, **SMALL)
+
+    table = run()
+    assert [(row.trained_for, row.inputs) for row in table] == [
+        (name, inputs) for name in noise.OBJECTIVES for inputs in noise.INPUTS
+    ]
+    of_clean = {row.inputs: row.final_loss for row in table[:3]}
+    assert of_clean["clean"] < of_clean["others"]
+    check_kept(tmp_path, run, table)
+
+
+def test_architectures(tmp_path):
+    def run():
+        few = {"names": ("FF", "nominal"), "num_tasks": 1}
+        held_out = "small_mlp_family_seed100"
+        return architectures.main(tmp_path, **few, **SMALL, held_out=held_out)
+
+    table = run()
+    assert {row.name for row in table} == {"FF", "nominal"}
+    for name in ("FF", "nominal"):
+        own = [row for row in table if row.name == name]
+        assert own[-1].outer_step == 6
+        assert all(row.seconds > 0 for row in own)
+    check_kept(tmp_path, run, table)
