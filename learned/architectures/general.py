@@ -64,7 +64,8 @@ def make(
         learning_rate: of the Adam that it starts as.
         hidden, tensor_hidden: hidden units of the two nets.
         num_directions: how many of the features' directions are mixed, Adam's first.
-        searching: whether rates move; otherwise they stay at 1.
+        searching: whether rates move; otherwise they stay at 1, nothing is remembered of θ's
+            making, and PPO can train it.
         time_clamp: the largest t that the time features show; None for no limit.
         reads_loss, reads_horizon: whether they are used where they are told.
 
@@ -106,19 +107,20 @@ def make(
         }
 
     def init(theta: PyTree, params: PyTree, roles: tuple[str, ...]) -> Memory:
-        tensors = tuple(zeros((), leaf) for leaf in leaves(params))
-        return Memory(tensors, zeros((), first(params)))
+        return _rates_at_first(params) if searching else Memory((), ())
 
     def step(
         theta: PyTree, carry: Memory, signal: Signal, observation: Observation
     ) -> tuple[Memory, tuple]:
-        tensors = observation.tensors
+        tensors, now = observation.tensors, carry
         numbers = [tensor.numbers for tensor in tensors]
-        outputs = _of_tensors(theta["tensor"], observation.numbers, numbers, carry)
+        if not searching:
+            now = _rates_at_first(signal.params)
+        outputs = _of_tensors(theta["tensor"], observation.numbers, numbers, now)
         if searching:
-            carry = _with_new_rates(carry, outputs, signal.t)
+            carry = now = _with_new_rates(carry, outputs, signal.t)
         rate = learning_rate * _schedule(theta, signal, reads_horizon)
-        rates = namespace(outputs).stack(list(carry.tensors)) + carry.shared
+        rates = namespace(outputs).stack(list(now.tensors)) + now.shared
         log_steps = theta["log_step"] + outputs[:, 0] + rates
         mixtures = theta["mixture"][None] + outputs[:, 1 + NUM_RATES :]
         params = leaves(signal.params)
@@ -129,11 +131,12 @@ def make(
         ]
         bias = _bias(theta["parameter"], observation.numbers)
         delta = partial(_delta, theta["parameter"], bias, rate, tensors[0].rows)
+        # A minibatch of PPO keeps features as one matrix, whose last axes are not the tensor's.
+        is_kept = tensors[0].matrix is not None
+        small = [None] * len(params) if is_kept else together(delta, sources, params)
         deltas = [
             _alone(delta, own, leaf, hidden) if done is None else done[0]
-            for done, own, leaf in zip(
-                together(delta, sources, params), sources, params, strict=True
-            )
+            for done, own, leaf in zip(small, sources, params, strict=True)
         ]
         return carry, (like(signal.params, deltas),)
 
@@ -147,6 +150,12 @@ def make(
         step=step,
         takes_parts=True,
     )
+
+
+def _rates_at_first(params: PyTree) -> Memory:
+    """S₁ of each tensor and S₂ of all, 0."""
+    tensors = tuple(zeros((), leaf) for leaf in leaves(params))
+    return Memory(tensors, zeros((), first(params)))
 
 
 def _hidden_weights(key: PRNGKeyArray, outputs: int, fan_in: int) -> Any:

@@ -7,6 +7,7 @@ import optax
 import pytest
 
 import learned
+from agents.rl.seen_observations import of_observation, to_observation
 from opt_gym import policy
 from opt_gym.testing.architecture_checks import moving_theta
 from opt_gym.testing.made_up_signals import PARAMS, ROLES, gradient, signal_at
@@ -145,3 +146,20 @@ def test_rates_move_by_their_speeds(optimizer, run):
             np.testing.assert_allclose(
                 delta[t], np.exp(rates[t]) * before[t], rtol=1e-5
             )
+
+
+def test_it_steps_as_well_on_what_a_rollout_keeps():
+    """Features as one matrix a tensor, small ones in one go or not."""
+    still = learned.make("general", searching=False)
+    theta = moving_theta(still, still.init_theta(jax.random.key(0)))
+    signal = signal_at(2)
+    seen = still.features.update(still.features.init(PARAMS), signal)
+    observation = still.features.observe(seen, signal)
+    kept = to_observation(of_observation(observation))
+    carry = still.init(theta, PARAMS, ROLES)
+    assert jax.tree.leaves(carry) == []
+    one, other = (
+        still.step(theta, carry, signal, each)[1] for each in (observation, kept)
+    )
+    for delta, same in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_allclose(delta, same, rtol=1e-5, atol=1e-9)
