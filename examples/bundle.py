@@ -147,7 +147,7 @@ def _general(config: dict[str, Any]) -> Recipe:
     return Recipe(
         (
             phase(1600, 4e-3, sigma=0.1, horizon=[50, 1000]),
-            phase(500, 1e-3, sigma=0.05, horizon=[50, 5000]),
+            phase(250, 1e-3, sigma=0.05, horizon=[50, 5000]),
         ),
         BENCHMARK_SETS[f"{TINY}/development"],
         seen="tiny twins of TaskSet's families",

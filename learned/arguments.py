@@ -73,6 +73,18 @@ def check_roles(roles: Sequence[str], count: int) -> None:
             raise ValueError(unknown("role", str(role), list(ROLES)))
 
 
+FAR = 10
+"""How many times the trained horizon is far, for what is told the true one and decays by it."""
+
+
+def farthest(learned_optimizer: LearnedOptimizer) -> int | None:
+    """The longest training that nothing is said of; None where nobody knows one."""
+    trained = learned_optimizer.trained_horizon
+    if trained is None:
+        return None
+    return trained * (FAR if "horizon" in learned_optimizer.welcomes else 1)
+
+
 def warn_of_horizon(
     learned_optimizer: LearnedOptimizer, horizon: Any, decay: str | None
 ) -> None:
@@ -80,16 +92,21 @@ def warn_of_horizon(
 
     A horizon that is traced, as `optax.inject_hyperparams` has it, is not looked at.
     """
-    trained = learned_optimizer.trained_horizon
-    if trained is None or not isinstance(horizon, int) or decay is not None:
+    most = farthest(learned_optimizer)
+    if most is None or not isinstance(horizon, int) or decay is not None:
         return
-    if horizon > trained:
-        warnings.warn(going_beyond(learned_optimizer.name, trained), stacklevel=3)
+    if horizon > most:
+        warnings.warn(going_beyond(learned_optimizer), stacklevel=3)
 
 
-def going_beyond(name: str, trained: int) -> str:
+def going_beyond(learned_optimizer: LearnedOptimizer) -> str:
     """What is said where a training goes beyond the trained horizon."""
+    name, trained = learned_optimizer.name, learned_optimizer.trained_horizon
+    remedy = "" if "horizon" in learned_optimizer.welcomes else _REMEDY
     return (
         f"{name!r} was trained for {trained} steps, and this training goes beyond: what "
-        "follows then was not seen; decay='cosine' with the true horizon helps"
+        f"follows then was not seen{remedy}"
     )
+
+
+_REMEDY = "; decay='cosine' with the true horizon helps"

@@ -13,7 +13,7 @@ from torch._compile import _disable_dynamo
 
 from learned import decay as decays
 from learned import theta_file
-from learned.arguments import going_beyond, planned_horizon
+from learned.arguments import farthest, going_beyond, planned_horizon
 from learned.torch import memory, numbers, ranks, sharded, tensors
 from learned.torch.memory import SKIPPED, STEP, T
 from learned.torch.notices import SkippedInARow
@@ -300,10 +300,8 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             self._skipped_in_a_row.saw(usable)
 
     def _warn_beyond(self) -> None:
-        trained = self.learned_optimizer.trained_horizon
-        if self._warn and trained is not None and self._calls == trained:
-            message = going_beyond(self.learned_optimizer.name, trained)
-            warnings.warn(message, stacklevel=5)
+        if self._warn and self._calls == farthest(self.learned_optimizer):
+            warnings.warn(going_beyond(self.learned_optimizer), stacklevel=5)
 
     def _theta_for(self, device: torch.device) -> PyTree:
         if device not in self._theta_on:

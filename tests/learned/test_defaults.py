@@ -1,5 +1,6 @@
 """What stands where nobody names a θ: "general" with a horizon, "general_free" without."""
 
+import warnings
 from typing import Any
 
 import jax
@@ -56,6 +57,18 @@ def test_what_decays_by_itself_is_not_decayed_again():
     small, _ = learned.load("nominal_small")
     assert contest.decay_for(general, 1_000_000) is None
     assert contest.decay_for(small, 1_000_000) == "cosine"
+
+
+def test_what_knows_its_horizon_is_far_from_home_at_ten_times():
+    general, theta = learned.load(theta_file.GENERAL)
+    trained = general.trained_horizon or 0
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        learned.to_optax(general, theta, horizon=10 * trained)
+    with pytest.warns(
+        UserWarning, match="goes beyond: what follows then was not seen$"
+    ):
+        learned.to_optax(general, theta, horizon=10 * trained + 1)
 
 
 def test_it_is_what_one_compares_with():

@@ -13,7 +13,7 @@ from safetensors.numpy import save_file
 
 import learned
 import opt_gym
-from envs_registry.benchmark_sets import SMALL_MLP_HELD_OUT
+from envs_registry.benchmark_sets import BENCHMARK_SETS, SMALL_MLP_HELD_OUT
 from learned import theta_file
 from opt_gym import plugins, policy
 from tests.learned.problems import moving_theta
@@ -272,8 +272,8 @@ def test_every_learned_architecture_has_a_bundled_theta():
         <= set(learned.make(name).config)
     }
     trained = {learned.load(name)[0].name for name in theta_file.bundled_names()}
-    untrained = {"general", "celo_adam"}  # the second is for what others trained
-    assert trained == set(plugins.built_in("architecture")) - hand_designed - untrained
+    of_others = {"celo_adam"}  # for what others trained
+    assert trained == set(plugins.built_in("architecture")) - hand_designed - of_others
 
 
 @pytest.mark.parametrize("name", theta_file.bundled_names())
@@ -286,7 +286,8 @@ def test_bundled_thetas_load_and_tell_where_they_come_from(name):
     card = theta_file._BUNDLED / f"{name}.md"
     text = card.read_text()
     assert text.startswith(f"# {name}\n")
-    for told in ("PES", "outer seed", "held-out", "small networks"):
+    seen = "tiny twins" if name.startswith("general") else "small networks"
+    for told in ("PES", "outer seed", "held-out", seen):
         assert told in text, f"{card.name} does not tell of {told!r}"
 
 
@@ -298,9 +299,10 @@ def test_bundled_thetas_reach_what_their_cards_say(name):
     card = (theta_file._BUNDLED / f"{name}.md").read_text().replace("\n", " ")
     told = re.search(r"normalized\s+loss\s+(\.?[\d.]+)\s+\[([\d.]+), ([\d.]+)\]", card)
     assert told is not None
+    of_general = BENCHMARK_SETS["taskset-tiny-v1/development"]
     runs = opt_gym.evaluate(
         optimizer,
-        SMALL_MLP_HELD_OUT,
+        of_general if name.startswith("general") else SMALL_MLP_HELD_OUT,
         theta,
         horizon=1000,
         num_seeds=2,
