@@ -35,11 +35,11 @@ def test_in_optax(way_out, horizon):
 
 def test_in_torch_as_in_optax():
     for horizon in (None, 200):
-        param = torch.nn.Parameter(torch.tensor(PARAMS["w"]))
+        param = torch.nn.Parameter(torch.tensor(PARAMS["w"].T))  # as torch has a kernel
         optimizer = LearnedOptim([param], horizon=horizon)
-        param.grad = torch.tensor(GRADS["w"])
+        param.grad = torch.tensor(GRADS["w"].T)
         optimizer.step()
-        moved = param.detach().numpy() - PARAMS["w"]
+        moved = param.detach().numpy().T - PARAMS["w"]
         expected = updates_of(learned.to_optax(horizon=horizon))
         np.testing.assert_allclose(moved, expected, rtol=1e-4, atol=1e-7)
 
