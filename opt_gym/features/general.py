@@ -19,7 +19,7 @@ becomes a·ℓ + b, a > 0, but by ε = 1e-12 beside √v̂.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
 from jaxtyping import PyTree
@@ -163,22 +163,19 @@ def _follow(
     params = acc.leaves(signal.params)
     stacks = alike(params)
     stacked_grads = in_stacks(stacks, acc.leaves(signal.grad), params)
-    momenta = [
-        acc.average(momentum, grad, MOMENTUM_DECAYS)
-        for momentum, grad in zip(
-            in_stacks(stacks, [moments.momentum for moments in tensors], params),
-            stacked_grads,
-            strict=True,
-        )
-    ]
-    seconds = [
-        acc.average(second, grad * grad, MOMENT_DECAYS)
-        for second, grad in zip(
-            in_stacks(stacks, [moments.second_moment for moments in tensors], params),
-            stacked_grads,
-            strict=True,
-        )
-    ]
+
+    def averages(
+        blocks: Iterable[Any], values: Iterable[Any], decays: Sequence[float]
+    ) -> list[Any]:
+        own = in_stacks(stacks, [*blocks], params)
+        return [
+            acc.average(block, value, decays)
+            for block, value in zip(own, values, strict=True)
+        ]
+
+    momenta = averages((m.momentum for m in tensors), stacked_grads, MOMENTUM_DECAYS)
+    squares = (grad * grad for grad in stacked_grads)  # one at a time
+    seconds = averages((m.second_moment for m in tensors), squares, MOMENT_DECAYS)
 
     def products(param: Any, grad: Any, m: Any, v: Any) -> tuple:
         adam, grad = m[:1] / (namespace(m).sqrt(v[1:]) + EPSILON), grad[None]
