@@ -151,6 +151,8 @@ def _or_default(
 ) -> tuple[LearnedOptimizer, PyTree]:
     if learned_optimizer is not None:
         return learned_optimizer, theta
+    if theta is not None:
+        raise ValueError("theta was given without the learned optimizer that it is of")
     return theta_file.load_default(horizon)
 
 

@@ -33,6 +33,14 @@ def test_in_optax(way_out, horizon):
     )
 
 
+def test_a_theta_alone_or_an_optimizer_alone_is_refused():
+    optimizer, theta = learned.load(theta_file.GENERAL)
+    with pytest.raises(ValueError, match="theta was given without"):
+        learned.to_optax(theta=theta)
+    with pytest.raises(ValueError, match="theta"):
+        learned.to_optax(optimizer)
+
+
 def test_in_torch_as_in_optax():
     for horizon in (None, 200):
         param = torch.nn.Parameter(torch.tensor(PARAMS["w"].T))  # as torch has a kernel
