@@ -22,7 +22,12 @@ def check_kept(folder: Path, again, table) -> None:
     assert (folder / "figure.png").stat().st_size > 5_000
 
 
-def test_more_tasks(tmp_path):
+def test_more_tasks(tmp_path, monkeypatch):
+    cheap = [name for name in more_tasks.POOL if name.startswith("quadratic")]
+    lists = dict.fromkeys(more_tasks.LISTS, cheap[-1:])
+    monkeypatch.setattr(more_tasks, "POOL", cheap)
+    monkeypatch.setattr(more_tasks, "LISTS", lists)
+
     def run():
         few = {"sizes": (1, 3), "num_tasks": 1, "horizon": 50}
         return more_tasks.main(tmp_path, **few, **SMALL)
