@@ -158,7 +158,9 @@ def in_own_process(folder: Path, phase: Phase, seed: int, minutes: float) -> Non
             steps = max(NUM_POINTS, round(60 * minutes / seconds_a_step(trial)))
             phase = phase | {
                 "outer_steps": steps,
-                "evaluate_every": steps // NUM_POINTS,
+                "evaluate_every": -(-steps // NUM_POINTS),
+                "evaluate_on": [KEPT_WITH],
+                "evaluate_seeds": 1,
             }
         process.submit(trained, folder, ARCHITECTURE, phase, seed).result()
         memory = process.submit(peak_megabytes).result()
