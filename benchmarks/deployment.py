@@ -48,15 +48,24 @@ def run(only: str = "") -> dict[str, Any]:
     ):
         if only not in row:
             continue
-        command = [sys.executable, "-m", "benchmarks.deployment", *row.split()]
-        folder = Path(__file__).resolve().parents[1]
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(f"{row} failed: {done.stderr[-2000:]}")
-        rows[row] = json.loads(done.stdout.splitlines()[-1])
+        rows[row] = row_in_a_process("benchmarks.deployment", row)
     return rows
+
+
+def row_in_a_process(module: str, row: str) -> dict[str, float]:
+    """What `python -m MODULE WORD...` prints on its last line, for the words of a row.
+
+    Raises:
+        RuntimeError: the process failed; with what it said.
+    """
+    folder = Path(__file__).resolve().parents[1]
+    command = [sys.executable, "-m", module, *row.split()]
+    done = subprocess.run(
+        command, cwd=folder, capture_output=True, text=True, check=False
+    )
+    if done.returncode:
+        raise RuntimeError(f"{row} failed: {done.stderr[-2000:]}")
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure_jax(name: str) -> dict[str, float]:
@@ -146,7 +155,6 @@ def interleaved(
     ours: Callable[[], Any],
     theirs: Callable[[], Any],
     *,
-    rounds: int = ROUNDS,
     most: int = 10 * MAX_STEPS,
 ) -> tuple[float, float]:
     """Median seconds of one call each, both measured in every round; theirs `most` times."""
@@ -155,7 +163,7 @@ def interleaved(
     once = time.perf_counter() - began
     steps = max(1, min(MAX_STEPS, int(ROUND_SECONDS / once)))
     seconds = []
-    for _ in range(rounds):
+    for _ in range(ROUNDS):
         pair = []
         for call, count in ((ours, steps), (theirs, most)):
             began = time.perf_counter()

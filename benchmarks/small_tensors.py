@@ -8,7 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.deployment import NUM_WEIGHTS, THREADS, arrays, interleaved
+from benchmarks.deployment import (
+    MAX_STEPS,
+    NUM_WEIGHTS,
+    THREADS,
+    arrays,
+    interleaved,
+)
 
 COUNT, SHAPE = 200, (25, 40)
 
@@ -49,7 +55,7 @@ def _row(step_of: StepOf, is_ours: bool) -> dict[str, float]:
     )
     for step in steps:
         step()
-    of_small, of_large = interleaved(*steps, rounds=7, most=5)
+    of_small, of_large = interleaved(*steps, most=MAX_STEPS)
     return {
         "small_ns": 1e9 * of_small / (COUNT * SHAPE[0] * SHAPE[1]),
         "large_ns": 1e9 * of_large / NUM_WEIGHTS,

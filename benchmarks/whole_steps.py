@@ -6,13 +6,11 @@ loss and horizon. Rows run in processes of their own.
 """
 
 import json
-import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-from benchmarks.deployment import THREADS, interleaved
+from benchmarks.deployment import MAX_STEPS, THREADS, interleaved, row_in_a_process
 from benchmarks.transformer_steps import CONFIG as TRANSFORMER
 
 HORIZON = 1000
@@ -44,19 +42,8 @@ def run(only: str = "") -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for row in (f"{kind} {model}" for kind in ("jax", "torch") for model in MODELS):
         if only in row:
-            rows[row] = _in_own_process(row)
+            rows[row] = row_in_a_process("benchmarks.whole_steps", row)
     return rows
-
-
-def _in_own_process(row: str) -> dict[str, float]:
-    command = [sys.executable, "-m", "benchmarks.whole_steps", *row.split()]
-    folder = Path(__file__).resolve().parents[1]
-    done = subprocess.run(
-        command, cwd=folder, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        raise RuntimeError(f"{row} failed: {done.stderr[-2000:]}")
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def measure(kind: str, model: str) -> dict[str, float]:
@@ -64,7 +51,7 @@ def measure(kind: str, model: str) -> dict[str, float]:
     steps = (_jax_steps if kind == "jax" else _torch_steps)(model)
     for step in steps:
         step()
-    ours, adamw = interleaved(*steps, rounds=7, most=5)
+    ours, adamw = interleaved(*steps, most=MAX_STEPS)
     return {
         "ms": float(f"{1e3 * ours:.4g}"),
         "adamw_ms": float(f"{1e3 * adamw:.4g}"),

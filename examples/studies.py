@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
+import numpy as np
+
 import learned
 import opt_gym
 from examples.bundle import Phase, json_of
@@ -121,6 +123,19 @@ def completed(
             rows += measure(*key)
             write_table(path, _fields_of(row), rows)
     return rows
+
+
+def columns_of(path: Path) -> dict[str, np.ndarray]:
+    """A run's log by columns."""
+    with path.open(newline="") as file:
+        lines = [*csv.DictReader(file)]
+    return {key: np.array([float(line[key]) for line in lines]) for key in lines[0]}
+
+
+def seconds_a_step(log: dict[str, np.ndarray]) -> float:
+    """The median over the later half of a run: compilation is behind it then."""
+    seconds = np.diff(log["seconds"])
+    return float(np.median(seconds[len(seconds) // 2 :]))
 
 
 def read(path: Path, row: type[Row]) -> list[Row]:

@@ -73,6 +73,8 @@ def check_roles(roles: Sequence[str], count: int) -> None:
             raise ValueError(unknown("role", str(role), list(ROLES)))
 
 
+_REMEDY = "; decay='cosine' with the true horizon helps"
+
 FAR = 10
 """How many times the trained horizon is far, for what is told the true one and decays by it."""
 
@@ -107,6 +109,3 @@ def going_beyond(learned_optimizer: LearnedOptimizer) -> str:
         f"{name!r} was trained for {trained} steps, and this training goes beyond: what "
         f"follows then was not seen{remedy}"
     )
-
-
-_REMEDY = "; decay='cosine' with the true horizon helps"

@@ -37,7 +37,7 @@ def compare_on(
         optimizers: by name an optax transformation, a bundled name or path of a θ file, or
             (learned optimizer, θ); by default the bundled "general" and AdamW with its
             usual learning rates. A learned one that has more steps than it was trained for
-            gets a cosine decay over them.
+            gets a cosine decay over them, but for one that knows the horizon and decays itself.
         budget_s: seconds for everything, compilation included.
 
     Raises:

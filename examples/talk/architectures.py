@@ -20,7 +20,13 @@ import tyro
 import opt_gym
 from envs_registry.benchmark_sets import SMALL_MLP_TRAIN
 from examples.bundle import Phase, json_of, trained
-from examples.studies import completed, es_phase, printed
+from examples.studies import (
+    columns_of,
+    completed,
+    es_phase,
+    printed,
+    seconds_a_step,
+)
 from opt_gym.evaluation.house_style import (
     LINES,
     OTHER_COLORS,
@@ -115,9 +121,7 @@ def phase_of(case: Case, num_tasks: int, inner_steps: float) -> Phase:
 
 def points(folder: Path) -> list[tuple[int, float, float, float]]:
     """(outer step, seconds of training, mean, final) of a run's evaluations."""
-    with (folder / "log.csv").open(newline="") as file:
-        stamps = [float(line["seconds"]) for line in csv.DictReader(file)]
-    a_step = float(np.median(np.diff(stamps, prepend=0.0)))
+    a_step = seconds_a_step(columns_of(folder / "log.csv"))
     with (folder / "evaluations.csv").open(newline="") as file:
         return [
             (

@@ -12,7 +12,6 @@ particle over the squared norm of the gradient that was used.
 """
 
 import concurrent.futures
-import csv
 import json
 import multiprocessing
 import resource
@@ -26,7 +25,13 @@ import tyro
 import opt_gym
 from envs_registry.benchmark_sets import BENCHMARK_SETS
 from examples.bundle import TINY, Phase, is_done, json_of, trained
-from examples.studies import completed, printed, scores_on
+from examples.studies import (
+    columns_of,
+    completed,
+    printed,
+    scores_on,
+    seconds_a_step,
+)
 from opt_gym.evaluation.house_style import (
     LINES,
     OTHER_COLORS,
@@ -155,7 +160,10 @@ def in_own_process(folder: Path, phase: Phase, seed: int, minutes: float) -> Non
             process.submit(
                 trained, trial, ARCHITECTURE, phase | {"outer_steps": TIMED_STEPS}, seed
             ).result()
-            steps = max(NUM_POINTS, round(60 * minutes / seconds_a_step(trial)))
+            steps = max(
+                NUM_POINTS,
+                round(60 * minutes / seconds_a_step(columns_of(trial / "log.csv"))),
+            )
             phase = phase | {
                 "outer_steps": steps,
                 "evaluate_every": -(-steps // NUM_POINTS),
@@ -173,22 +181,10 @@ def peak_megabytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
 
 
-def log_of(folder: Path) -> dict[str, np.ndarray]:
-    """A run's log by columns."""
-    with (folder / "log.csv").open(newline="") as file:
-        lines = [*csv.DictReader(file)]
-    return {key: np.array([float(line[key]) for line in lines]) for key in lines[0]}
-
-
-def seconds_a_step(folder: Path) -> float:
-    """The median over the later half of a run: compilation is behind it then."""
-    seconds = np.diff(log_of(folder)["seconds"])
-    return float(np.median(seconds[len(seconds) // 2 :]))
-
-
 def measured(folder: Path, tasks: Sequence[str], num_seeds: int) -> list[tuple]:
     """The fields of `Row` behind its seed, of each θ that a run has kept."""
-    log, a_step = log_of(folder), seconds_a_step(folder)
+    log = columns_of(folder / "log.csv")
+    a_step = seconds_a_step(log)
     done = np.cumsum(log["inner_steps"])
     noise = float(np.nanmedian(log["variance"] / log["grad_norm"] ** 2))
     memory = json.loads((folder / "memory.json").read_text())["memory_mb"]

@@ -112,10 +112,9 @@ def make(
     def step(
         theta: PyTree, carry: Memory, signal: Signal, observation: Observation
     ) -> tuple[Memory, tuple]:
-        tensors, now = observation.tensors, carry
+        tensors = observation.tensors
         numbers = [tensor.numbers for tensor in tensors]
-        if not searching:
-            now = _rates_at_first(signal.params)
+        now = carry if searching else _rates_at_first(signal.params)
         outputs = _of_tensors(theta["tensor"], observation.numbers, numbers, now)
         if searching:
             carry = now = _with_new_rates(carry, outputs, signal.t)

@@ -1,7 +1,6 @@
 """`GuardedOptim`: a learned optimizer with a fallback beside it, in torch."""
 
 import warnings
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -9,7 +8,8 @@ import torch
 from learned import guard as rules
 from learned.torch import ranks
 from learned.torch.learned_optim import LearnedOptim
-from learned.torch.numbers import scalar
+from learned.torch.numbers import detached, first_of, of_closure, scalar
+from learned.torch.ranks import params_of
 from opt_gym.checks import check_positive, check_whole
 
 SNAPSHOT = "snapshot"
@@ -57,8 +57,8 @@ class GuardedOptim(torch.optim.Optimizer):
     ) -> None:
         check_positive("cap", cap)
         check_whole("horizon", horizon, 0)
-        params = [*_params_of(optimizer)]
-        _check_same(params, [*_params_of(fallback)])
+        params = [*params_of(optimizer)]
+        _check_same(params, [*params_of(fallback)])
         self.learned, self.fallback = optimizer, fallback
         self.horizon, self.cap, self._warn = horizon, cap, warn
         self._loss: Any = None
@@ -74,16 +74,17 @@ class GuardedOptim(torch.optim.Optimizer):
 
     def set_loss(self, loss: Any) -> None:
         """The loss for the next `step()`, for trainers that call it without one."""
-        self._loss = loss
+        self._loss = detached(loss)
 
     @torch.no_grad()
     def step(  # pyright: ignore[reportIncompatibleMethodOverride]
-        self, closure: Callable[[], Any] | None = None, *, loss: Any = None
+        self, closure: Any = None, *, loss: Any = None
     ) -> Any:
         """One step.
 
         Args:
-            closure: evaluates the model, calls backward and returns the loss.
+            closure: evaluates the model, calls backward and returns the loss; or the loss
+                itself, as `GradScaler.step(optimizer, loss)` hands it on.
             loss: of the batch that gave the gradients.
 
         Returns:
@@ -92,12 +93,8 @@ class GuardedOptim(torch.optim.Optimizer):
         Raises:
             ValueError: no loss, or one that is no single number.
         """
-        returned = None
-        if closure is not None:
-            with torch.enable_grad():
-                returned = closure()
-        known = (loss, self._loss, returned)
-        loss = next((value for value in known if value is not None), None)
+        by_closure, returned = of_closure(closure)
+        loss = first_of(loss, self._loss, by_closure)
         self._loss = None
         if loss is None:
             raise ValueError(
@@ -122,7 +119,7 @@ class GuardedOptim(torch.optim.Optimizer):
         return ranks.group_of(given)
 
     def _act(self, told: rules.Verdict, loss: Any) -> None:
-        params = [*_params_of(self)]
+        params = [*params_of(self)]
         before = [param.detach().clone() for param in params]
         # Who does not step sees the gradient first; how long its steps are caps the other's.
         order = (
@@ -196,10 +193,6 @@ class GuardedOptim(torch.optim.Optimizer):
         device = self.guard.t.device
         numbers = {key: value.to(device) for key, value in state_dict["guard"].items()}
         self.guard = rules.Guard(**numbers)
-
-
-def _params_of(optimizer: torch.optim.Optimizer) -> Iterator[torch.Tensor]:
-    return (param for group in optimizer.param_groups for param in group["params"])
 
 
 def _check_same(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:

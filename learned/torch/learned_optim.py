@@ -191,12 +191,8 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         Raises:
             ValueError: a loss that is needed and not given; sparse or complex gradients.
         """
-        returned = None
-        if callable(closure):
-            with torch.enable_grad():
-                returned = closure()
-        known = (loss, self._loss, returned if callable(closure) else closure)
-        loss = next((value for value in known if value is not None), None)
+        by_closure, returned = numbers.of_closure(closure)
+        loss = numbers.first_of(loss, self._loss, by_closure)
         valid_loss = self._valid_loss if valid_loss is None else valid_loss
         self._loss = self._valid_loss = None
         with ranks.no_autocast(next(self._all()).device):
@@ -253,7 +249,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
                 memory.check_fit(self._layout, state, expected, tuple(param.shape))
 
     def _all(self) -> Iterator[torch.Tensor]:
-        return (param for group in self.param_groups for param in group["params"])
+        return ranks.params_of(self)
 
     def _any_state(self) -> dict[str, Any] | None:
         states = (self.state.get(param) for param in self._all())

@@ -41,6 +41,25 @@ def detached(value: Any) -> Any:
     return value.detach() if isinstance(value, torch.Tensor) else value
 
 
+def of_closure(closure: Any) -> tuple[Any, Any]:
+    """(the loss that it tells, what it returned): it may set one for the step, too.
+
+    Args:
+        closure: evaluates the model, calls backward and returns the loss; or the loss itself,
+            as `GradScaler.step(optimizer, loss)` hands it on; or None.
+    """
+    if not callable(closure):
+        return closure, None
+    with torch.enable_grad():
+        returned = closure()
+    return returned, returned
+
+
+def first_of(*losses: Any) -> Any:
+    """The first loss that is there; None where none is."""
+    return next((loss for loss in losses if loss is not None), None)
+
+
 def told(
     name: str, value: Any, device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
@@ -71,10 +90,10 @@ def check_needs(
 def usable(signal: Signal, with_loss: bool) -> torch.Tensor:
     """Whether gradients are finite, and the loss was told."""
     has_loss: Any = signal.has_loss
-    if limits.are_held(signal.grad):
+    some = [grad for grad in signal.grad if grad.numel()]
+    if not some or limits.are_held(some):
         finite = torch.ones_like(has_loss)
     else:  # their least and greatest numbers: a sum could overflow
-        some = [grad for grad in signal.grad if grad.numel()]
         known: list[Any] = [end for grad in some for end in limits.ends(grad)]
         device = known[0].device
         finite = torch.isfinite(torch.stack([end.to(device) for end in known])).all()

@@ -34,7 +34,8 @@ def compare_on(
         optimizers: by name a function parameters -> optimizer, a bundled name or path of a θ
             file, or (learned optimizer, θ); by default the bundled "general" and AdamW
             with its usual learning rates. A learned one that has more steps than it was
-            trained for gets a cosine decay over them.
+            trained for gets a cosine decay over them, but for one that knows the horizon and
+            decays itself.
         budget_s: seconds for everything.
 
     Raises:

@@ -27,6 +27,11 @@ REMEDY = (
 )
 
 
+def params_of(optimizer: Any) -> Iterator[torch.Tensor]:
+    """All parameters of an optimizer of torch, group by group."""
+    return (param for group in optimizer.param_groups for param in group["params"])
+
+
 def group_of(process_group: Any) -> Any:
     """The group to average over; None for none.
 
@@ -123,8 +128,7 @@ class InStep(Joinable):
 
     def _compare_once(self, group: Any) -> None:
         if not self._is_compared:
-            every = [p for g in self.param_groups for p in g["params"]]
-            check_equal([p for p in every if not is_sharded(p)], group)
+            check_equal([p for p in params_of(self) if not is_sharded(p)], group)
             self._is_compared = True
 
     def join_hook(self, **keywords: Any) -> JoinHook:
@@ -134,7 +138,7 @@ class InStep(Joinable):
     @property
     def join_device(self) -> torch.device:
         """Torch's."""
-        return next(p for g in self.param_groups for p in g["params"]).device
+        return next(params_of(self)).device
 
     @property
     def join_process_group(self) -> Any:

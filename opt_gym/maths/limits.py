@@ -38,9 +38,8 @@ def are_held(tensors: Sequence[Any]) -> bool:
 
 def hold(x: Any) -> Any:
     """`held` of one array, `x`."""
-    if (
-        is_torch(x) and is_readable(x) and x.numel()
-    ):  # where to look is a tenth of the price
+    # To look is a tenth of the price; of nothing there are no ends.
+    if is_torch(x) and is_readable(x) and x.numel():
         least, greatest = ends(x)
         if least >= -LIMIT and greatest <= LIMIT:
             return x

@@ -42,18 +42,23 @@ def net():
         torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)
     )
 
+def losses_of(model):
+    # Of twenty batches, each process's share of them; gradients are there with the loss.
+    torch.manual_seed(1)
+    for _ in range(20):
+        x = torch.randn(8, 4)
+        x = x[4 * rank :][:4] if several else x
+        model.zero_grad()
+        loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
+        loss.backward()
+        yield loss
+
 told = {}
 for name in names:
     model = net()
     inner = DistributedDataParallel(model) if several else model
     optimizer = optimizer_of(name, [*model.parameters()])
-    torch.manual_seed(1)
-    for _ in range(20):
-        x = torch.randn(8, 4)
-        x = x[4 * rank :][:4] if several else x
-        optimizer.zero_grad()
-        loss = (inner(x) - x.sum(1, keepdim=True)).square().mean()
-        loss.backward()
+    for loss in losses_of(inner):
         optimizer.step(loss=loss)
     told[name] = [x for p in model.parameters() for x in p.detach().ravel().tolist()]
 
@@ -82,13 +87,7 @@ def saved_and_restored(model, optimizer):
 def trained_in_parts():
     model = cut_model() if several else net()
     optimizer = LearnedOptim(model.parameters(), moving_theta("general"), horizon=20)
-    torch.manual_seed(1)
-    for t in range(20):
-        x = torch.randn(8, 4)
-        x = x[4 * rank :][:4] if several else x
-        optimizer.zero_grad()
-        loss = (model(x) - x.sum(1, keepdim=True)).square().mean()
-        loss.backward()
+    for t, loss in enumerate(losses_of(model)):
         if t == 5 and rank == 0:  # one process's part of one gradient
             grad = model[0].weight.grad
             (grad.to_local() if several else grad)[0, 0] = torch.nan
