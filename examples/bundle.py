@@ -128,8 +128,10 @@ def _general(config: dict[str, Any]) -> Recipe:
     """On every second of the 120 twins: two such trainings at once take 16 GB of memory.
 
     16 of them an outer step, few pairs each, for tasks vary more. What was chosen, and what was
-    not, is in results/general.md.
+    not, is in results/general.md. Both phases have the clock of θ as it is used, so that the
+    second finds the programs of the first.
     """
+    config = {"time_clamp": 1000, **config}
 
     def phase(outer_steps: int, learning_rate: float, **options: Any) -> Phase:
         shared = {"num_pairs": 2, "theta_average": 0.998, "balanced": True}
@@ -147,7 +149,7 @@ def _general(config: dict[str, Any]) -> Recipe:
     return Recipe(
         (
             phase(1600, 4e-3, sigma=0.1, horizon=[50, 1000]),
-            phase(250, 1e-3, sigma=0.05, horizon=[50, 5000]),
+            phase(400, 1e-3, sigma=0.05, horizon=[50, 5000]),
         ),
         BENCHMARK_SETS[f"{TINY}/development"],
         seen="tiny twins of TaskSet's families",

@@ -2,17 +2,20 @@
 
     Δφ = −lr · w · c · exp(clip(λ + o₀, −8, 5)) · Σ_k (μ_k + m_k + o_k) · d_k
 
-    per tensor:    λ = lg + s + S₁ + S₂;  (s, s₁, s₂, m) = U tanh(A z + a) + (B z, 0)
+    per tensor:    λ = lg + s + S₁ + S₂ + f;  (s, s₁, s₂, m) = U tanh(A z + a) + (B z, 0)
     per parameter: (o₀, o_1 … o_5) = V relu(W e + R y + b)
     rates:         S₁ ← clip(S₁ + 3·tanh(s₁/3)/(t + 10), ±6), and S₂, one for all tensors, by
                    the mean of their s₂
     rules:         w = min(1, (t + 1)/10);  c = .01 + .99·(½ + ½cos(π t/T))^p, 1 where T is
-                   not known
+                   not known;  f = log min(1, 64/fan-in) for kernels, else 0
 
 d_k, e, y and z are of features "general": directions that turn with (g, φ), numbers that do
 not (so that −g and −φ give −Δφ, and no gradient gives no step), what all tensors share, and
 these with a tensor's own and the rates S₁ and S₂. A rate moves by so much in each tenth more of
-time, and not in each step: what is learned for short trainings then holds for long ones.
+time, and not in each step: what is learned for short trainings then holds for long ones. Where
+every weight moves by so much, an output moves by that times the fan-in: wide layers take
+smaller steps (f; Yang et al. 2022, arXiv:2203.03466), so that what is learned on narrow nets
+holds for wide ones.
 
 Every output starts at zero, μ as 1 for Adam's direction and 0 for the others: an untrained θ
 is Adam with a warm-up and a cosine. Neither loss nor horizon is needed; both are used where
@@ -22,7 +25,7 @@ they are told.
 import math
 from collections.abc import Sequence
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -33,19 +36,29 @@ from learned.building.networks import NARROW, affine, first_layer, relu
 from opt_gym import plugins
 from opt_gym.checks import check_counts, check_not_negative, check_whole
 from opt_gym.features.general import DIRECTIONS, EVENS
+from opt_gym.features.nominal import fan_ins
 from opt_gym.maths.accumulators import first, leaves, like
 from opt_gym.maths.array_namespace import along_first, is_torch, namespace, over, zeros
+from opt_gym.maths.parts import whole_shapes
 from opt_gym.maths.pieces import elementwise
 from opt_gym.maths.small_tensors import together
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
 LOG_STEP_LIMITS = (-8.0, 5.0)
+NARROW_LAYER = 64
 LARGEST_LOG_RATE = 6.0
 LARGEST_SPEED = 3.0
 WARM_UP, DELAY = 10.0, 10.0
 LEAST_DECAY = 0.01
 NUM_RATES = 2
+
+
+class OfTensor(NamedTuple):
+    """What is remembered of one tensor, scalars: its rate S₁, and f, which never changes."""
+
+    rate: Any
+    width: Any
 
 
 def make(
@@ -107,20 +120,20 @@ def make(
         }
 
     def init(theta: PyTree, params: PyTree, roles: tuple[str, ...]) -> Memory:
-        return _rates_at_first(params) if searching else Memory((), ())
+        return _at_first(params, roles) if searching else Memory((), ())
 
     def step(
         theta: PyTree, carry: Memory, signal: Signal, observation: Observation
     ) -> tuple[Memory, tuple]:
         tensors = observation.tensors
         numbers = [tensor.numbers for tensor in tensors]
-        now = carry if searching else _rates_at_first(signal.params)
+        now = carry if searching else _at_first(signal.params)
         outputs = _of_tensors(theta["tensor"], observation.numbers, numbers, now)
         if searching:
             carry = now = _with_new_rates(carry, outputs, signal.t)
         rate = learning_rate * _schedule(theta, signal, reads_horizon)
-        rates = namespace(outputs).stack(list(now.tensors)) + now.shared
-        log_steps = theta["log_step"] + outputs[:, 0] + rates
+        rates, widths = _stacked(now)
+        log_steps = theta["log_step"] + outputs[:, 0] + rates + now.shared + widths
         mixtures = theta["mixture"][None] + outputs[:, 1 + NUM_RATES :]
         params = leaves(signal.params)
         of_each = tensors, along_first(log_steps), along_first(mixtures), params
@@ -151,10 +164,28 @@ def make(
     )
 
 
-def _rates_at_first(params: PyTree) -> Memory:
-    """S₁ of each tensor and S₂ of all, 0."""
-    tensors = tuple(zeros((), leaf) for leaf in leaves(params))
-    return Memory(tensors, zeros((), first(params)))
+def _at_first(params: PyTree, roles: tuple[str, ...] = ()) -> Memory:
+    """Rates of 0, S₁ of each tensor and S₂ of all; without roles an embedding is a kernel."""
+    tensors = leaves(params)
+    shapes = whole_shapes(tensors)
+    roles = roles or tuple("kernel" for _ in tensors)
+
+    def width(shape: tuple[int, ...], role: str, fan_in: float) -> float:
+        is_ruled = role == "kernel" and len(shape) >= 2
+        return -math.log(max(fan_in / NARROW_LAYER, 1.0)) if is_ruled else 0.0
+
+    each = zip(tensors, shapes, roles, fan_ins(shapes), strict=True)
+    of_each = tuple(
+        OfTensor(zeros((), leaf), zeros((), leaf) + width(*told))
+        for leaf, *told in each
+    )
+    return Memory(of_each, zeros((), first(params)))
+
+
+def _stacked(carry: Memory) -> OfTensor:
+    """Rates and widths of all tensors, [k] each."""
+    xp = namespace(carry.shared)
+    return OfTensor(*(xp.stack(field) for field in zip(*carry.tensors, strict=True)))
 
 
 def _hidden_weights(key: PRNGKeyArray, outputs: int, fan_in: int) -> Any:
@@ -169,7 +200,7 @@ def _of_tensors(
     The net sees all tensors at once: each on its own has every operation compiled anew.
     """
     xp, count = namespace(shared), len(numbers)
-    rates = [xp.stack(list(carry.tensors)), xp.stack([carry.shared] * count)]
+    rates = [_stacked(carry).rate, xp.stack([carry.shared] * count)]
     of_each = xp.stack([shared] * count), xp.stack(list(numbers))
     z = xp.concat([*of_each, xp.stack(rates, axis=1) / LARGEST_SPEED], axis=1)
     h = xp.tanh(z @ theta["w_in"].T + theta["b_hidden"][None])
@@ -186,8 +217,12 @@ def _with_new_rates(carry: Memory, outputs: Any, t: Any) -> Memory:
         speed = LARGEST_SPEED * xp.tanh(speed / LARGEST_SPEED)
         return xp.clip(rate + speed / (t + DELAY), -LARGEST_LOG_RATE, LARGEST_LOG_RATE)
 
-    own = moved(xp.stack(list(carry.tensors)), outputs[:, 1])
-    return Memory(tuple(along_first(own)), moved(carry.shared, xp.mean(outputs[:, 2])))
+    own = along_first(moved(_stacked(carry).rate, outputs[:, 1]))
+    tensors = tuple(
+        tensor._replace(rate=rate)
+        for tensor, rate in zip(carry.tensors, own, strict=True)
+    )
+    return Memory(tensors, moved(carry.shared, xp.mean(outputs[:, 2])))
 
 
 def _schedule(theta: PyTree, signal: Signal, reads_horizon: bool) -> Any:

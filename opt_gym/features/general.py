@@ -10,7 +10,8 @@ All averages are unbiased. With m̂ and v̂ the averages of g and g², 4 numbers
         times Adam's
     tensor (10): log RMS(φ)/3; averages (.9, .99) of the cosine between g and Adam's
         direction; ½·log mean v̂.95/mean v̂.999; RMS of Adam's direction, and
-        its log/3; is a bias (rank < 2); is of the last layer; log fan-in/8; log size/12
+        its log/3; is a bias (rank < 2); is of the last layer; log fan-in/8, to
+        8,192; log size/12, to 2^19
     shared (15): tanh(t/τ − 1), τ = 1 … 1000; whether the horizon T is known, t/T,
         log(1 − t/T + 1/T)/3, log(T)/3 − 2; `maths.loss_progress`
 
@@ -50,6 +51,9 @@ COSINE_DECAYS = (0.9, 0.99)
 TIME_SCALES = (1.0, 3.0, 10.0, 30.0, 100.0, 300.0, 1000.0)
 CLIP = 6.0
 EPSILON = 1e-12
+WIDEST, LARGEST = 2**13, 2**19
+"""The fan-in, and the size of a tensor, beyond which the rest look alike: about the largest of
+TaskSet. A net says nothing far beyond what it saw."""
 _TINY = 1e-30
 
 DIRECTIONS = (
@@ -248,8 +252,8 @@ def _numbers(params: list[Any], kept: Any, ages: Sequence[Any]) -> Any:
             [
                 float(len(shape) < 2),
                 float(last),
-                math.log(fan_in) / 8,
-                math.log(max(math.prod(shape), 1)) / 12,
+                math.log(min(fan_in, WIDEST)) / 8,
+                math.log(min(max(math.prod(shape), 1), LARGEST)) / 12,
             ],
             params[0],
         )

@@ -163,3 +163,20 @@ def test_it_steps_as_well_on_what_a_rollout_keeps():
     )
     for delta, same in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_allclose(delta, same, rtol=1e-5, atol=1e-9)
+
+
+def test_a_wide_layer_takes_smaller_steps_and_an_embedding_does_not(optimizer):
+    """Untrained it is Adam, whose first step has one size: what differs is the rule."""
+    theta = optimizer.init_theta(jax.random.key(0))
+    shapes, roles = (
+        ((64, 3), (640, 3), (3,), (640, 3)),
+        ("kernel", "kernel", "bias", "embedding"),
+    )
+    params = tuple(map(jnp.ones, shapes))
+    signal = signal_at(0)._replace(params=params, grad=params, ages=(jnp.int32(0),) * 4)
+    begun = policy.begin(optimizer, theta, params, roles)
+    deltas = policy.advance(optimizer, theta, begun, signal)[1]
+    narrow, wide, bias, embedding = (float(delta.ravel()[0]) for delta in deltas)
+    assert wide == pytest.approx(narrow / 10, rel=1e-4)
+    assert bias == pytest.approx(narrow, rel=1e-4)
+    assert embedding == pytest.approx(narrow, rel=1e-4)
