@@ -332,12 +332,13 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
 
     def _begun(self, views: list[View]) -> tuple[list[tuple], tuple]:
         """(what is remembered of each, what is shared) before the first step."""
-        begun = policy.begin(
-            self.learned_optimizer,
-            self._theta_for(views[0].value.device),
-            [view.value for view in views],
-            tuple(view.role for view in views),
-        )
+        with parts.with_others(sharded.others_of(views)):
+            begun = policy.begin(
+                self.learned_optimizer,
+                self._theta_for(views[0].value.device),
+                [view.value for view in views],
+                tuple(view.role for view in views),
+            )
         return policy.split(begun, len(views))
 
     def _state_of(self, param: torch.Tensor) -> dict[str, Any]:

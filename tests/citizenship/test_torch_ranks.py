@@ -39,7 +39,7 @@ if several:
 def net():
     torch.manual_seed(0)
     return torch.nn.Sequential(
-        torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 1)
+        torch.nn.Linear(4, 3), torch.nn.Tanh(), torch.nn.Linear(3, 130), torch.nn.Linear(130, 1)
     )
 
 def losses_of(model):
@@ -63,12 +63,15 @@ for name in names:
     told[name] = [x for p in model.parameters() for x in p.detach().ravel().tolist()]
 
 def cut_model():
-    # As FSDP2 cuts it: unevenly, and of some tensors one process has nothing.
+    # As FSDP2 cuts it: unevenly, by inputs, and of some tensors one process has nothing.
     from torch.distributed.device_mesh import init_device_mesh
     from torch.distributed.fsdp import fully_shard
+    from torch.distributed.tensor import Shard
     model = net()
     mesh = init_device_mesh("cpu", (2,))
     fully_shard(model[0], mesh=mesh)
+    by_inputs = lambda p: Shard(p.ndim - 1)
+    fully_shard(model[3], mesh=mesh, shard_placement_fn=by_inputs)
     fully_shard(model, mesh=mesh)
     return model
 
