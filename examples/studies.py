@@ -15,7 +15,7 @@ import learned
 import opt_gym
 from examples.bundle import Phase, json_of
 from opt_gym.evaluation.comparison import compare
-from opt_gym.evaluation.runs import Runs
+from opt_gym.evaluation.runs import Runs, TaskLike
 from opt_gym.runtime.files import cache_folder, write_table
 
 Row = TypeVar("Row", bound=tuple)
@@ -63,7 +63,7 @@ def es_phase(tasks: Sequence[str], inner_steps: float, **options: Any) -> Phase:
 
 def runs_of(
     theta: Path | tuple[Any, Any],
-    tasks: Sequence[str],
+    tasks: Sequence[TaskLike],
     *,
     horizon: int = 1000,
     num_seeds: int = 2,

@@ -4,7 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from examples.talk import architectures, more_tasks, noise, other_worlds
+from examples.talk import (
+    architectures,
+    more_tasks,
+    noise,
+    other_worlds,
+    out_of_distribution,
+)
 
 pytestmark = pytest.mark.slow
 SMALL = {"seeds": 1, "inner_steps": 2e4, "num_seeds": 1}
@@ -85,3 +91,27 @@ def test_architectures(tmp_path):
         assert own[-1].outer_step == 6
         assert all(row.seconds > 0 for row in own)
     check_kept(tmp_path, run, table)
+
+
+def test_out_of_distribution(tmp_path):
+    def run():
+        few = {"data": ("mnist",), "axes": ("width", "activation"), "num_values": 2}
+        return out_of_distribution.main(tmp_path, **few, num_seeds=1, horizon=60)
+
+    table = run()
+    points = dict.fromkeys((row.axis, row.value) for row in table)
+    assert [*points] == [
+        ("width", "1"),
+        ("width", "3"),
+        ("activation", "relu"),
+        ("activation", "tanh"),
+    ]
+    of_relu = {row.optimizer: row.final_loss for row in table if row.value == "relu"}
+    assert of_relu["learned"] < min(of_relu["Adam 0.0001"], 1.0)  # 2.3 is to guess
+    check_kept(tmp_path, run, table)
+
+
+def test_what_was_trained_on_is_what_the_recipe_has():
+    ranges = out_of_distribution.trained_on()
+    assert set(ranges) < set(out_of_distribution.AXES)
+    assert all(low < high for low, high in ranges.values())

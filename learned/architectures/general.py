@@ -167,19 +167,23 @@ def make(
 def _at_first(params: PyTree, roles: tuple[str, ...] = ()) -> Memory:
     """Rates of 0, S₁ of each tensor and S₂ of all; without roles an embedding is a kernel."""
     tensors = leaves(params)
-    shapes = whole_shapes(tensors)
-    roles = roles or tuple("kernel" for _ in tensors)
-
-    def width(shape: tuple[int, ...], role: str, fan_in: float) -> float:
-        is_ruled = role == "kernel" and len(shape) >= 2
-        return -math.log(max(fan_in / NARROW_LAYER, 1.0)) if is_ruled else 0.0
-
-    each = zip(tensors, shapes, roles, fan_ins(shapes), strict=True)
+    widths = _widths(whole_shapes(tensors), roles)
     of_each = tuple(
-        OfTensor(zeros((), leaf), zeros((), leaf) + width(*told))
-        for leaf, *told in each
+        OfTensor(zeros((), leaf), zeros((), leaf) + width)
+        for leaf, width in zip(tensors, widths, strict=True)
     )
     return Memory(of_each, zeros((), first(params)))
+
+
+def _widths(shapes: Sequence[tuple[int, ...]], roles: tuple[str, ...]) -> list[float]:
+    """f of each tensor."""
+    roles = roles or tuple("kernel" for _ in shapes)
+    return [
+        -math.log(max(fan_in / NARROW_LAYER, 1.0))
+        if role == "kernel" and len(shape) >= 2
+        else 0.0
+        for shape, role, fan_in in zip(shapes, roles, fan_ins(shapes), strict=True)
+    ]
 
 
 def _stacked(carry: Memory) -> OfTensor:

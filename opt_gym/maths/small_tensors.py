@@ -134,9 +134,8 @@ def _stacked(
     rows = []
     for source, shape in zip(column, shapes, strict=True):
         lead = source.shape[: max(0, source.ndim - len(shape))]
-        is_whole = source.ndim >= len(shape) and source.shape[len(lead) :] == shape
         flat = source.reshape(*lead, -1)
-        if is_whole:
+        if flat.shape[-1] > 1:  # one number is for the whole tensor, also of one weight
             room = [(0, 0)] * len(lead) + [(0, longest - flat.shape[-1])]
             flat = jnp.pad(flat, room, constant_values=1.0)
         rows.append(flat)

@@ -39,6 +39,7 @@ from opt_gym.testing.made_up_signals import (
 from opt_gym.testing.made_up_tasks import bowl, bowl_env
 
 NUM_STEPS = 3
+ONE_UNIT = ((3, 1), (1,), (1, 1), (1,), (2, 2, 1, 1), (2, 5))
 
 
 class Stream(NamedTuple):
@@ -207,6 +208,18 @@ def carries_and_actions_keep_their_shapes(case: ArchitectureCase) -> None:
     expect(not unread, f"welcomes leaves out {sorted(unread)}, which its features use")
 
 
+def a_net_of_one_unit_has_updates_of_its_shapes(case: ArchitectureCase) -> None:
+    """Tensors of one weight, of one, two and four axes, beside others."""
+    params = tuple(jnp.zeros(shape) for shape in ONE_UNIT)
+
+    def updates(params: Any) -> Any:
+        state = case.transformation.init(params)
+        return case.transformation.update(params, state, params, value=jnp.zeros(()))[0]
+
+    found = [one.shape for one in jax.eval_shape(updates, params)]
+    expect_equal("the updates' shapes", found, [*ONE_UNIT])
+
+
 def its_config_builds_it_again(case: ArchitectureCase) -> None:
     """The config that θ files keep."""
     again = build_spec(case.spec, case.optimizer.config)
@@ -334,6 +347,7 @@ def torch_and_optax_give_the_same_updates(case: ArchitectureCase) -> None:
 CHECKS = (
     theta_follows_its_key,
     carries_and_actions_keep_their_shapes,
+    a_net_of_one_unit_has_updates_of_its_shapes,
     its_config_builds_it_again,
     updates_are_finite_and_move,
     the_environment_and_a_plain_loop_agree,
