@@ -176,7 +176,7 @@ def _at_first(params: PyTree, roles: tuple[str, ...] = ()) -> Memory:
 
 
 def _widths(shapes: Sequence[tuple[int, ...]], roles: tuple[str, ...]) -> list[float]:
-    """f of each tensor."""
+    """What f is of each tensor."""
     roles = roles or tuple("kernel" for _ in shapes)
     return [
         -math.log(max(fan_in / NARROW_LAYER, 1.0))
