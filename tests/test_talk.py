@@ -6,6 +6,7 @@ import pytest
 
 from examples.talk import (
     architectures,
+    large_models,
     more_tasks,
     noise,
     other_worlds,
@@ -115,3 +116,22 @@ def test_what_was_trained_on_is_what_the_recipe_has():
     ranges = out_of_distribution.trained_on()
     assert set(ranges) < set(out_of_distribution.AXES)
     assert all(low < high for low, high in ranges.values())
+
+
+def test_large_models(tmp_path):
+    def run():
+        nets = ("small_mlp_family_seed100",)
+        return large_models.main(tmp_path, ("general",), nets, steps=40)
+
+    table = run()
+    assert {row.optimizer for row in table} == {
+        "general",
+        *(
+            f"{kind} {rate:g}"
+            for kind, rates in large_models.RATES.items()
+            for rate in rates
+        ),
+    }
+    ends = {row.optimizer: row.final_loss for row in large_models.last(table)}
+    assert ends["general"] < ends["momentum 0.001"]
+    check_kept(tmp_path, run, table)
