@@ -124,7 +124,7 @@ def json_of(**values: Any) -> dict[str, str]:
     return {key: json.dumps(value) for key, value in values.items()}
 
 
-def _general(config: dict[str, Any]) -> Recipe:
+def _general(config: dict[str, Any], **changes: Any) -> Recipe:
     """On every second of the 120 twins: two such trainings at once take 16 GB of memory.
 
     16 of them an outer step, few pairs each, for tasks vary more. What was chosen, and what was
@@ -144,6 +144,7 @@ def _general(config: dict[str, Any]) -> Recipe:
             "architecture_options": json_of(**config),
             "workers": 4,
             "grow_by": 4,
+            **changes,
         }
 
     return Recipe(
@@ -182,6 +183,7 @@ RECIPES = {
     "velo_like": _small(500, {}, sigma=0.01, learning_rate=0.001),
     "general": _general({}),
     "general_free": _general({"reads_loss": False, "reads_horizon": False}),
+    "general_valid": _general({}, objective="valid"),
 }
 
 
@@ -284,7 +286,7 @@ def describe(
     settings = ", ".join(f"{key} {value}" for key, value in changed.items())
     points = [
         f"Trained by `python examples/bundle.py {name}`, {seconds} seconds, compilation "
-        "included. Objective: mean normalized training loss.",
+        f"included. Objective: mean normalized {_counted(recipe)} loss.",
         *(
             _of_phase(header["training"], phase)
             for header, phase in zip(headers, recipe.phases, strict=True)
@@ -308,6 +310,11 @@ def describe(
     return "\n".join(
         [f"# {name}{recipe.suffix}", "", textwrap.fill(first, 96), "", *wrapped, ""]
     )
+
+
+def _counted(recipe: Recipe) -> str:
+    is_valid = recipe.phases[-1].get("objective") == "valid"
+    return "validation" if is_valid else "training"
 
 
 def _of_phase(training: dict[str, Any], phase: Phase) -> str:

@@ -27,6 +27,7 @@ from learned.optax_state import LearnedState, in_form, pack, unpack
 from opt_gym import policy
 from opt_gym.checks import MOST
 from opt_gym.maths.limits import all_finite
+from opt_gym.maths.parts import Others, with_others
 from opt_gym.numerics import fixed_numerics, own_buffers
 from opt_gym.records import LearnedOptimizer, Signal
 
@@ -172,7 +173,8 @@ def _direction(
     def begin(theta: PyTree, params: PyTree) -> policy.Memories:
         known = policy.roles_of(params) if roles is None else roles
         check_roles(known, len(jax.tree.leaves(params)))
-        return policy.begin(learned_optimizer, theta, params, tuple(known))
+        with with_others(Others(policy.shown_shapes(params))):
+            return policy.begin(learned_optimizer, theta, params, tuple(known))
 
     def init(params: PyTree) -> LearnedState:
         _refuse_complex(params)
@@ -201,9 +203,10 @@ def _direction(
 
         def step() -> tuple[PyTree, LearnedState]:
             memories = unpack(signal.params, state, like, of_tensor)
-            memories, deltas = policy.advance(
-                learned_optimizer, theta, memories, signal
-            )
+            with with_others(Others(policy.shown_shapes(signal.params))):
+                memories, deltas = policy.advance(
+                    learned_optimizer, theta, memories, signal
+                )
             tensors, shared = pack(signal.params, memories, of_tensor)
             t = optax.safe_increment(state.t)
             return deltas, state._replace(t=t, tensors=tensors, shared=shared)

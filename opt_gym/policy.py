@@ -284,6 +284,24 @@ def roles_of(params: PyTree) -> tuple[str, ...]:
     return tuple(_role(params, path, leaf) for path, leaf in paths)
 
 
+def shown_shapes(params: PyTree) -> list[tuple[int, ...]]:
+    """Shapes of a user's φ, inputs before outputs, as fan-ins are read.
+
+    A "weight" with two axes or more is [out, in, *window], as Equinox and torch have it; not
+    one of an embedding.
+    """
+    paths, _ = jax.tree_util.tree_flatten_with_path(params)
+
+    def shown(path: tuple[Any, ...], leaf: Any) -> tuple[int, ...]:
+        named, shape = _named(path), np.shape(leaf)
+        is_weight = bool(named) and _name(path[named[-1]]).startswith("weight")
+        if is_weight and _role(params, path, leaf) == "kernel":
+            return *shape[1:], shape[0]
+        return shape
+
+    return [shown(path, leaf) for path, leaf in paths]
+
+
 _ROLES = {
     "kernel": "kernel",
     "bias": "bias",
@@ -298,11 +316,7 @@ _UNNAMED = ("value", "raw_value")
 
 
 def _role(params: PyTree, path: tuple[Any, ...], leaf: Any) -> str:
-    named = [
-        place
-        for place, key in enumerate(path)
-        if isinstance(_name(key), str) and _name(key) not in _UNNAMED
-    ]
+    named = _named(path)
     if named:
         name = _name(path[named[-1]])
         if name in _ROLES:
@@ -313,6 +327,15 @@ def _role(params: PyTree, path: tuple[Any, ...], leaf: Any) -> str:
         if name == "weight" and "Norm" in kind:
             return "norm"
     return "kernel" if np.ndim(leaf) >= 2 else "bias"
+
+
+def _named(path: tuple[Any, ...]) -> list[int]:
+    """The places of a path that have a name which says something."""
+    return [
+        place
+        for place, key in enumerate(path)
+        if isinstance(_name(key), str) and _name(key) not in _UNNAMED
+    ]
 
 
 def _name(key: Any) -> Any:

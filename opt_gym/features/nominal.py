@@ -31,6 +31,7 @@ from opt_gym.maths.array_namespace import (
     zeros,
     zeros_over,
 )
+from opt_gym.maths.parts import whole_shapes
 from opt_gym.maths.sums import sums
 from opt_gym.plugins import Spec
 from opt_gym.records import Features, Memory, Observation, Signal, TensorObservation
@@ -218,9 +219,7 @@ def _numbers(
         0.5 * xp.log(seen[:, 1] / seen[:, 2]),
         xp.sqrt(seen[:, 3]),
     ]
-    each = zip(
-        params, is_last(params), fan_ins([leaf.shape for leaf in params]), strict=True
-    )
+    each = zip(params, is_last(params), fan_ins(whole_shapes(params)), strict=True)
     static = [
         constant([float(leaf.ndim < 2), float(last), math.log(fan_in) / 8], params[0])
         for leaf, last, fan_in in each

@@ -7,6 +7,7 @@ import equinox
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 from flax import linen, nnx
 
 import learned
@@ -68,6 +69,35 @@ class EquinoxNet(equinox.Module):
 def test_equinox():
     net = equinox.filter(EquinoxNet(), equinox.is_inexact_array)
     assert sorted(policy.roles_of(net)) == EXPECTED
+
+
+def test_equinox_has_outputs_first():
+    keys = jax.random.split(jax.random.key(0), 3)
+    layers = (
+        equinox.nn.Linear(7, 4, key=keys[0]),
+        equinox.nn.Conv2d(3, 5, (2, 1), use_bias=False, key=keys[1]),
+        equinox.nn.Embedding(6, 4, key=keys[2]),
+    )
+    net = equinox.filter(layers, equinox.is_inexact_array)
+    assert policy.shown_shapes(net) == [(7, 4), (4,), (3, 2, 1, 5), (6, 4)]
+
+
+@pytest.mark.parametrize("name", ["general", "nominal"])
+def test_a_layer_is_as_wide_whoever_made_it(name):
+    """A wide layer of Equinox takes the steps of its transpose."""
+    tx: Any = learned.to_optax(*moving_theta(name), horizon=10)
+
+    def steps(weight: Any, key: str) -> Any:
+        params = {"layer": {key: weight, "bias": jnp.zeros(3)}}
+        state = tx.init(params)
+        for _ in range(3):
+            updates, state = tx.update(params, state, params, value=jnp.ones(()))
+        return updates["layer"][key]
+
+    weight = jnp.sin(1.0 + jnp.arange(600.0)).reshape(200, 3)
+    expected = steps(weight, "kernel")
+    np.testing.assert_allclose(steps(weight.T, "weight").T, expected, rtol=1e-5)
+    assert jnp.abs(steps(weight.T, "kernel").T / expected - 1).max() > 1e-3
 
 
 @EVERY_ARCHITECTURE
