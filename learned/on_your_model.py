@@ -1,6 +1,7 @@
 """`compare_on`: does a learned optimizer pay on your own model? In two minutes."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +19,10 @@ def compare_on(
     params: PyTree,
     batches: Any,
     *,
+    valid_batches: Any = None,
     loss: Callable[[Any, Any], Any] | None = None,
     optimizers: dict[str, Any] | None = None,
+    num_seeds: int = 3,
     budget_s: float = 120.0,
 ) -> contest.Contest:
     """Trains copies of a model with several optimizers, and says how they fared.
@@ -32,30 +35,42 @@ def compare_on(
             batches of (inputs, targets).
         params: where all of them begin; not changed.
         batches: a function of the step, a sequence, or an iterable (its first 1,000).
+        valid_batches: what the verdict is about; the same kinds, the first 20 are kept.
         loss: (outputs, targets) -> loss, for a module; by default the cross entropy where
             targets are integers, else the mean square.
-        optimizers: by name an optax transformation, a bundled name or path of a θ file, or
-            (learned optimizer, θ); by default the bundled "general" and AdamW with its
-            usual learning rates. A learned one that has more steps than it was trained for
-            gets a cosine decay over them, but for one that knows the horizon and decays itself.
+        optimizers: by name an optax transformation, a function of the number of steps that
+            gives one, a bundled name or path of a θ file, or (learned optimizer, θ); by
+            default the bundled "general", AdamW constant and with a cosine, and two that need
+            no tuning. A learned one that has more steps than it was trained for gets a cosine
+            decay over them, but for one that knows the horizon and decays itself.
+        num_seeds: runs of each, from the same weights, each with batches in another order.
         budget_s: seconds for everything, compilation included.
 
     Raises:
         ValueError: no optimizers, no batches, or too short a budget.
     """
     objective = _objective(model_or_loss, loss)
-    batch_at = contest.kept(batches)
     chosen = _usual() if optimizers is None else optimizers
     make = {
-        name: _maker(optimizer, objective, params, batch_at)
-        for name, optimizer in chosen.items()
+        name: _maker(optimizer, objective, params) for name, optimizer in chosen.items()
     }
-    return contest.run(make, budget_s)
+    valid = contest.kept_for_validation(valid_batches)
+    return contest.run(make, contest.kept(batches), budget_s, num_seeds, valid)
 
 
 def _usual() -> dict[str, Any]:
-    rates = {f"adamw {rate:g}": optax.adamw(rate) for rate in contest.USUAL_RATES}
-    return {contest.LEARNED: contest.LEARNED, **rates}
+    rates = {usual.name: partial(_adamw, usual) for usual in contest.USUAL}
+    untuned = {"prodigy cosine": _prodigy, "cocob": optax.contrib.cocob()}
+    return {contest.LEARNED: contest.LEARNED, **rates, **untuned}
+
+
+def _adamw(usual: contest.Usual, num_steps: int) -> optax.GradientTransformation:
+    falling = optax.cosine_decay_schedule(usual.rate, num_steps)
+    return optax.adamw(falling if usual.decays else usual.rate)
+
+
+def _prodigy(num_steps: int) -> optax.GradientTransformation:
+    return optax.contrib.prodigy(optax.cosine_decay_schedule(1.0, num_steps))
 
 
 def _objective(model_or_loss: Any, loss: Any) -> Callable[[PyTree, Any], Any]:
@@ -83,15 +98,12 @@ def _default_loss(outputs: Any, targets: Any) -> Any:
 
 
 def _maker(
-    optimizer: Any,
-    objective: Callable[[PyTree, Any], Any],
-    params: PyTree,
-    batch_at: Callable[[int], Any],
+    optimizer: Any, objective: Callable[[PyTree, Any], Any], params: PyTree
 ) -> Callable[[int], contest.OptimizerContestant]:
     def make(num_steps: int) -> contest.OptimizerContestant:
         tx = optax.with_extra_args_support(_transformation(optimizer, num_steps))
-        held = [jax.tree.map(jnp.array, params), None]
-        held[1] = tx.init(held[0])
+        held: list[Any] = []
+        value_of = jax.jit(objective)
 
         @jax.jit
         def step(params: PyTree, state: Any, batch: Any) -> tuple[PyTree, Any, Any]:
@@ -99,22 +111,40 @@ def _maker(
             updates, state = tx.update(grads, state, params, value=value)
             return optax.apply_updates(params, updates), state, value
 
-        def step_at(number: int) -> float:
-            held[0], held[1], value = step(held[0], held[1], batch_at(number))
+        def begin() -> None:
+            begun = jax.tree.map(jnp.array, params)
+            held[:] = begun, tx.init(begun)
+
+        def step_on(batch: Any) -> float:
+            held[0], held[1], value = step(held[0], held[1], batch)
             return float(value)
+
+        def loss_on(batch: Any) -> float:
+            return float(value_of(held[0], batch))
 
         def state_bytes() -> int:
             return sum(leaf.nbytes for leaf in jax.tree.leaves(held[1]))
 
-        is_learned = not isinstance(optimizer, optax.GradientTransformation)
-        return contest.OptimizerContestant(step_at, state_bytes, is_learned)
+        return contest.OptimizerContestant(
+            begin, step_on, loss_on, state_bytes, _is_learned(optimizer)
+        )
 
     return make
 
 
+def _is_learned(optimizer: Any) -> bool:
+    return not callable(optimizer) and not _is_transformation(optimizer)
+
+
+def _is_transformation(optimizer: Any) -> bool:
+    return isinstance(optimizer, optax.GradientTransformation)
+
+
 def _transformation(optimizer: Any, num_steps: int) -> Any:
-    if isinstance(optimizer, optax.GradientTransformation):
+    if _is_transformation(optimizer):
         return optimizer
+    if callable(optimizer):
+        return optimizer(num_steps)
     if isinstance(optimizer, str | Path):
         lopt, theta = theta_file.load(optimizer)
     else:

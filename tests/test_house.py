@@ -64,6 +64,7 @@ ROOMS = (
     "learned/published_list.py",
     "learned/guard.py",
     "learned/guarded_optax.py",
+    "learned/how_they_fared.py",
     "learned/contest.py",
     "learned/on_your_model.py",
     "learned/torch/",

@@ -19,7 +19,9 @@ def compare_on(
     loss: Callable[[torch.nn.Module, Any], torch.Tensor],
     batches: Any,
     *,
+    valid_batches: Any = None,
     optimizers: dict[str, Any] | None = None,
+    num_seeds: int = 3,
     budget_s: float = 120.0,
 ) -> contest.Contest:
     """Trains copies of a model with several optimizers, and says how they fared.
@@ -31,76 +33,95 @@ def compare_on(
         model: where all of them begin; not changed.
         loss: (model, batch) -> loss.
         batches: a function of the step, a sequence, or an iterable (its first 1,000).
-        optimizers: by name a function parameters -> optimizer, a bundled name or path of a θ
-            file, or (learned optimizer, θ); by default the bundled "general" and AdamW
-            with its usual learning rates. A learned one that has more steps than it was
-            trained for gets a cosine decay over them, but for one that knows the horizon and
-            decays itself.
+        valid_batches: what the verdict is about, in `eval` mode; the same kinds, of which the
+            first 20 are kept.
+        optimizers: by name a function parameters -> optimizer, or (optimizer, scheduler); a
+            bundled name or path of a θ file, or (learned optimizer, θ); by default the bundled
+            "general" and AdamW, constant and with a cosine. A learned one that has more steps
+            than it was trained for gets a cosine decay over them, but for one that knows the
+            horizon and decays itself.
+        num_seeds: runs of each, from the same weights, each with batches in another order.
         budget_s: seconds for everything.
 
     Raises:
         ValueError: no optimizers, no batches, or too short a budget.
     """
-    batch_at = contest.kept(batches)
     chosen = _usual() if optimizers is None else optimizers
-    return contest.run(
-        {
-            name: partial(_contestant, optimizer, model, loss, batch_at)
-            for name, optimizer in chosen.items()
-        },
-        budget_s,
-    )
+    make = {
+        name: partial(_contestant, optimizer, model, loss)
+        for name, optimizer in chosen.items()
+    }
+    valid = contest.kept_for_validation(valid_batches)
+    return contest.run(make, contest.kept(batches), budget_s, num_seeds, valid)
 
 
 def _usual() -> dict[str, Any]:
-    rates = {
-        f"adamw {rate:g}": partial(torch.optim.AdamW, lr=rate)
-        for rate in contest.USUAL_RATES
+    return {contest.LEARNED: contest.LEARNED} | {
+        usual.name: usual for usual in contest.USUAL
     }
-    return {contest.LEARNED: contest.LEARNED, **rates}
 
 
 def _contestant(
     optimizer: Any,
     model: torch.nn.Module,
     loss: Callable[[torch.nn.Module, Any], torch.Tensor],
-    batch_at: Callable[[int], Any],
     num_steps: int,
 ) -> contest.OptimizerContestant:
-    model = copy.deepcopy(model)
-    if callable(optimizer):
-        chosen: Any = optimizer(model.parameters())
-    else:
-        lopt, theta = (
-            theta_file.load(optimizer)
-            if isinstance(optimizer, str | Path)
-            else optimizer
-        )
-        chosen = LearnedOptim(
-            param_groups(model),
-            (lopt, theta),
-            horizon=num_steps,
-            decay=contest.decay_for(lopt, num_steps),
-            warn=False,
-        )
+    held: list[Any] = []
 
-    def step(number: int) -> float:
+    def begin() -> None:
+        own = copy.deepcopy(model)
+        held[:] = own, *_optimizer(optimizer, own, num_steps)
+
+    def step(batch: Any) -> float:
+        own, chosen, scheduler = held
+
         def closure() -> torch.Tensor:
             chosen.zero_grad()
-            value = loss(model, batch_at(number))
+            value = loss(own, batch)
             value.backward()
             return value
 
-        return float(chosen.step(closure).detach())
+        value = float(chosen.step(closure).detach())
+        if scheduler is not None:
+            scheduler.step()
+        return value
+
+    def loss_on(batch: Any) -> float:
+        own, was_training = held[0], held[0].training
+        own.eval()
+        with torch.no_grad():
+            value = float(loss(own, batch))
+        own.train(was_training)
+        return value
 
     def state_bytes() -> int:
         tensors = [
             leaf
-            for leaf in jax.tree.leaves(chosen.state_dict())
+            for leaf in jax.tree.leaves(held[1].state_dict())
             if isinstance(leaf, torch.Tensor)
         ]
         return sum(tensor.nbytes for tensor in tensors)
 
-    return contest.OptimizerContestant(
-        step, state_bytes, isinstance(chosen, LearnedOptim)
+    is_learned = not callable(optimizer) and not isinstance(optimizer, contest.Usual)
+    return contest.OptimizerContestant(begin, step, loss_on, state_bytes, is_learned)
+
+
+def _optimizer(
+    optimizer: Any, model: torch.nn.Module, num_steps: int
+) -> tuple[Any, Any]:
+    """(optimizer, scheduler or None) of a model."""
+    if isinstance(optimizer, contest.Usual):
+        adamw = torch.optim.AdamW(model.parameters(), lr=optimizer.rate)
+        cosine = torch.optim.lr_scheduler.CosineAnnealingLR
+        return adamw, cosine(adamw, num_steps) if optimizer.decays else None
+    if callable(optimizer):
+        made: Any = optimizer(model.parameters())
+        return made if isinstance(made, tuple) else (made, None)
+    is_name = isinstance(optimizer, str | Path)
+    lopt, theta = theta_file.load(optimizer) if is_name else optimizer
+    decay = contest.decay_for(lopt, num_steps)
+    learned = LearnedOptim(
+        param_groups(model), (lopt, theta), horizon=num_steps, decay=decay, warn=False
     )
+    return learned, None

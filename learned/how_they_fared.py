@@ -1,0 +1,190 @@
+"""How optimizers fared on one model: a table, a sentence and a picture."""
+
+import math
+from itertools import cycle
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+SIGNIFICANT = 0.05
+"""A difference of paired runs is one below this p-value of Student's t test."""
+
+
+class Entry(NamedTuple):
+    """How one optimizer fared.
+
+    Attributes:
+        name: of the optimizer.
+        losses: of every step, [seeds, steps]; not a number once it diverged.
+        final_losses: means over the last tenth of them, [seeds].
+        valid_losses: after the last step, [seeds]; not a number where there are no batches.
+        seconds_per_step: median, the model's own work included.
+        state_bytes: what it remembers.
+        is_learned: as that of the contestant.
+    """
+
+    name: str
+    losses: np.ndarray
+    final_losses: np.ndarray
+    valid_losses: np.ndarray
+    seconds_per_step: float
+    state_bytes: int
+    is_learned: bool
+
+    @property
+    def mean_loss(self) -> float:
+        """Over all steps: how fast it went down, where the final loss says how far."""
+        return float(np.mean(self.losses))
+
+    @property
+    def final_loss(self) -> float:
+        """The mean of the final losses."""
+        return float(np.mean(self.final_losses))
+
+    @property
+    def valid_loss(self) -> float:
+        """The mean of the validation losses."""
+        return float(np.mean(self.valid_losses))
+
+
+class Contest(NamedTuple):
+    """The entries, best first, and the number of steps each had."""
+
+    entries: tuple[Entry, ...]
+    num_steps: int
+
+    @property
+    def is_validated(self) -> bool:
+        """Whether anything was measured on validation batches."""
+        return any(np.isfinite(entry.valid_losses).any() for entry in self.entries)
+
+    def table(self) -> str:
+        """One line an optimizer, and the verdict."""
+        columns = {
+            "final loss": lambda entry: f"{entry.final_loss:.4g}",
+            "mean loss": lambda entry: f"{entry.mean_loss:.4g}",
+            "ms / step": lambda entry: f"{1e3 * entry.seconds_per_step:.3g}",
+            "memory": lambda entry: _size(entry.state_bytes),
+        }
+        if self.is_validated:
+            valid = {"valid loss": lambda entry: f"{entry.valid_loss:.4g}"}
+            columns = valid | columns
+        wide = max(len("optimizer"), *(len(entry.name) for entry in self.entries))
+        lines = [
+            f"{'optimizer':{wide}s}" + "".join(f"  {name:>10s}" for name in columns)
+        ]
+        for entry in self.entries:
+            cells = "".join(f"  {tell(entry):>10s}" for tell in columns.values())
+            lines.append(f"{entry.name:{wide}s}" + cells)
+        seeds = len(self.entries[0].losses)
+        runs = f", {seeds} runs" if seeds > 1 else ""
+        lines.append(f"{self.num_steps} steps each{runs}, best first")
+        return "\n".join([*lines, self.verdict()])
+
+    def verdict(self) -> str:
+        """Whether the learned optimizer pays here, in a sentence; "" where there is none.
+
+        The best learned one against the best of the others, which is chosen on these very runs.
+        Of fewer than three runs nothing is said of what others would have brought.
+        """
+        groups = [
+            [e for e in self.entries if e.is_learned is kind] for kind in (True, False)
+        ]
+        if not all(groups):
+            return ""
+        ours, theirs = (group[0] for group in groups)  # they are sorted
+        what = "validation loss" if self.is_validated else "final loss"
+        ours_at, theirs_at = (scores(e, self.is_validated) for e in (ours, theirs))
+        ours_first = sortable(ours_at.mean()) <= sortable(theirs_at.mean())
+        better, worse = (ours, theirs) if ours_first else (theirs, ours)
+        low, high = sorted((ours_at.mean(), theirs_at.mean()), key=sortable)
+        count, figures = len(ours_at), f"{what} {low:.4g} against {high:.4g}"
+        pace = _pace(better, worse)
+        if count < 3:
+            runs = "one run" if count == 1 else "two runs"
+            return f"{better.name} ended lower than {worse.name} in {runs}: {figures}, {pace}."
+        if not _differ(ours_at, theirs_at):
+            return (
+                f"No difference that {count} runs could tell between {better.name} and "
+                f"{worse.name}: {figures}, {pace}."
+            )
+        return f"{better.name} is better here than {worse.name}: {figures}, {pace}."
+
+    def plot(self, path: str | Path) -> Path:
+        """A picture of the losses, smoothed over a fiftieth of the run."""
+        return _plot(self, Path(path))
+
+
+def scores(entry: Entry, is_validated: bool) -> np.ndarray:
+    """What counts of an entry, [seeds]."""
+    return entry.valid_losses if is_validated else entry.final_losses
+
+
+def _differ(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether paired runs tell them apart; what diverged is told from what did not."""
+    from scipy import stats
+
+    finite = np.isfinite(one), np.isfinite(other)
+    if not (finite[0].all() and finite[1].all()):
+        return bool((finite[0] != finite[1]).all())
+    if np.ptp(one - other) == 0:
+        return bool(np.any(one != other))
+    return bool(stats.ttest_rel(one, other).pvalue < SIGNIFICANT)
+
+
+def _pace(better: Entry, worse: Entry) -> str:
+    ratio = better.seconds_per_step / worse.seconds_per_step
+    if 1 / 1.05 < ratio < 1.05:
+        return "at the same pace"
+    return (
+        f"{ratio:.2g} times as slow" if ratio > 1 else f"{1 / ratio:.2g} times as quick"
+    )
+
+
+def sortable(loss: Any) -> float:
+    """A loss that is not finite is the worst."""
+    return float(loss) if math.isfinite(loss) else math.inf
+
+
+def _size(num: int) -> str:
+    for unit in ("B", "kB", "MB"):
+        if num < 1000:
+            return f"{num:.3g} {unit}"
+        num /= 1000  # pyright: ignore[reportAssignmentType]
+    return f"{num:.3g} GB"
+
+
+def _plot(contest: Contest, path: Path) -> Path:
+    from opt_gym.evaluation.house_style import (
+        OTHER_COLORS,
+        SUBJECT_COLOR,
+        worth_log,
+        write_picture,
+    )
+
+    window = max(1, contest.num_steps // 50)
+
+    def draw(figure: Any) -> None:
+        axes = figure.add_subplot()
+        colors = cycle((*OTHER_COLORS, "#9aa3ad", "#22262b"))
+        for entry in contest.entries:
+            losses = np.mean(entry.losses, axis=0)
+            smooth = np.convolve(losses, np.ones(window) / window, "valid")
+            steps = np.arange(len(smooth)) + window
+            axes.plot(
+                steps,
+                smooth,
+                color=SUBJECT_COLOR if entry.is_learned else next(colors),
+                linewidth=2.0 if entry.is_learned else 1.2,
+                label=f"{entry.name}  {entry.final_loss:.4g}",
+            )
+        if worth_log(np.concatenate([e.losses.ravel() for e in contest.entries]), 0.3):
+            axes.set_yscale("log", nonpositive="mask")  # a loss of 0 is left out
+        axes.set_xlabel("step")
+        axes.set_ylabel("training loss")
+        figure.legend(
+            loc="outside right upper", frameon=False, title="final loss, best first"
+        )
+
+    return write_picture(path, (8, 4.5), draw)
