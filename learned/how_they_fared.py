@@ -112,7 +112,7 @@ class Contest(NamedTuple):
         return f"{better.name} is better here than {worse.name}: {figures}, {pace}."
 
     def plot(self, path: str | Path) -> Path:
-        """A picture of the losses, smoothed over a fiftieth of the run."""
+        """A picture of the losses by steps and by seconds, smoothed over a fiftieth."""
         return _plot(self, Path(path))
 
 
@@ -166,25 +166,27 @@ def _plot(contest: Contest, path: Path) -> Path:
     window = max(1, contest.num_steps // 50)
 
     def draw(figure: Any) -> None:
-        axes = figure.add_subplot()
+        panels = figure.subplots(1, 2, sharey=True)
         colors = cycle((*OTHER_COLORS, "#9aa3ad", "#22262b"))
         for entry in contest.entries:
             losses = np.mean(entry.losses, axis=0)
             smooth = np.convolve(losses, np.ones(window) / window, "valid")
             steps = np.arange(len(smooth)) + window
-            axes.plot(
-                steps,
-                smooth,
-                color=SUBJECT_COLOR if entry.is_learned else next(colors),
-                linewidth=2.0 if entry.is_learned else 1.2,
-                label=f"{entry.name}  {entry.final_loss:.4g}",
-            )
+            look = {
+                "color": SUBJECT_COLOR if entry.is_learned else next(colors),
+                "linewidth": 2.0 if entry.is_learned else 1.2,
+                "label": f"{entry.name}  {entry.final_loss:.4g}",
+            }
+            for axes, unit in zip(panels, (1.0, entry.seconds_per_step), strict=True):
+                axes.plot(unit * steps, smooth, **look)
         if worth_log(np.concatenate([e.losses.ravel() for e in contest.entries]), 0.3):
-            axes.set_yscale("log", nonpositive="mask")  # a loss of 0 is left out
-        axes.set_xlabel("step")
-        axes.set_ylabel("training loss")
+            panels[0].set_yscale("log", nonpositive="mask")  # a loss of 0 is left out
+        panels[0].set(xlabel="step", ylabel="training loss")
+        panels[1].set(xlabel="seconds")
+        handles, labels = panels[0].get_legend_handles_labels()
+        title = "final loss, best first"
         figure.legend(
-            loc="outside right upper", frameon=False, title="final loss, best first"
+            handles, labels, loc="outside right upper", frameon=False, title=title
         )
 
-    return write_picture(path, (8, 4.5), draw)
+    return write_picture(path, (10, 4.0), draw)
