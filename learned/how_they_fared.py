@@ -164,6 +164,7 @@ def _plot(contest: Contest, path: Path) -> Path:
     )
 
     window = max(1, contest.num_steps // 50)
+    is_validated = contest.is_validated
 
     def draw(figure: Any) -> None:
         panels = figure.subplots(1, 2, sharey=True)
@@ -175,7 +176,7 @@ def _plot(contest: Contest, path: Path) -> Path:
             look = {
                 "color": SUBJECT_COLOR if entry.is_learned else next(colors),
                 "linewidth": 2.0 if entry.is_learned else 1.2,
-                "label": f"{entry.name}  {entry.final_loss:.4g}",
+                "label": f"{entry.name}  {np.mean(scores(entry, is_validated)):.4g}",
             }
             for axes, unit in zip(panels, (1.0, entry.seconds_per_step), strict=True):
                 axes.plot(unit * steps, smooth, **look)
@@ -184,7 +185,7 @@ def _plot(contest: Contest, path: Path) -> Path:
         panels[0].set(xlabel="step", ylabel="training loss")
         panels[1].set(xlabel="seconds")
         handles, labels = panels[0].get_legend_handles_labels()
-        title = "final loss, best first"
+        title = f"{'validation' if is_validated else 'final'} loss, best first"
         figure.legend(
             handles, labels, loc="outside right upper", frameon=False, title=title
         )

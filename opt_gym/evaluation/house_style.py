@@ -105,6 +105,7 @@ def render(
         figure = Figure(figsize=size, dpi=dpi, layout="constrained")
         FigureCanvasAgg(figure)
         draw(figure)
+        _write_powers_plainly(figure)
         figure.draw_without_rendering()
         figure.set_layout_engine("none")  # laid out once, whatever is written and when
         for ending in formats:
@@ -115,6 +116,36 @@ def render(
             )
             contents[ending] = _slim(content.getvalue(), ending)
     return contents
+
+
+def _write_powers_plainly(figure: Any) -> None:
+    """Labels of logarithmic axes without mathematical markup, which `STYLE` takes literally."""
+    from matplotlib.ticker import Formatter, LogFormatterMathtext
+
+    class Plain(Formatter):
+        def __init__(self, marked: Any) -> None:
+            self.marked = marked
+
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            return plain_power(self.marked(x, pos))
+
+        def set_locs(self, locs: Any) -> None:
+            self.marked.set_locs(locs)
+
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            for kind in ("major", "minor"):
+                marked = getattr(axis, f"get_{kind}_formatter")()
+                if isinstance(marked, LogFormatterMathtext):
+                    getattr(axis, f"set_{kind}_formatter")(Plain(marked))
+
+
+def plain_power(marked: str) -> str:
+    r"""A label as matplotlib marks it, "$\mathdefault{2\times10^{-3}}$", as "2×10⁻³"."""
+    text = re.sub(r"\$\\mathdefault\{(.*)\}\$", r"\1", marked)
+    text = text.replace(r"\times", "×")
+    raised = str.maketrans("0123456789-\N{MINUS SIGN}.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻·")
+    return re.sub(r"\^\{([^}]*)\}", lambda power: power[1].translate(raised), text)
 
 
 def _slim(content: bytes, ending: str) -> bytes:

@@ -165,3 +165,20 @@ def test_words_of_pictures():
 def test_rows_of_panels_leave_small_gaps():
     columns = [plots.columns_for(num) for num in (1, 3, 12, 13, 16, 20, 24, 40)]
     assert columns == [1, 3, 4, 5, 4, 5, 4, 5]
+
+
+def test_powers_are_written_plainly():
+    """Markup of mathematics is off in our style, since a name may have a dollar."""
+
+    def draw(figure):
+        wide, narrow = figure.subplots(1, 2)
+        wide.plot([1, 2], [1e-5, 1.0])
+        narrow.plot([1, 2], [0.2, 0.6])
+        for axes in (wide, narrow):
+            axes.set(yscale="log", xscale="symlog")
+        wide.set_title("a $5 name$")
+
+    text = house_style.render((6, 3), draw, ("svg",))["svg"].decode()
+    assert "mathdefault" not in text
+    for label in ("10⁻⁵", "3×10⁻¹", "a $5 name$"):
+        assert label in text
