@@ -27,7 +27,7 @@ from learned.optax_state import LearnedState, in_form, pack, unpack
 from opt_gym import policy
 from opt_gym.checks import MOST
 from opt_gym.maths.limits import all_finite
-from opt_gym.maths.parts import Others, with_others
+from opt_gym.maths.parts import of_shapes
 from opt_gym.numerics import fixed_numerics, own_buffers
 from opt_gym.records import LearnedOptimizer, Signal
 
@@ -173,7 +173,7 @@ def _direction(
     def begin(theta: PyTree, params: PyTree) -> policy.Memories:
         known = policy.roles_of(params) if roles is None else roles
         check_roles(known, len(jax.tree.leaves(params)))
-        with with_others(Others(policy.shown_shapes(params))):
+        with of_shapes(policy.shown_shapes(params)):
             return policy.begin(learned_optimizer, theta, params, tuple(known))
 
     def init(params: PyTree) -> LearnedState:
@@ -203,7 +203,7 @@ def _direction(
 
         def step() -> tuple[PyTree, LearnedState]:
             memories = unpack(signal.params, state, like, of_tensor)
-            with with_others(Others(policy.shown_shapes(signal.params))):
+            with of_shapes(policy.shown_shapes(signal.params)):
                 memories, deltas = policy.advance(
                     learned_optimizer, theta, memories, signal
                 )

@@ -19,7 +19,7 @@ from opt_gym import plugins
 from opt_gym.answers import answer
 from opt_gym.maths.accumulators import leaves, like
 from opt_gym.maths.limits import within_limits
-from opt_gym.maths.parts import whole_shapes
+from opt_gym.maths.parts import of_shapes, whole_shapes
 from opt_gym.records import LearnedOptimizer, Memory, Signal
 
 
@@ -178,7 +178,8 @@ def advance(
     tensors tell each other. Where there are no others nothing is done.
     """
     tensors = leaves(signal.params)
-    live = [i for i, shape in enumerate(whole_shapes(tensors)) if math.prod(shape)]
+    shapes = whole_shapes(tensors)
+    live = [i for i, shape in enumerate(shapes) if math.prod(shape)]
     if len(live) == len(tensors) > 0:
         return _advance(learned_optimizer, theta, memories, within_limits(signal))
     if not live:
@@ -189,7 +190,8 @@ def advance(
         ages=tuple(signal.ages[i] for i in live),
     )
     known = Memories(*(_picked(memory, live) for memory in memories))
-    stepped, deltas = advance(learned_optimizer, theta, known, some)
+    with of_shapes([shapes[i] for i in live]):
+        stepped, deltas = advance(learned_optimizer, theta, known, some)
     moved = list(tensors)  # empty: as good as an update of nothing
     for i, delta in zip(live, deltas, strict=True):
         moved[i] = delta

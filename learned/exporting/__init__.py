@@ -32,8 +32,7 @@ _OF_DRIVER = {
     "Signal": _SIGNAL,
     "roles_of": Place("opt_gym.policy", "roles_of"),
     "shown_shapes": Place("opt_gym.policy", "shown_shapes"),
-    "Others": Place("opt_gym.maths.parts", "Others"),
-    "with_others": Place("opt_gym.maths.parts", "with_others"),
+    "of_shapes": Place("opt_gym.maths.parts", "of_shapes"),
     "all_finite": Place("opt_gym.maths.limits", "all_finite"),
     "within_limits": Place("opt_gym.maths.limits", "within_limits"),
 }

@@ -7,6 +7,7 @@ is whole however it is cut; there only shapes are told, of who has outputs first
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -29,6 +30,11 @@ def with_others(others: Others | None) -> Iterator[None]:
         yield
     finally:
         _OTHERS.reset(token)
+
+
+def of_shapes(shapes: Sequence[tuple[int, ...]]) -> AbstractContextManager[None]:
+    """The same others, of tensors with these shapes."""
+    return with_others((known() or Others(()))._replace(shapes=shapes))
 
 
 def whole_shapes(tensors: Sequence[Any]) -> Sequence[tuple[int, ...]]:

@@ -347,7 +347,6 @@ def torch_and_optax_give_the_same_updates(case: ArchitectureCase) -> None:
 CHECKS = (
     theta_follows_its_key,
     carries_and_actions_keep_their_shapes,
-    a_net_of_one_unit_has_updates_of_its_shapes,
     its_config_builds_it_again,
     updates_are_finite_and_move,
     the_environment_and_a_plain_loop_agree,
@@ -358,4 +357,5 @@ CHECKS = (
     it_is_a_good_citizen_of_optax,
     its_optax_state_can_be_mapped,
     torch_and_optax_give_the_same_updates,
+    a_net_of_one_unit_has_updates_of_its_shapes,
 )
