@@ -143,7 +143,8 @@ def _write_powers_plainly(figure: Any) -> None:
 def plain_power(marked: str) -> str:
     r"""A label as matplotlib marks it, "$\mathdefault{2\times10^{-3}}$", as "2×10⁻³"."""
     text = re.sub(r"\$\\mathdefault\{(.*)\}\$", r"\1", marked)
-    text = text.replace(r"\times", "×")
+    text = text.replace(r"\times", "×").replace("×10^{0}", "")
+    text = re.sub(r"^10\^\{0\}$", "1", text)
     raised = str.maketrans("0123456789-\N{MINUS SIGN}.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻·")
     return re.sub(r"\^\{([^}]*)\}", lambda power: power[1].translate(raised), text)
 
