@@ -122,12 +122,17 @@ def scores(entry: Entry, is_validated: bool) -> np.ndarray:
 
 
 def _differ(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether paired runs tell them apart; what diverged is told from what did not."""
+    """Whether paired runs tell them apart: their ratios, where no loss is below 0.
+
+    What diverged is told from what did not.
+    """
     from scipy import stats
 
     finite = np.isfinite(one), np.isfinite(other)
     if not (finite[0].all() and finite[1].all()):
         return bool((finite[0] != finite[1]).all())
+    if min(one.min(), other.min()) > 0:
+        one, other = np.log(one), np.log(other)
     if np.ptp(one - other) == 0:
         return bool(np.any(one != other))
     return bool(stats.ttest_rel(one, other).pvalue < SIGNIFICANT)

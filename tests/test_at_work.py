@@ -4,7 +4,12 @@ import importlib
 
 import pytest
 
-pytestmark = pytest.mark.slow
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings(
+        "ignore::FutureWarning"
+    ),  # of transformers, about itself
+]
 
 
 @pytest.mark.parametrize(
