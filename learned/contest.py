@@ -20,10 +20,19 @@ from opt_gym.records import LearnedOptimizer
 
 
 class Usual(NamedTuple):
-    """AdamW as people try it: at a rate, which falls to 0 as a cosine or stays."""
+    """AdamW as people try it: at a rate, which falls to 0 as a cosine or stays.
+
+    weight_decay: None for the framework's own.
+    """
 
     rate: float
     decays: bool = True
+    weight_decay: float | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """Keywords beside the rate."""
+        return {} if self.weight_decay is None else {"weight_decay": self.weight_decay}
 
     @property
     def name(self) -> str:
@@ -124,7 +133,7 @@ def kept(batches: Any) -> BatchAt:
     Raises:
         ValueError: there is none.
     """
-    if callable(batches) and not isinstance(batches, Sequence):
+    if _is_function(batches):
         return lambda seed, step: batches(seed * _MAX_STEPS + step)
     held = _first(batches, _MAX_BATCHES)
     if not len(held):
@@ -155,12 +164,16 @@ def kept_for_validation(batches: Any) -> Sequence[Any]:
     """
     if batches is None:
         return ()
-    if callable(batches) and not isinstance(batches, Sequence):
+    if _is_function(batches):
         return [batches(number) for number in range(_MAX_VALID_BATCHES)]
     held = _first(batches, _MAX_VALID_BATCHES)[:_MAX_VALID_BATCHES]
     if not len(held):
         raise ValueError("valid_batches is empty")
     return held
+
+
+def _is_function(batches: Any) -> bool:
+    return callable(batches) and not isinstance(batches, Sequence)
 
 
 def _first(batches: Any, most: int) -> Sequence[Any]:

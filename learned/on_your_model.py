@@ -1,7 +1,6 @@
 """`compare_on`: does a learned optimizer pay on your own model? In two minutes."""
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,14 +58,14 @@ def compare_on(
 
 
 def _usual() -> dict[str, Any]:
-    rates = {usual.name: partial(_adamw, usual) for usual in contest.USUAL}
+    rates = {usual.name: usual for usual in contest.USUAL}
     untuned = {"prodigy cosine": _prodigy, "cocob": optax.contrib.cocob()}
     return {contest.LEARNED: contest.LEARNED, **rates, **untuned}
 
 
 def _adamw(usual: contest.Usual, num_steps: int) -> optax.GradientTransformation:
     falling = optax.cosine_decay_schedule(usual.rate, num_steps)
-    return optax.adamw(falling if usual.decays else usual.rate)
+    return optax.adamw(falling if usual.decays else usual.rate, **usual.options)
 
 
 def _prodigy(num_steps: int) -> optax.GradientTransformation:
@@ -125,24 +124,20 @@ def _maker(
         def state_bytes() -> int:
             return sum(leaf.nbytes for leaf in jax.tree.leaves(held[1]))
 
+        usual = optax.GradientTransformation, contest.Usual
+        is_learned = not callable(optimizer) and not isinstance(optimizer, usual)
         return contest.OptimizerContestant(
-            begin, step_on, loss_on, state_bytes, _is_learned(optimizer)
+            begin, step_on, loss_on, state_bytes, is_learned
         )
 
     return make
 
 
-def _is_learned(optimizer: Any) -> bool:
-    return not callable(optimizer) and not _is_transformation(optimizer)
-
-
-def _is_transformation(optimizer: Any) -> bool:
-    return isinstance(optimizer, optax.GradientTransformation)
-
-
 def _transformation(optimizer: Any, num_steps: int) -> Any:
-    if _is_transformation(optimizer):
+    if isinstance(optimizer, optax.GradientTransformation):
         return optimizer
+    if isinstance(optimizer, contest.Usual):
+        return _adamw(optimizer, num_steps)
     if callable(optimizer):
         return optimizer(num_steps)
     if isinstance(optimizer, str | Path):

@@ -4,12 +4,8 @@ import importlib
 
 import pytest
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.filterwarnings(
-        "ignore::FutureWarning"
-    ),  # of transformers, about itself
-]
+# transformers warns of itself.
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore::FutureWarning")]
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from examples.at_work.characters import (
     numbers_of,
     text_of,
 )
-from examples.at_work.shown import TORCH_OPTIMIZERS, show
+from examples.at_work.shown import OPTIMIZERS, show
 from learned.how_they_fared import Contest
 from learned.torch import compare_on
 
@@ -75,7 +75,7 @@ def main(
         loss,
         batches_of(text[held_out:], 1000, seed=1),
         valid_batches=batches_of(text[:held_out], 20, seed=2),
-        optimizers=TORCH_OPTIMIZERS,
+        optimizers=OPTIMIZERS,
         budget_s=budget_s,
     )
     return show(out, contest)

@@ -1,6 +1,8 @@
 """A small character transformer in PyTorch, on the source of Python's own library.
 
-python -m examples.at_work.characters
+    python -m examples.at_work.characters
+
+What it learns is three modules, what it is measured on a fourth.
 """
 
 import argparse
@@ -15,7 +17,7 @@ import tyro
 from torch import nn
 from torch.nn.functional import cross_entropy
 
-from examples.at_work.shown import TORCH_OPTIMIZERS, show
+from examples.at_work.shown import OPTIMIZERS, show
 from learned.how_they_fared import Contest
 from learned.torch import compare_on
 
@@ -83,7 +85,7 @@ def main(
         loss,
         batches_of(text_of(LEARNED_FROM), 1000, seed=0),
         valid_batches=batches_of(text_of(HELD_OUT), 20, seed=1),
-        optimizers=TORCH_OPTIMIZERS,
+        optimizers=OPTIMIZERS,
         budget_s=budget_s,
     )
     return show(out, contest)

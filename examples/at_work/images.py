@@ -1,6 +1,8 @@
 """An image classifier in Flax NNX, on 8x8 digits.
 
-python -m examples.at_work.images
+    python -m examples.at_work.images
+
+The first 360 are held out.
 """
 
 from pathlib import Path
@@ -13,7 +15,7 @@ from flax import nnx
 from sklearn.datasets import load_digits
 
 import learned
-from examples.at_work.shown import OPTAX_OPTIMIZERS, show
+from examples.at_work.shown import OPTIMIZERS, show
 from learned.how_they_fared import Contest
 
 BATCH, NUM_VALID = 64, 360
@@ -61,7 +63,7 @@ def main(out: Path = Path("runs/at_work/images"), budget_s: float = 540.0) -> Co
         params,
         batches_of(images[NUM_VALID:], labels[NUM_VALID:], 1000, seed=0),
         valid_batches=batches_of(images[:NUM_VALID], labels[:NUM_VALID], 20, seed=1),
-        optimizers=OPTAX_OPTIMIZERS,
+        optimizers=OPTIMIZERS,
         budget_s=budget_s,
     )
     return show(out, contest)

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import tyro
 
 import learned
-from examples.at_work.shown import OPTAX_OPTIMIZERS, show
+from examples.at_work.shown import OPTIMIZERS, show
 from learned.how_they_fared import Contest
 
 SIZES = (2, 32, 32, 32, 1)
@@ -77,7 +77,7 @@ def main(out: Path = Path("runs/at_work/physics"), budget_s: float = 540.0) -> C
         params_at_first(jax.random.key(0)),
         points,
         valid_batches=lambda number: points(-1 - number),
-        optimizers=OPTAX_OPTIMIZERS,
+        optimizers=OPTIMIZERS,
         budget_s=budget_s,
     )
     return show(out, contest)

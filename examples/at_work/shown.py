@@ -1,36 +1,29 @@
-"""What every example does with its contest."""
+"""What every example compares, and what it does with its contest."""
 
-import csv
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
-
-import optax
+from typing import Any, NamedTuple
 
 from learned.contest import LEARNED, Usual
 from learned.how_they_fared import Contest
-from opt_gym.runtime.files import write_atomically
+from opt_gym.runtime.files import write_atomically, write_table
 
 RATES = (3e-4, 1e-3, 3e-3)
 WEIGHT_DECAY = 0.01
-TORCH_OPTIMIZERS: dict[str, Any] = {LEARNED: LEARNED} | {
-    usual.name: usual for usual in map(Usual, RATES)
+OPTIMIZERS: dict[str, Any] = {LEARNED: LEARNED} | {
+    usual.name: usual
+    for usual in (Usual(rate, weight_decay=WEIGHT_DECAY) for rate in RATES)
 }
-"""In torch AdamW decays weights by .01 where nobody says otherwise."""
 
 
-def _adamw(rate: float) -> Callable[[int], optax.GradientTransformation]:
-    def make(num_steps: int) -> optax.GradientTransformation:
-        falling = optax.cosine_decay_schedule(rate, num_steps)
-        return optax.adamw(falling, weight_decay=WEIGHT_DECAY)
+class Row(NamedTuple):
+    """One optimizer; losses are of each run."""
 
-    return make
-
-
-OPTAX_OPTIMIZERS: dict[str, Any] = {LEARNED: LEARNED} | {
-    Usual(rate).name: _adamw(rate) for rate in RATES
-}
+    optimizer: str
+    seconds_per_step: str
+    final_losses: str
+    valid_losses: str
+    num_steps: int
 
 
 def show(out: Path, contest: Contest) -> Contest:
@@ -39,26 +32,20 @@ def show(out: Path, contest: Contest) -> Contest:
     text = contest.table()
     write_atomically(out / "table.txt", (text + "\n").encode())
     contest.plot(out / "losses.png")
-    with (out / "runs.csv").open("w", newline="") as file:
-        lines = csv.writer(file)
-        lines.writerow(
-            [
-                "optimizer",
-                "seconds_per_step",
-                "final_losses",
-                "valid_losses",
-                "num_steps",
-            ]
+    rows = [
+        Row(
+            entry.name,
+            f"{entry.seconds_per_step:.4g}",
+            _listed(entry.final_losses),
+            _listed(entry.valid_losses),
+            contest.num_steps,
         )
-        for entry in contest.entries:
-            of_seeds = (entry.final_losses, entry.valid_losses)
-            lines.writerow(
-                [
-                    entry.name,
-                    f"{entry.seconds_per_step:.4g}",
-                    *(json.dumps([float(f"{x:.4g}") for x in one]) for one in of_seeds),
-                    contest.num_steps,
-                ]
-            )
+        for entry in contest.entries
+    ]
+    write_table(out / "runs.csv", Row._fields, rows)
     print(text)
     return contest
+
+
+def _listed(losses: Any) -> str:
+    return json.dumps([float(f"{loss:.4g}") for loss in losses])

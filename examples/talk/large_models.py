@@ -115,7 +115,6 @@ def draw(figure: Any, table: Sequence[Row]) -> None:
     nets = [*dict.fromkeys(row.net for row in table)]
     panels = figure.subplots(1, len(nets), squeeze=False)[0]
     names = [*dict.fromkeys(row.optimizer for row in table)]
-    others = [name for name in names if " " in name]
     for panel, net in zip(panels, nets, strict=True):
         for name in names:
             own = [row for row in table if (row.net, row.optimizer) == (net, name)]
@@ -124,7 +123,7 @@ def draw(figure: Any, table: Sequence[Row]) -> None:
                 np.median([row.train_loss for row in own if row.step == step])
                 for step in steps
             ]
-            panel.plot(steps, losses, label=name, **look(name, names, others))
+            panel.plot(steps, losses, label=name, **look(name, names))
         panel.set(xlabel=f"steps of {net.split('_')[0]}", xscale="symlog")
         panel.set(yscale="log")
     panels[0].set(ylabel="training loss")
@@ -132,18 +131,17 @@ def draw(figure: Any, table: Sequence[Row]) -> None:
     figure.legend(handles, labels, loc="outside right upper", frameon=False)
 
 
-def look(name: str, names: Sequence[str], others: Sequence[str]) -> dict[str, Any]:
+def look(name: str, names: Sequence[str]) -> dict[str, Any]:
     """Learned ones thick; of Adam and of momentum a color, of every rate a line."""
-    if name not in others:
+    kind = name.split()[0]
+    place = [other for other in names if other.split()[0] == kind].index(name)
+    if kind not in RATES:
         line = ("-", "--")[names.index(name) % 2]
         return {"color": SUBJECT_COLOR, "linewidth": 2, "linestyle": line, "zorder": 3}
-    kinds = [*RATES]
-    kind = name.split()[0]
-    rate = [other for other in others if other.startswith(kind)].index(name)
     return {
-        "color": OTHER_COLORS[kinds.index(kind)],
+        "color": OTHER_COLORS[[*RATES].index(kind)],
         "linewidth": 1,
-        "linestyle": (":", "--", "-")[rate % 3],
+        "linestyle": (":", "--", "-")[place % 3],
     }
 
 

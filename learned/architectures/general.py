@@ -127,13 +127,15 @@ def make(
     ) -> tuple[Memory, tuple]:
         tensors = observation.tensors
         numbers = [tensor.numbers for tensor in tensors]
-        now = carry if searching else _at_first(signal.params)
-        outputs = _of_tensors(theta["tensor"], observation.numbers, numbers, now)
+        kept = carry if searching else _at_first(signal.params)
+        (rates, widths), of_all = _stacked(kept), kept.shared
+        seen = observation.numbers, numbers
+        outputs = _of_tensors(theta["tensor"], *seen, rates, of_all)
         if searching:
-            carry = now = _with_new_rates(carry, outputs, signal.t)
+            rates, of_all = _moved(rates, of_all, outputs, signal.t)
+            carry = _with_rates(carry, rates, of_all)
         rate = learning_rate * _schedule(theta, signal, reads_horizon)
-        rates, widths = _stacked(now)
-        log_steps = theta["log_step"] + outputs[:, 0] + rates + now.shared + widths
+        log_steps = theta["log_step"] + outputs[:, 0] + rates + of_all + widths
         mixtures = theta["mixture"][None] + outputs[:, 1 + NUM_RATES :]
         params = leaves(signal.params)
         of_each = tensors, along_first(log_steps), along_first(mixtures), params
@@ -197,36 +199,36 @@ def _hidden_weights(key: PRNGKeyArray, outputs: int, fan_in: int) -> Any:
 
 
 def _of_tensors(
-    theta: PyTree, shared: Any, numbers: Sequence[Any], carry: Memory
+    theta: PyTree, shared: Any, numbers: Sequence[Any], rates: Any, of_all: Any
 ) -> Any:
-    """(s, s₁, s₂, m) of each tensor: [k, 8].
+    """(s, s₁, s₂, m) of each tensor, [k, 8], where rates are S₁, [k], and of_all S₂.
 
     The net sees all tensors at once: each on its own has every operation compiled anew.
     """
     xp, count = namespace(shared), len(numbers)
-    rates = [_stacked(carry).rate, xp.stack([carry.shared] * count)]
+    both = xp.stack([rates, xp.stack([of_all] * count)], axis=1)
     of_each = xp.stack([shared] * count), xp.stack(list(numbers))
-    z = xp.concat([*of_each, xp.stack(rates, axis=1) / LARGEST_SPEED], axis=1)
+    z = xp.concat([*of_each, both / LARGEST_SPEED], axis=1)
     h = xp.tanh(z @ theta["w_in"].T + theta["b_hidden"][None])
     outputs, skip = h @ theta["w_out"].T, z @ theta["w_skip"].T
     of_rates = outputs[:, : skip.shape[1]] + skip
     return xp.concat([of_rates, outputs[:, skip.shape[1] :]], axis=1)
 
 
-def _with_new_rates(carry: Memory, outputs: Any, t: Any) -> Memory:
-    """S₁ of each tensor and S₂ of all after this step's speeds."""
+def _moved(rates: Any, of_all: Any, outputs: Any, t: Any) -> tuple[Any, Any]:
+    """S₁ of each tensor, [k], and S₂ of all after this step's speeds."""
     xp = namespace(outputs)
 
     def moved(rate: Any, speed: Any) -> Any:
         speed = LARGEST_SPEED * xp.tanh(speed / LARGEST_SPEED)
         return xp.clip(rate + speed / (t + DELAY), -LARGEST_LOG_RATE, LARGEST_LOG_RATE)
 
-    own = along_first(moved(_stacked(carry).rate, outputs[:, 1]))
-    tensors = tuple(
-        tensor._replace(rate=rate)
-        for tensor, rate in zip(carry.tensors, own, strict=True)
-    )
-    return Memory(tensors, moved(carry.shared, xp.mean(outputs[:, 2])))
+    return moved(rates, outputs[:, 1]), moved(of_all, xp.mean(outputs[:, 2]))
+
+
+def _with_rates(carry: Memory, rates: Any, of_all: Any) -> Memory:
+    each = zip(carry.tensors, along_first(rates), strict=True)
+    return Memory(tuple(tensor._replace(rate=rate) for tensor, rate in each), of_all)
 
 
 def _schedule(theta: PyTree, signal: Signal, reads_horizon: bool) -> Any:

@@ -112,7 +112,8 @@ def _optimizer(
 ) -> tuple[Any, Any]:
     """(optimizer, scheduler or None) of a model."""
     if isinstance(optimizer, contest.Usual):
-        adamw = torch.optim.AdamW(model.parameters(), lr=optimizer.rate)
+        told = {"lr": optimizer.rate, **optimizer.options}
+        adamw = torch.optim.AdamW(model.parameters(), **told)
         cosine = torch.optim.lr_scheduler.CosineAnnealingLR
         return adamw, cosine(adamw, num_steps) if optimizer.decays else None
     if callable(optimizer):

@@ -7,7 +7,6 @@ is whole however it is cut; there only shapes are told, of who has outputs first
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -32,7 +31,9 @@ def with_others(others: Others | None) -> Iterator[None]:
         _OTHERS.reset(token)
 
 
-def of_shapes(shapes: Sequence[tuple[int, ...]]) -> AbstractContextManager[None]:
+def of_shapes(
+    shapes: Sequence[tuple[int, ...]],
+) -> contextlib.AbstractContextManager[None]:
     """The same others, of tensors with these shapes."""
     return with_others((known() or Others(()))._replace(shapes=shapes))
 
