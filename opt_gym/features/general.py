@@ -316,7 +316,9 @@ def _rows(
         *(adam, gradient_fast, m99 * slow),
         *map(_clip, (m9 * of_gradients, gate * weight)),
         *map(xp.abs, (m9_fast, adam)),
-        *(gradient_fast * m9_fast, m9_fast * (m99 * fast)),
+        gradient_fast * m9_fast,
+        # m̂.99 remembers what v̂.95 forgets: after one large gradient this is in the hundreds.
+        _clip(m9_fast * (m99 * fast)),
         *map(_clip, (root[0] * slow, xp.log(root[1] * of_gradients))),
         *map(_clip, (xp.abs(weight), weight * adam)),
     )
@@ -349,7 +351,7 @@ def _two_blocks(
     torch.abs(weight[0], out=evens[6])
     torch.mul(weight[0], adam, out=evens[7])
     directions[3:].clamp_(-CLIP, CLIP)
-    evens[4:].clamp_(-CLIP, CLIP)
+    evens[3:].clamp_(-CLIP, CLIP)
     return directions, evens
 
 
