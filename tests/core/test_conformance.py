@@ -49,6 +49,43 @@ def test_a_feature_set(features, check):
     check(features)
 
 
+def test_a_large_gradient_is_not_seen_as_large_numbers_later(features):
+    """What one average remembers and another forgot must not be divided without a bound."""
+    features = features.features
+
+    def step(f, t, factor):
+        signal = signal_at(t)
+        factor = jnp.where(t == 5, factor, 1.0)
+        grad = jax.tree.map(lambda g: factor * g, signal.grad)
+        signal = signal._replace(grad=grad, loss=factor * signal.loss)
+        f = features.update(f, signal)
+        return f, largest(features.observe(f, signal))
+
+    @jax.jit
+    def worst(factor):
+        steps = jnp.arange(600)
+        f = features.init(PARAMS)
+        return jnp.max(jax.lax.scan(lambda f, t: step(f, t, factor), f, steps)[1])
+
+    assert worst(1e6) < max(8.0, 3.0 * worst(1.0))
+
+
+def largest(observation):
+    """Of all that is seen."""
+    rows = [
+        scale * jnp.max(jnp.abs(row))
+        for tensor in observation.tensors
+        for row, scale in zip(rows_of(tensor), tensor.scale, strict=True)
+    ]
+    seen = observation.numbers, [x.numbers for x in observation.tensors], rows
+    sizes = [jnp.max(jnp.abs(x), initial=0.0) for x in jax.tree.leaves(seen)]
+    return jnp.max(jnp.stack(sizes))
+
+
+def rows_of(tensor):
+    return [row for block in tensor.blocks for row in block]
+
+
 @pytest.fixture(
     scope="module",
     params=[
