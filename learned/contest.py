@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from learned.how_they_fared import Contest, Entry, scores, sortable
+from learned.how_they_fared import Contest, Entry, Remembered, scores, sortable
 from learned.theta_file import GENERAL
 from opt_gym.checks import check_positive, check_whole
 from opt_gym.records import LearnedOptimizer
@@ -63,15 +63,13 @@ class OptimizerContestant(NamedTuple):
     begin: () -> None; weights and optimizer as they were at first.
     step: batch -> loss, a float, on the batch before the update.
     loss_on: batch -> loss, a float, and nothing is learned.
-    state_bytes: () -> what the optimizer remembers.
-    is_learned: whether it is a learned optimizer, which the picture sets off.
+    remembered: () -> what the optimizer's state says.
     """
 
     begin: Callable[[], None]
     step: Callable[[Any], float]
     loss_on: Callable[[Any], float]
-    state_bytes: Callable[[], int]
-    is_learned: bool
+    remembered: Callable[[], Remembered]
 
 
 def run(
@@ -119,7 +117,7 @@ def run(
     ]
     is_validated = len(valid_batches) > 0
     ranked = sorted(entries, key=lambda e: sortable(np.mean(scores(e, is_validated))))
-    return Contest(tuple(ranked), num_steps)
+    return Contest(tuple(ranked), num_steps, is_validated)
 
 
 def kept(batches: Any) -> BatchAt:
@@ -218,6 +216,7 @@ def _enter(
 ) -> Entry:
     losses, times = np.full(shape, math.nan), []
     valid_losses = np.full(shape[0], math.nan)
+    remembered: list[Remembered] = []
     for seed in range(shape[0]):
         contestant.begin()
         for step in range(shape[1]):
@@ -226,7 +225,9 @@ def _enter(
             times.append(time.perf_counter() - began)
             if not math.isfinite(losses[seed, step]):
                 break
-        if len(valid_batches):
+        remembered.append(contestant.remembered())
+        has_diverged = not math.isfinite(losses[seed, -1])
+        if len(valid_batches) and not has_diverged:
             valid_losses[seed] = np.mean([*map(contestant.loss_on, valid_batches)])
     last = losses[:, -max(1, shape[1] // 10) :]
     return Entry(
@@ -235,8 +236,7 @@ def _enter(
         np.mean(last, axis=1),
         valid_losses,
         float(np.median(times)),
-        contestant.state_bytes(),
-        contestant.is_learned,
+        tuple(remembered),
     )
 
 

@@ -7,8 +7,22 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from learned.guard import Guard
+
 SIGNIFICANT = 0.05
 """A difference of paired runs is one below this p-value of Student's t test."""
+
+
+class Remembered(NamedTuple):
+    """What the state of an optimizer says.
+
+    num_bytes: of it all; is_learned: whether there is a learned optimizer in it, which the
+    picture sets off; guard: that of `guarded`, None without one.
+    """
+
+    num_bytes: int
+    is_learned: bool
+    guard: Guard | None = None
 
 
 class Entry(NamedTuple):
@@ -18,10 +32,10 @@ class Entry(NamedTuple):
         name: of the optimizer.
         losses: of every step, [seeds, steps]; not a number once it diverged.
         final_losses: means over the last tenth of them, [seeds].
-        valid_losses: after the last step, [seeds]; not a number where there are no batches.
+        valid_losses: after the last step, [seeds]; not a number where there are no batches, or
+            where it diverged.
         seconds_per_step: median, the model's own work included.
-        state_bytes: what it remembers.
-        is_learned: as that of the contestant.
+        remembered: what its state said at the end, a run each.
     """
 
     name: str
@@ -29,8 +43,17 @@ class Entry(NamedTuple):
     final_losses: np.ndarray
     valid_losses: np.ndarray
     seconds_per_step: float
-    state_bytes: int
-    is_learned: bool
+    remembered: tuple[Remembered, ...]
+
+    @property
+    def state_bytes(self) -> int:
+        """What it remembers."""
+        return self.remembered[0].num_bytes
+
+    @property
+    def is_learned(self) -> bool:
+        """Whether it is a learned optimizer, guarded or not."""
+        return self.remembered[0].is_learned
 
     @property
     def mean_loss(self) -> float:
@@ -49,18 +72,20 @@ class Entry(NamedTuple):
 
 
 class Contest(NamedTuple):
-    """The entries, best first, and the number of steps each had."""
+    """All that came of it.
+
+    Attributes:
+        entries: best first.
+        num_steps: that each had.
+        is_validated: whether there were validation batches.
+    """
 
     entries: tuple[Entry, ...]
     num_steps: int
-
-    @property
-    def is_validated(self) -> bool:
-        """Whether anything was measured on validation batches."""
-        return any(np.isfinite(entry.valid_losses).any() for entry in self.entries)
+    is_validated: bool = False
 
     def table(self) -> str:
-        """One line an optimizer, and the verdict."""
+        """One line an optimizer, what guards did, and the verdict."""
         columns = {
             "final loss": lambda entry: f"{entry.final_loss:.4g}",
             "mean loss": lambda entry: f"{entry.mean_loss:.4g}",
@@ -80,7 +105,9 @@ class Contest(NamedTuple):
         seeds = len(self.entries[0].losses)
         runs = f", {seeds} runs" if seeds > 1 else ""
         lines.append(f"{self.num_steps} steps each{runs}, best first")
-        return "\n".join([*lines, self.verdict()])
+        guarded = [entry for entry in self.entries if entry.remembered[0].guard]
+        told = [*map(_of_guards, guarded), self.verdict()]
+        return "\n".join([*lines, *filter(None, told)])
 
     def verdict(self) -> str:
         """Whether the learned optimizer pays here, in a sentence; "" where there is none.
@@ -119,6 +146,27 @@ class Contest(NamedTuple):
 def scores(entry: Entry, is_validated: bool) -> np.ndarray:
     """What counts of an entry, [seeds]."""
     return entry.valid_losses if is_validated else entry.final_losses
+
+
+def _of_guards(entry: Entry) -> str:
+    """What the guard of an optimizer did in all of its runs."""
+    guards = [run.guard for run in entry.remembered if run.guard]
+    fallen = sum(float(guard.learned) < 0.5 for guard in guards)
+    switches, returns = (
+        int(sum(float(count) for count in counts))
+        for counts in zip(*((g.switches, g.returns) for g in guards), strict=True)
+    )
+    last = int(max(float(guard.last) for guard in guards))
+    when = f", the last at step {last:,}" if last else ""
+    return (
+        f"{entry.name}: the fallback stepped at the end of {fallen} of {len(guards)} "
+        f"{'run' if len(guards) == 1 else 'runs'}; {_times(switches, 'change')} of who steps, "
+        f"{_times(returns, 'return')} to a snapshot{when}"
+    )
+
+
+def _times(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
 
 
 def _differ(one: np.ndarray, other: np.ndarray) -> bool:

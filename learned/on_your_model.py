@@ -10,6 +10,9 @@ import optax
 from jaxtyping import PyTree
 
 from learned import contest, theta_file
+from learned.guarded_optax import GuardedState
+from learned.how_they_fared import Remembered
+from learned.optax_state import LearnedState, nodes_of
 from learned.optax_transformation import to_optax
 
 
@@ -121,16 +124,21 @@ def _maker(
         def loss_on(batch: Any) -> float:
             return float(value_of(held[0], batch))
 
-        def state_bytes() -> int:
-            return sum(leaf.nbytes for leaf in jax.tree.leaves(held[1]))
+        def remembered() -> Remembered:
+            return _remembered(held[1])
 
-        usual = optax.GradientTransformation, contest.Usual
-        is_learned = not callable(optimizer) and not isinstance(optimizer, usual)
-        return contest.OptimizerContestant(
-            begin, step_on, loss_on, state_bytes, is_learned
-        )
+        return contest.OptimizerContestant(begin, step_on, loss_on, remembered)
 
     return make
+
+
+def _remembered(state: Any) -> Remembered:
+    guarded = nodes_of(state, GuardedState)
+    return Remembered(
+        sum(leaf.nbytes for leaf in jax.tree.leaves(state)),
+        bool(nodes_of(state, LearnedState)),
+        guarded[0].guard if guarded else None,
+    )
 
 
 def _transformation(optimizer: Any, num_steps: int) -> Any:

@@ -150,12 +150,17 @@ def skipped(state: PyTree) -> int:
     return sum(int(s.skipped) for s in _learned_states(state))
 
 
-def _learned_states(state: PyTree) -> list[LearnedState]:
-    def is_learned(node: Any) -> bool:
-        return isinstance(node, LearnedState)
+def nodes_of(state: PyTree, kind: type) -> list[Any]:
+    """All of a kind, such as `LearnedState`, wherever they lie in an optax state."""
 
-    nodes = jax.tree.leaves(state, is_leaf=is_learned)
-    states = [node for node in nodes if is_learned(node)]
+    def is_one(node: Any) -> bool:
+        return isinstance(node, kind)
+
+    return [node for node in jax.tree.leaves(state, is_leaf=is_one) if is_one(node)]
+
+
+def _learned_states(state: PyTree) -> list[LearnedState]:
+    states = nodes_of(state, LearnedState)
     if not states:
         raise ValueError("this state has no part of a learned optimizer")
     return states

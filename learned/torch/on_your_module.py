@@ -10,6 +10,8 @@ import jax
 import torch
 
 from learned import contest, theta_file
+from learned.how_they_fared import Remembered
+from learned.torch.guarded_optim import GuardedOptim
 from learned.torch.learned_optim import LearnedOptim
 from learned.torch.tensors import param_groups
 
@@ -95,16 +97,19 @@ def _contestant(
         own.train(was_training)
         return value
 
-    def state_bytes() -> int:
-        tensors = [
-            leaf
-            for leaf in jax.tree.leaves(held[1].state_dict())
-            if isinstance(leaf, torch.Tensor)
-        ]
-        return sum(tensor.nbytes for tensor in tensors)
+    def remembered() -> Remembered:
+        return _remembered(held[1])
 
-    is_learned = not callable(optimizer) and not isinstance(optimizer, contest.Usual)
-    return contest.OptimizerContestant(begin, step, loss_on, state_bytes, is_learned)
+    return contest.OptimizerContestant(begin, step, loss_on, remembered)
+
+
+def _remembered(optimizer: torch.optim.Optimizer) -> Remembered:
+    kept = jax.tree.leaves(optimizer.state_dict())
+    return Remembered(
+        sum(leaf.nbytes for leaf in kept if isinstance(leaf, torch.Tensor)),
+        isinstance(optimizer, LearnedOptim | GuardedOptim),
+        optimizer.guard if isinstance(optimizer, GuardedOptim) else None,
+    )
 
 
 def _optimizer(

@@ -13,7 +13,8 @@ import torch
 import learned
 import learned.torch
 from learned.contest import Usual, kept, kept_for_validation
-from learned.how_they_fared import Contest, Entry
+from learned.guard import begin
+from learned.how_they_fared import Contest, Entry, Remembered
 
 
 def batches(count=8):
@@ -99,7 +100,7 @@ def test_torch():
         },
         valid_batches=batches(2),
         num_seeds=2,
-        budget_s=8,
+        budget_s=12,
     )
     assert {entry.name for entry in contest.entries} == {"learned", "adamw", "cosine"}
     for entry in contest.entries:
@@ -134,7 +135,8 @@ def entry(name, valid, *, learned=False, seconds=1.0):
     """Of runs with these validation losses."""
     valid = np.asarray(valid)
     losses = np.ones((len(valid), 20))
-    return Entry(name, losses, losses[:, 0], valid, seconds, 8, learned)
+    remembered = (Remembered(8, learned),) * len(valid)
+    return Entry(name, losses, losses[:, 0], valid, seconds, remembered)
 
 
 SPREAD = np.array([0.0, 0.01, -0.01])
@@ -187,9 +189,87 @@ def test_the_verdict_in_words(ours, theirs, expected):
         entry("worse", np.asarray(theirs) + 1.0),
         entry("ours", ours, learned=True, seconds=1.5),
     )
-    contest = Contest(entries, 20)
+    contest = Contest(entries, 20, is_validated=True)
     assert contest.verdict() == expected
     assert contest.table().endswith(expected)
+
+
+def test_what_a_guard_did_is_told():
+    quiet = begin(jnp.zeros(()))
+    fell = quiet._replace(learned=0.0, switches=3.0, returns=1.0, last=1234.0)
+    guarded = entry("ours", [0.2, 0.3], learned=True)
+    told = [
+        Contest((guarded._replace(remembered=runs),), 20).table().splitlines()[-1]
+        for runs in (
+            tuple(Remembered(8, True, guard) for guard in guards)
+            for guards in ((quiet,), (quiet, fell))
+        )
+    ]
+    assert told == [
+        "ours: the fallback stepped at the end of 0 of 1 run; 0 changes of who steps, 0 "
+        "returns to a snapshot",
+        "ours: the fallback stepped at the end of 1 of 2 runs; 3 changes of who steps, 1 "
+        "return to a snapshot, the last at step 1,234",
+    ]
+
+
+def test_a_guarded_optimizer_is_a_learned_one_that_tells_of_its_guard():
+    def loss(params, batch):
+        return jnp.sum((params - batch) ** 2)
+
+    def guarded(num_steps):
+        wild = optax.chain(learned.to_optax(*learned.load("general")), optax.scale(1e6))
+        return learned.guarded(wild, optax.sgd(0.1), horizon=num_steps, cap=1e9)
+
+    contest = learned.compare_on(
+        loss, jnp.zeros(2), [1.0, 1.1], optimizers={"g": guarded}, budget_s=30
+    )
+    (entry,) = contest.entries
+    assert entry.is_learned
+    assert entry.final_loss < 0.1
+    assert all(run.guard.returns >= 1 for run in entry.remembered)
+    assert "g: the fallback stepped at the end of 3 of 3 runs" in contest.table()
+
+
+def test_a_guarded_optimizer_of_torch_does_the_same():
+    def guarded(params):
+        params = [*params]
+        bare = learned.torch.LearnedOptim(params, "general_free")
+        usual = torch.optim.SGD(params, lr=0.1)
+        return learned.torch.GuardedOptim(bare, usual)
+
+    def loss(model, batch):
+        return ((model.weight - batch) ** 2).sum()
+
+    contest = learned.torch.compare_on(
+        torch.nn.Linear(2, 1, bias=False),
+        loss,
+        [1.0, 1.1],
+        optimizers={"g": guarded},
+        num_seeds=1,
+        budget_s=10,
+    )
+    (entry,) = contest.entries
+    assert entry.is_learned
+    assert "g: the fallback stepped" in contest.table()
+
+
+def test_a_run_that_diverged_has_no_validation_loss():
+    """Though its weights are finite."""
+
+    def loss(params, batch):
+        return jnp.where(batch > 5, jnp.nan, 0.0) + jnp.sum(params**2)
+
+    contest = learned.compare_on(
+        loss,
+        jnp.ones(2),
+        lambda step: step % 50_000,
+        valid_batches=[0],
+        optimizers={"sgd": optax.sgd(0.0)},
+        budget_s=4,
+    )
+    assert np.isnan(contest.entries[0].valid_losses).all()
+    assert contest.is_validated
 
 
 def test_runs_have_their_own_orders():
