@@ -1,4 +1,4 @@
-"""`opt-gym list`: names of everything there is. Imports no JAX, but for formats."""
+"""`opt-gym list`: names of everything there is. Imports no JAX, but for formats and suites."""
 
 import sys
 from typing import Annotated, Literal
@@ -11,7 +11,8 @@ from opt_gym import plugins
 from opt_gym.task_statistics import statistics_table
 
 Kind = Literal[
-    "tasks", "sets", "architectures", "trainers", "features", "actions", "formats"
+    *("tasks", "sets", "suites"),
+    *("architectures", "trainers", "features", "actions", "formats"),
 ]
 _PLUGINS = {
     "architectures": "architecture",
@@ -39,11 +40,12 @@ def list_names(
       opt-gym list --dataset cifar --min-params 100000
       opt-gym list architectures          learned and hand-designed optimizers
       opt-gym list sets                   frozen lists of tasks
+      opt-gym list suites                 what `opt-gym report` judges on
       opt-gym list formats                what `opt-gym import` reads
 
     Args:
         kind: what to list; "tasks" prints Gymnasium ids, "sets" frozen lists of tasks,
-            "formats" the kinds of published θ that can be imported.
+            "suites" the judge's, "formats" the kinds of published θ that can be imported.
         family: only the tasks of this family, its named ones included.
         contains: only names with this text.
         min_params: only tasks with so many parameters at least.
@@ -64,6 +66,12 @@ def list_names(
         lines = [
             f"{name}  {len(tasks)} tasks: {tasks[0]} ... {tasks[-1]}"
             for name, tasks in BENCHMARK_SETS.items()
+        ]
+    elif kind == "suites":
+        from envs_registry.judge_suites import SUITES
+
+        lines = [
+            f"{name}  {suite.status}: {suite.about}" for name, suite in SUITES.items()
         ]
     elif kind == "formats":
         from learned.published.published_formats import FORMATS

@@ -119,15 +119,17 @@ def render(
 
 
 def _write_powers_plainly(figure: Any) -> None:
-    """Labels of logarithmic axes without mathematical markup, which `STYLE` takes literally."""
+    """Labels of logarithmic axes as everywhere: `STYLE` takes mathematical markup literally."""
     from matplotlib.ticker import Formatter, LogFormatterMathtext
 
     class Plain(Formatter):
+        """Plain numbers, where matplotlib would write any."""
+
         def __init__(self, marked: Any) -> None:
             self.marked = marked
 
         def __call__(self, x: float, pos: int | None = None) -> str:
-            return plain_power(self.marked(x, pos))
+            return plain(x) if self.marked(x, pos) else ""
 
         def set_locs(self, locs: Any) -> None:
             self.marked.set_locs(locs)
@@ -138,15 +140,6 @@ def _write_powers_plainly(figure: Any) -> None:
                 marked = getattr(axis, f"get_{kind}_formatter")()
                 if isinstance(marked, LogFormatterMathtext):
                     getattr(axis, f"set_{kind}_formatter")(Plain(marked))
-
-
-def plain_power(marked: str) -> str:
-    r"""A label as matplotlib marks it, "$\mathdefault{2\times10^{-3}}$", as "2×10⁻³"."""
-    text = re.sub(r"\$\\mathdefault\{(.*)\}\$", r"\1", marked)
-    text = text.replace(r"\times", "×").replace("×10^{0}", "")
-    text = re.sub(r"^10\^\{0\}$", "1", text)
-    raised = str.maketrans("0123456789-\N{MINUS SIGN}.", "⁰¹²³⁴⁵⁶⁷⁸⁹⁻⁻·")
-    return re.sub(r"\^\{([^}]*)\}", lambda power: power[1].translate(raised), text)
 
 
 def _slim(content: bytes, ending: str) -> bytes:

@@ -70,6 +70,8 @@ def test_list(capsys):
     assert "pes" in capsys.readouterr().out.splitlines()
     assert main(["list", "sets"]) == 0
     assert "small_mlp/held_out  12 tasks" in capsys.readouterr().out
+    assert main(["list", "suites"]) == 0
+    assert "taskset-small-v2  test: forty tasks" in capsys.readouterr().out
     assert "'mpl'; did you mean 'mlp'" in failed(capsys, "list", "--family", "mpl")
 
 

@@ -180,5 +180,5 @@ def test_powers_are_written_plainly():
 
     text = house_style.render((6, 3), draw, ("svg",))["svg"].decode()
     assert "mathdefault" not in text
-    for label in ("10⁻⁵", "3×10⁻¹", ">1<", "a $5 name$"):
+    for label in (">1e-5<", ">0.3<", ">1<", "a $5 name$"):
         assert label in text
