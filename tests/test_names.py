@@ -112,3 +112,13 @@ def test_two_dimensional_tasks_start_where_the_original_does(name, loss):
     params, instance = task.init(key, task.load_data("embedded"))
     found, _ = task.loss(key, params, instance, Batch(None, None))
     assert float(found) == pytest.approx(loss, rel=1e-5)
+
+
+def test_names_can_be_imported_first():
+    """Ours import each other: `opt_gym` registers the ids, which are named by tasks."""
+    code = (
+        "import envs_registry.names, gymnasium; gymnasium.spec('OptTask-quadratic-v0')"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
