@@ -67,13 +67,14 @@ def runs_of(
     *,
     horizon: int = 1000,
     num_seeds: int = 2,
+    timed: bool = False,
     **settings: Any,
 ) -> list[Runs]:
     """A θ, or (learned optimizer, θ), on tasks; kept in the user's cache.
 
     Args:
         theta: file, or the two.
-        tasks, horizon, num_seeds, settings: as in `opt_gym.evaluate`.
+        tasks, horizon, num_seeds, timed, settings: as in `opt_gym.evaluate`.
     """
     optimizer, weights = learned.load(theta) if isinstance(theta, Path) else theta
     return opt_gym.evaluate(
@@ -84,7 +85,7 @@ def runs_of(
         num_seeds=num_seeds,
         data="embedded",
         cache=cache_folder() / "evaluations",
-        timed=False,
+        timed=timed,
         **settings,
     )
 

@@ -11,6 +11,8 @@ from examples.talk import (
     noise,
     other_worlds,
     out_of_distribution,
+    task_specific,
+    where_rl_belongs,
 )
 
 pytestmark = pytest.mark.slow
@@ -135,3 +137,37 @@ def test_large_models(tmp_path):
     ends = {row.optimizer: row.final_loss for row in large_models.last(table)}
     assert ends["general"] < ends["momentum 0.001"]
     check_kept(tmp_path, run, table)
+
+
+def test_task_specific(tmp_path, monkeypatch):
+    few = {
+        name: (*case[:2], case[2][1:2]) for name, case in task_specific.USUAL.items()
+    }
+    monkeypatch.setattr(task_specific, "USUAL", few)
+
+    def run():
+        return task_specific.main(
+            tmp_path, num_tasks=1, num_held_out=1, horizon=60, **SMALL
+        )
+
+    table = run()
+    kinds = {(row.optimizer, row.shown) for row in table}
+    assert kinds == {*task_specific.OBJECTIVES.items()} | {
+        (name, shown) for name in few for shown in ("train", "valid")
+    }
+    ends = {(end.optimizer, end.shown): end for end in task_specific.ends(table)}
+    first = next(row for row in table if row.optimizer == "Adam")
+    assert ends["Adam", "train"].train_loss < first.train_loss
+    assert all(end.ms_a_step > 0 for end in ends.values())
+    check_kept(tmp_path, run, table)
+
+
+def test_where_rl_belongs(tmp_path):
+    few = {"outer_steps": 4, "num_tasks": 1, "quick": True, "num_seeds": 1}
+    contests = where_rl_belongs.main(tmp_path, **few, budget_s=20.0)
+    for contest, folder in zip(contests, ("optax", "torch"), strict=True):
+        ours = [entry for entry in contest.entries if entry.is_learned]
+        assert [entry.name for entry in ours] == [where_rl_belongs.ENTRANT]
+        assert ours[0].final_loss < ours[0].losses[:, 0].mean()
+        assert (tmp_path / folder / "table.txt").read_text().startswith("optimizer")
+    assert (tmp_path / "report" / "report.html").stat().st_size > 100_000
