@@ -36,16 +36,22 @@ include_patterns = [
     "docs/**/*.md",
     "docs/reference/generated/*",
     "docs/tutorial/*.py",
+    "examples/at_work/*.py",
     "results/*.md",
     "learned/bundled/*.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",
 ]
-exclude_patterns = ["**/_build"]
+exclude_patterns = [
+    "**/_build",
+    "examples/at_work/__init__.py",
+    "examples/at_work/shown.py",
+]
 
 # Notebooks are Python files, so that they are linted, and differ line by line.
-nb_custom_formats = {".py": ["jupytext.reads", {"fmt": "py:percent"}]}
+nb_custom_formats = {".py": "docs.extensions.python_notebooks.read"}
 nb_execution_mode = "cache"
+nb_execution_excludepatterns = ["examples/*"]  # they take ten minutes each
 nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True

@@ -1,3 +1,14 @@
+# %% [markdown]
+# # Low-rank adapters, with Hugging Face's peft
+#
+# A small GPT-2 is made and pretrained on the spot, on the source of Python's library; adapters
+# of rank 8 then learn English. Half of an adapter begins at zero: a learned optimizer must move
+# it all the same. `compare_on` trains them with the bundled `general` and with AdamW (weight
+# decay, cosine, three rates), three times each, and says who is better on text held out.
+#
+# It has not been run for its page yet: [the figures](../../results/at_work.md) of the others.
+
+# %%
 """Low-rank adapters of a small pretrained language model, with Hugging Face's peft.
 
     python -m examples.at_work.adapters

@@ -1,3 +1,18 @@
+# %% [markdown]
+# # A character transformer, in PyTorch
+#
+# Two blocks of width 64 learn the source of Python's own library, and are measured on a module
+# that was held out. `compare_on` trains a copy of the model with every optimizer, three times
+# from the same weights, and says who is better on validation loss; `OPTIMIZERS` are the bundled
+# `general` and AdamW with weight decay and a cosine at three rates.
+#
+# **What came, in seven minutes of one core: AdamW at 3e-3 validates better (2.30 against 2.34)
+# and is 1.4 times as quick a step; `general` goes lower on what it learns** ([the
+# figures](../../results/at_work.md)).
+#
+# ![Training loss by steps and by seconds](../../results/at_work/characters/losses.png)
+
+# %%
 """A small character transformer in PyTorch, on the source of Python's own library.
 
     python -m examples.at_work.characters

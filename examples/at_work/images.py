@@ -1,3 +1,14 @@
+# %% [markdown]
+# # An image classifier, in Flax NNX
+#
+# Two convolutions learn 8x8 digits. `compare_on` takes a loss of parameters and a batch:
+# `nnx.split` and `nnx.merge` give it one. It trains with the bundled `general` and with AdamW
+# (weight decay, cosine, three rates), three times each from the same weights, and says who is
+# better on digits that were held out.
+#
+# It has not been run for its page yet: [the figures](../../results/at_work.md) of the others.
+
+# %%
 """An image classifier in Flax NNX, on 8x8 digits.
 
     python -m examples.at_work.images

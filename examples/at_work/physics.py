@@ -1,3 +1,17 @@
+# %% [markdown]
+# # A physics-informed net, in JAX
+#
+# Three layers of 32 learn a solution of Burgers' equation from the equation alone: the loss
+# takes second derivatives of the net, and falls over decades. `compare_on` trains with the
+# bundled `general` and with AdamW (weight decay, cosine, three rates), three times each.
+#
+# **What came, in four minutes of one core: AdamW at 3e-3 is better by seven times (.0054
+# against .036)**, over a run of four times the steps of the longest that `general` was trained
+# for ([the figures](../../results/at_work.md)).
+#
+# ![Training loss by steps and by seconds](../../results/at_work/physics/losses.png)
+
+# %%
 """A physics-informed net in JAX: Burgers' equation, of which only the beginning is known.
 
     python -m examples.at_work.physics
