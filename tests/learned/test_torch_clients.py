@@ -20,7 +20,7 @@ def batches(count=8):
 
 
 def classifier() -> Any:
-    """As the page on torch has it."""
+    """As the page on Lightning has it."""
     import pytorch_lightning as lightning
 
     class Classifier(lightning.LightningModule):
