@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Int, PRNGKeyArray, PyTree
 
 from opt_gym import policy
 from opt_gym.checks import check_between, check_not_negative, check_whole
+from opt_gym.env import num_weights
 from opt_gym.plugins import Spec
 from opt_gym.records import Config, Data, Env, LearnedOptimizer
 
@@ -271,7 +272,11 @@ class OuterTrainer(NamedTuple):
 
         The one that is trained here looks at all times that episodes have.
         """
-        return policy.trained_for(self.learned_optimizer, self.horizon)
+        sizes = (
+            num_weights(env.task, env.task.load_data(env.settings.data))
+            for env in self.envs
+        )
+        return policy.trained_for(self.learned_optimizer, self.horizon, max(sizes))
 
 
 class TrainerTraits(NamedTuple):

@@ -76,7 +76,8 @@ def check_roles(roles: Sequence[str], count: int) -> None:
 _REMEDY = "; decay='cosine' with the true horizon helps"
 
 FAR = 10
-"""How many times the trained horizon is far, for what is told the true one and decays by it."""
+"""How many times the trained horizon is far, for what is told the true one and decays by it;
+and how many times the size of the largest task."""
 
 
 def farthest(learned_optimizer: LearnedOptimizer) -> int | None:
@@ -99,6 +100,17 @@ def warn_of_horizon(
         return
     if horizon > most:
         warnings.warn(going_beyond(learned_optimizer), stacklevel=3)
+
+
+def warn_of_size(learned_optimizer: LearnedOptimizer, count: int) -> None:
+    """Warns where a model of `count` weights is far beyond those θ was trained on."""
+    trained = learned_optimizer.trained_size
+    if trained is not None and count > FAR * trained:
+        warnings.warn(
+            f"{learned_optimizer.name!r} was trained on models of up to {trained:,} weights, "
+            f"and this one has {count:,}: what it does there was not seen",
+            stacklevel=4,
+        )
 
 
 def going_beyond(learned_optimizer: LearnedOptimizer) -> str:

@@ -20,6 +20,7 @@ from learned.arguments import (
     check_roles,
     planned_horizon,
     warn_of_horizon,
+    warn_of_size,
 )
 from learned.branches import cond_on_devices
 from learned.optax_numbers import float32, told
@@ -70,8 +71,9 @@ def to_optax(
             last fifth.
         roles: of the tensors, in leaf order: "kernel", "bias", "embedding" or "norm"; by
             default by their names (as Flax's) and ranks.
-        warn: here, where the horizon is beyond the one θ was trained for and nothing decays.
-            Nothing is said later: `learned.beyond(state)` tells.
+        warn: here, where the horizon is beyond the one θ was trained for and nothing decays,
+            and in `init`, where the model is more than ten times as large as those θ was
+            trained on. Nothing is said later: `learned.beyond(state)` tells.
 
     Raises:
         ValueError: an unknown decay; a θ that does not fit the architecture; a horizon, a
@@ -86,7 +88,7 @@ def to_optax(
     horizon = planned_horizon(learned_optimizer, horizon, decay)
     if warn:
         warn_of_horizon(learned_optimizer, horizon, decay)
-    transform: Any = _direction(learned_optimizer, theta, horizon, roles)
+    transform: Any = _direction(learned_optimizer, theta, horizon, roles, warn)
 
     def rate(t: Int[Array, ""]) -> Any:
         factor = learning_rate(t) if callable(learning_rate) else learning_rate
@@ -135,7 +137,7 @@ def scale_by_learned(
     horizon = planned_horizon(learned_optimizer, horizon, None)
     if warn:
         warn_of_horizon(learned_optimizer, horizon, None)
-    transform: Any = _direction(learned_optimizer, theta, horizon, roles)
+    transform: Any = _direction(learned_optimizer, theta, horizon, roles, warn)
 
     def update(
         updates: PyTree, state: Any, params: PyTree | None = None, **extra_args: Any
@@ -162,6 +164,7 @@ def _direction(
     theta: PyTree,
     horizon: Any,
     roles: tuple[str, ...] | None,
+    warn: bool,
 ) -> optax.GradientTransformationExtraArgs:
     """Δφ in float32; `t` stands still where a gradient was not finite."""
     policy.check_theta(learned_optimizer, theta)
@@ -179,6 +182,9 @@ def _direction(
     def init(params: PyTree) -> LearnedState:
         _refuse_complex(params)
         params = float32(params)
+        if warn:
+            count = sum(leaf.size for leaf in jax.tree.leaves(params))
+            warn_of_size(learned_optimizer, count)
         with fixed_numerics():
             memories = begin(theta, params)
             state = LearnedState(

@@ -76,6 +76,7 @@ def save(
             learned_optimizer.action_map.config,
         ],
         "trained_horizon": learned_optimizer.trained_horizon,
+        "trained_size": learned_optimizer.trained_size,
         "training": training or {},
     }
     tensors = _tensors(theta)
@@ -105,7 +106,8 @@ def load(path_or_name: str | os.PathLike[str]) -> tuple[LearnedOptimizer, PyTree
     header, tensors = _read(path)
     learned_optimizer = _build(path, header)
     theta = _restore(path, learned_optimizer, tensors)
-    return policy.trained_for(learned_optimizer, header["trained_horizon"]), theta
+    trained = header["trained_horizon"], header.get("trained_size")
+    return policy.trained_for(learned_optimizer, *trained), theta
 
 
 def load_default(horizon: Any) -> tuple[LearnedOptimizer, PyTree]:
@@ -233,9 +235,10 @@ def _build(path: Path, header: dict[str, Any]) -> LearnedOptimizer:
     try:
         name, config = header["architecture"]
         learned_optimizer = _architecture(name, config)
-        horizon = header["trained_horizon"]
-        if horizon is not None and not (type(horizon) is int and horizon > 0):
-            raise ValueError(f"trained_horizon is {horizon!r}")
+        for key in ("trained_horizon", "trained_size"):
+            trained = header.get(key)
+            if trained is not None and not (type(trained) is int and trained > 0):
+                raise ValueError(f"{key} is {trained!r}")
         theirs = (
             _whole("features", *header["features"]),
             _whole("action", *header["action_map"]),

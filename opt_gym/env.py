@@ -80,6 +80,17 @@ def normalized(normalizer: Normalizer, loss: Float[Array, ""]) -> Float[Array, "
     return jnp.where(jnp.isfinite(loss), cost, COST_LIMIT)
 
 
+def num_weights(task: Task, data: Data) -> int:
+    """How many numbers φ has.
+
+    Args:
+        task: any.
+        data: on the host or the device; TaskSet's families need none, {}.
+    """
+    shapes, _ = jax.eval_shape(lambda key: task.init(key, data), jax.random.key(0))
+    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+
+
 def build(
     task: Task,
     features: Features,

@@ -32,9 +32,9 @@ class Memories(NamedTuple):
 
 
 def trained_for(
-    learned_optimizer: LearnedOptimizer, horizon: int | None
+    learned_optimizer: LearnedOptimizer, horizon: int | None, size: int | None = None
 ) -> LearnedOptimizer:
-    """The learned optimizer as θ leaves training: it knows the horizon it was trained for.
+    """The learned optimizer as θ leaves training: it knows what it was trained for.
 
     Where the architecture has a clock that nobody has clamped (`time_clamp` is None), the
     clock stops there: beyond it, times would show what θ has never seen. Inside training it
@@ -43,13 +43,14 @@ def trained_for(
     Args:
         learned_optimizer: the architecture.
         horizon: the longest that θ was trained for; None where there is none.
+        size: the weights of the largest task; None where that is not known.
     """
     name, config = learned_optimizer.name, learned_optimizer.config
     has_open_clock = horizon is not None and config.get("time_clamp", 0) is None
     if has_open_clock and name in plugins.names("architecture"):
         clamped = {**config, "time_clamp": horizon}
         learned_optimizer = plugins.build("architecture", name, clamped)
-    return learned_optimizer._replace(trained_horizon=horizon)
+    return learned_optimizer._replace(trained_horizon=horizon, trained_size=size)
 
 
 def read_by(learned_optimizer: LearnedOptimizer) -> tuple[str, ...]:

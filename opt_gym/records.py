@@ -151,8 +151,7 @@ class TensorObservation:
 
     Its f features of every parameter are `blocks`, a tuple of [k, *shape] arrays (or
     broadcastable to it, such as [k, r, 1] for factored statistics). They are a function of
-    a few arrays, so that a large tensor can be looked at piece by piece and nobody has to
-    hold all of them at once.
+    a few arrays, so that a large tensor can be looked at piece by piece.
 
     Attributes:
         rows: sources -> blocks, elementwise along the tensor's axes; a function of a module,
@@ -259,12 +258,12 @@ class LearnedOptimizer(NamedTuple):
         init_theta: key -> θ, a plain pytree of arrays.
         init: (θ, φ, roles) -> carry, a `Memory`; roles as those of a `Task`.
         step: (θ, carry, signal, observation) -> (carry, action).
-        trained_horizon: the horizon θ was trained for, or None; the default of `to_optax`.
+        trained_horizon: θ was trained for, or None; the default of `to_optax`.
         name, config: as those of `Features`.
-        evaluated: (θ, carry, φ) -> the weights to measure and keep, where they are others than
-            those whose gradient is taken, as an average of them; None where they are φ.
+        evaluated: (θ, carry, φ) -> weights to measure and keep, as an average; None for φ.
         welcomes: as that of `Features`.
         takes_parts: whether all it is told of a tensor are sums that `maths.parts` adds up.
+        trained_size: the weights of the largest task θ was trained on, or None.
     """
 
     features: Features
@@ -279,12 +278,13 @@ class LearnedOptimizer(NamedTuple):
     evaluated: Callable[[PyTree, Memory, PyTree], PyTree] | None = None
     welcomes: tuple[str, ...] = ()
     takes_parts: bool = False
+    trained_size: int | None = None
 
     def __reduce__(self) -> tuple[Any, tuple]:
         """Pickled by name and settings."""
-        return plugins.reduced(
-            "architecture", self, trained_horizon=self.trained_horizon
-        )
+        names = ("trained_horizon", "trained_size")
+        known = {name: getattr(self, name) for name in names}
+        return plugins.reduced("architecture", self, **known)
 
     __copy__ = __deepcopy__ = _itself
 
@@ -330,7 +330,7 @@ class EnvState(NamedTuple):
 
     Shapes: key [] (the episode's stream), t, horizon, loss, valid_loss, has_valid, dead
     scalars; params φ; instance ψ; features f; action a; grad shaped like φ, and held where
-    a square of it is finite (`maths.limits`).
+    a square of it is finite.
     """
 
     key: PRNGKeyArray

@@ -17,9 +17,7 @@ were trained. What has too many weights even so has no twin.
 
 from typing import Any
 
-import jax
-
-from opt_gym import plugins
+from opt_gym import env, plugins
 from opt_gym.data.catalog import IMAGE_SETS, TEXT_SETS
 from opt_gym.data.shrinking import PIECES
 from opt_gym.records import Config
@@ -76,10 +74,8 @@ def num_weights(config: Config) -> int:
     Raises:
         ValueError: the config is not feasible.
     """
-    task = plugins.spec("task", config["family"]).make(config)
-    data: Any = {}  # shapes do not depend on it
-    shapes, _ = jax.eval_shape(lambda key: task.init(key, data), jax.random.key(0))
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
+    # Shapes do not depend on the data.
+    return env.num_weights(plugins.spec("task", config["family"]).make(config), {})
 
 
 def _with_small_data(config: Config) -> Config:

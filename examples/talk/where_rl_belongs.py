@@ -94,7 +94,8 @@ def phase_of(tasks: tuple[str, ...], outer_steps: int) -> Phase:
 
 def tumours() -> tuple[list[Any], list[Any]]:
     """Batches to train on, and to validate on."""
-    inputs, labels = load_breast_cancer(return_X_y=True)
+    found = load_breast_cancer(return_X_y=True)
+    inputs, labels = np.asarray(found[0]), np.asarray(found[1])
     order = np.random.default_rng(0).permutation(len(labels))
     inputs = ((inputs - inputs.mean(0)) / inputs.std(0)).astype(np.float32)[order]
     labels = labels[order].astype(np.int32)

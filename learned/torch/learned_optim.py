@@ -13,7 +13,7 @@ from torch._compile import _disable_dynamo
 
 from learned import decay as decays
 from learned import theta_file
-from learned.arguments import farthest, going_beyond, planned_horizon
+from learned.arguments import farthest, going_beyond, planned_horizon, warn_of_size
 from learned.torch import memory, numbers, ranks, sharded, tensors
 from learned.torch.memory import SKIPPED, STEP, T
 from learned.torch.notices import SkippedInARow
@@ -60,7 +60,8 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         decay: how lr falls to 0 over the horizon: "cosine", "linear" or "wsd" (warm-up,
             stable, decay), as in `learned.to_optax`.
         maximize: go up instead of down.
-        warn: once, at the first step beyond the horizon θ was trained for, and where fifty
+        warn: here, where the model is more than ten times as large as those θ was trained
+            on; once, at the first step beyond the horizon it was trained for, and where fifty
             gradients in a row were not finite.
         process_group: of torch.distributed, over whose processes the loss is averaged; by
             default all of them, where it runs. False: this process trains alone.
@@ -115,6 +116,9 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             "theta": self.theta_digest,
         }
         super().__init__(params, defaults)
+        if warn:
+            count = sum(param.numel() for param in ranks.params_of(self))
+            warn_of_size(self.learned_optimizer, count)
 
     def _prepare(self) -> None:
         """What follows from the rest, and what is not copied."""

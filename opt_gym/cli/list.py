@@ -11,8 +11,14 @@ from opt_gym import plugins
 from opt_gym.task_statistics import statistics_table
 
 Kind = Literal[
-    *("tasks", "sets", "suites"),
-    *("architectures", "trainers", "features", "actions", "formats"),
+    "tasks",
+    "sets",
+    "suites",
+    "architectures",
+    "trainers",
+    "features",
+    "actions",
+    "formats",
 ]
 _PLUGINS = {
     "architectures": "architecture",

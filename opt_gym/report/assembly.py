@@ -3,7 +3,6 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from opt_gym import factory, normalize, plugins
@@ -11,6 +10,7 @@ from opt_gym.archive import archive_files
 from opt_gym.archive.measuring import empty_record
 from opt_gym.archive.task_records import Measured, TaskRecord, judges_normalizer
 from opt_gym.data.catalog import made_of
+from opt_gym.env import num_weights
 from opt_gym.normalize import REFERENCE_HORIZON
 from opt_gym.records import Normalizer, Task
 from opt_gym.report import archive_baselines, running
@@ -187,7 +187,7 @@ def trained_on(entrant: Entrant) -> dict[str, tuple[float, float]] | None:
             factory.as_task(one["config"] if isinstance(one, dict) else one)
             for one in listed
         ]
-        sizes = [_num_weights(task, "embedded") for task in tasks]
+        sizes = [num_weights(task, task.load_data("embedded")) for task in tasks]
     except (ValueError, KeyError, TypeError):  # tasks of somebody else's
         return None
     batches = [task.batch_size for task in tasks]
@@ -276,17 +276,12 @@ def _info(
         name=name,
         part=part,
         family=str(task.config.get("family", "")),
-        num_weights=_num_weights(task, source),
+        num_weights=num_weights(task, task.load_data(source)),
         batch_size=task.batch_size,
         has_floor=task.loss_floor == 0.0,
         normalizers=_normalizers(task, record, source),
         examples=made_of(task.dataset, source),
     )
-
-
-def _num_weights(task: Task, source: str) -> int:
-    shapes = jax.eval_shape(task.init, jax.random.key(0), task.load_data(source))[0]
-    return sum(leaf.size for leaf in jax.tree.leaves(shapes))
 
 
 def _normalizers(task: Task, record: TaskRecord, source: str) -> dict[str, Normalizer]:

@@ -23,6 +23,7 @@ from agents.callbacks import CsvLog, ProgressBar
 from agents.estimators.gradient_trainer import gradient_trainer
 from agents.host_arrays import to_host
 from agents.records import Estimate, GradientEstimator
+from opt_gym.env import num_weights
 from tests import toy
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -378,6 +379,8 @@ def test_the_result_s_learned_optimizer_is_what_a_file_gives_back(tmp_path):
     path = learned.save(tmp_path / "theta.safetensors", trained, result.theta)
     loaded, theta = learned.load(path)
     same(theta, result.theta)
-    said = [(o.name, o.config, o.trained_horizon) for o in (trained, loaded)]
-    assert said[0] == said[1] == ("mlp", {**optimizer.config, "time_clamp": 4}, 4)
+    fields = ("name", "config", "trained_horizon", "trained_size")
+    said = [[getattr(o, field) for field in fields] for o in (trained, loaded)]
+    config, size = {**optimizer.config, "time_clamp": 4}, num_weights(env.task, {})
+    assert said[0] == said[1] == ["mlp", config, 4, size]
     assert trainer.learned_optimizer.config["time_clamp"] is None

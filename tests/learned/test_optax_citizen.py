@@ -192,6 +192,15 @@ def test_the_clock_of_a_loaded_theta_stops_at_its_horizon(tmp_path):
     assert loaded.features.config["time_clamp"] == 50
 
 
+def test_a_model_far_larger_than_those_of_training_is_told():
+    optimizer, theta = learned.load("nominal_small")
+    optimizer = optimizer._replace(trained_size=2)
+    learned.to_optax(optimizer, theta).init({"w": jnp.ones(20)})
+    with pytest.warns(UserWarning, match="up to 2 weights, and this one has 21"):
+        learned.to_optax(optimizer, theta).init({"w": jnp.ones(21)})
+    learned.scale_by_learned(optimizer, theta, warn=False).init({"w": jnp.ones(21)})
+
+
 def test_a_validation_loss_reaches_the_optimizer():
     adam = learned.make("adam")
 

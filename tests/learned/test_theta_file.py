@@ -21,7 +21,8 @@ from tests.learned.problems import moving_theta
 
 @pytest.fixture
 def nominal():
-    optimizer = learned.make("nominal", hidden=4)._replace(trained_horizon=500)
+    known = {"trained_horizon": 500, "trained_size": 900}
+    optimizer = learned.make("nominal", hidden=4)._replace(**known)
     return optimizer, optimizer.init_theta(jax.random.key(0))
 
 
@@ -43,7 +44,8 @@ def test_the_header_says_what_theta_needs(nominal, tmp_path):
     assert header["features"] == ["nominal", {"time_clamp": 1000}]
     assert header["action_map"] == ["update", {}]
     assert header["training"] == {"outer_steps": 3}
-    assert learned.load(path)[0].trained_horizon == 500
+    loaded = learned.load(path)[0]
+    assert (loaded.trained_horizon, loaded.trained_size) == (500, 900)
 
 
 def test_settings_that_came_after_a_file_have_their_defaults(tmp_path):
@@ -64,11 +66,12 @@ def test_what_leaves_training_is_what_a_file_gives_back(tmp_path):
         theta = jax.tree.map(
             lambda x: np.zeros(x.shape, x.dtype), policy.theta_like(optimizer)
         )
-        left = policy.trained_for(optimizer, 50)
+        left = policy.trained_for(optimizer, 50, 700)
         loaded, _ = learned.load(learned.save(tmp_path / "a.safetensors", left, theta))
         for ours, theirs in ((left, loaded), (left.features, loaded.features)):
             assert (ours.name, ours.config) == (theirs.name, theirs.config)
         assert left.trained_horizon == loaded.trained_horizon == 50
+        assert left.trained_size == loaded.trained_size == 700
         if name in clamps:
             assert left.config["time_clamp"] == clamps[name]
     never = learned.make("mlp")
@@ -101,6 +104,7 @@ def test_files_that_do_not_fit_are_refused(nominal, tmp_path):
         ({**header, "architecture": ["nominal", {"hidden": "x"}]}, flat, "no sense"),
         ({**header, "architecture": ["nominal", hidden]}, flat, "hidden must be"),
         ({**header, "trained_horizon": "soon"}, flat, "trained_horizon is 'soon'"),
+        ({**header, "trained_size": 0}, flat, "trained_size is 0"),
         ({**header, "features": ["mlp", {}]}, flat, "features and action map"),
         ({k: v for k, v in header.items() if k != "features"}, flat, "lacks"),
         (header, {**flat, "log_step": np.zeros(2, np.float32)}, "log_step"),
@@ -280,6 +284,7 @@ def test_every_learned_architecture_has_a_bundled_theta():
 def test_bundled_thetas_load_and_tell_where_they_come_from(name):
     optimizer, theta = learned.load(name)
     assert optimizer.trained_horizon
+    assert optimizer.trained_size
     assert all(np.all(np.isfinite(x)) for x in jax.tree.leaves(theta))
     fresh = jax.eval_shape(optimizer.init_theta, jax.random.key(0))
     assert jax.tree.map(np.shape, theta) == jax.tree.map(np.shape, fresh)

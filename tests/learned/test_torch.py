@@ -373,6 +373,16 @@ def test_a_step_beyond_the_trained_horizon_warns_once():
     assert len(caught) == 1
 
 
+def test_a_model_far_larger_than_those_of_training_is_told():
+    lopt, theta = learned.load("nominal_small")
+    lopt = lopt._replace(trained_size=2)
+    small, large = (torch.nn.Parameter(torch.ones(size)) for size in (20, 21))
+    LearnedOptim([small], (lopt, theta))
+    with pytest.warns(UserWarning, match="up to 2 weights, and this one has 21"):
+        LearnedOptim([large], (lopt, theta))
+    LearnedOptim([large], (lopt, theta), warn=False)
+
+
 def test_groups_of_a_model_say_what_tensors_are():
     model = torch.nn.Sequential(
         torch.nn.Embedding(7, 4),
