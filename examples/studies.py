@@ -42,21 +42,22 @@ def es_phase(tasks: Sequence[str], inner_steps: float, **options: Any) -> Phase:
         options: of the trainer, beside or instead of those of `examples/bundle.py general`.
     """
     each = min(16, len(tasks))
-    pairs = max(1, round(UNROLLS / 2 / each))
     usual = {
-        "num_pairs": pairs,
+        "num_pairs": max(1, round(UNROLLS / 2 / each)),
         "trunc_length": WINDOW,
         "sigma": 0.1,
         "horizon": [50, 1000],
         "theta_average": 0.998,
         "balanced": True,
     }
+    settings: dict[str, Any] = usual | options
+    a_step = 2 * settings["num_pairs"] * each * settings["trunc_length"]
     return {
         "tasks": [*tasks],
         "tasks_per_step": each,
-        "outer_steps": max(1, round(inner_steps / (2 * pairs * each * WINDOW))),
+        "outer_steps": max(1, round(inner_steps / a_step)),
         "learning_rate": 4e-3,
-        "options": json_of(**usual | options),
+        "options": json_of(**settings),
         "max_programs": 0,
     }
 

@@ -146,9 +146,8 @@ def test_task_specific(tmp_path, monkeypatch):
     monkeypatch.setattr(task_specific, "USUAL", few)
 
     def run():
-        return task_specific.main(
-            tmp_path, num_tasks=1, num_held_out=1, horizon=60, **SMALL
-        )
+        few = {"num_tasks": 1, "num_held_out": 1, "horizon": 60}
+        return task_specific.main(tmp_path, **few, **SMALL | {"inner_steps": 1200})
 
     table = run()
     kinds = {(row.optimizer, row.shown) for row in table}
