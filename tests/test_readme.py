@@ -35,7 +35,7 @@ def test_code_block_runs(block, tmp_path, monkeypatch):
 
 def test_code_blocks_are_few_and_short():
     assert len(blocks_of("README.md")) == 3
-    assert len(BLOCKS) == 12
+    assert len(BLOCKS) == 10
     assert all(len(block.strip().splitlines()) <= 17 for block in BLOCKS)
 
 

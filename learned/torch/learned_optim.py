@@ -117,8 +117,9 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         }
         super().__init__(params, defaults)
         if warn:
-            count = sum(param.numel() for param in ranks.params_of(self))
-            warn_of_size(self.learned_optimizer, count)
+            warn_of_size(
+                self.learned_optimizer, tensors.total_size(ranks.params_of(self))
+            )
 
     def _prepare(self) -> None:
         """What follows from the rest, and what is not copied."""

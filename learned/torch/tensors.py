@@ -1,6 +1,6 @@
 """What a parameter of torch is, and how the maths of a step sees it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -103,6 +103,11 @@ class Cutting:
 def can_step(param: torch.Tensor) -> bool:
     """Whether it has elements: none of an uninitialized one are there yet."""
     return not is_lazy(param) and bool(param.numel())
+
+
+def total_size(params: Iterable[torch.Tensor]) -> int:
+    """Elements of them all; of an uninitialized one none are there yet."""
+    return sum(param.numel() for param in params if can_step(param))
 
 
 def _axes(role: str, ndim: int) -> tuple[int, ...]:

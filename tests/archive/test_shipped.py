@@ -62,7 +62,8 @@ def check_again(name, settings, group="adam"):
         )
         low, high = kept.final_losses[:, 0].min(), kept.final_losses[:, 0].max()
         room = high - low + 1e-3 * abs(high)
-        assert low - room <= run.final_losses[:, 0].mean() <= high + room
+        # The median: on another processor another seed has its spike at the end.
+        assert low - room <= np.median(run.final_losses[:, 0]) <= high + room
 
 
 def test_a_task_measured_again_is_what_is_kept():
