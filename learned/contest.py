@@ -7,7 +7,7 @@ the same number, and learned ones and schedules are told it as their horizon.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from typing import Any, NamedTuple
 
@@ -45,6 +45,14 @@ USUAL = (Usual(1e-3, False), *(Usual(rate) for rate in (3e-4, 1e-3, 3e-3, 1e-2))
 
 LEARNED = GENERAL
 """The bundled θ that is compared by default."""
+
+
+def with_usual(
+    optimizers: dict[str, Any], usual: Iterable[Usual] = USUAL
+) -> dict[str, Any]:
+    """These optimizers by name, and AdamW beside them."""
+    return optimizers | {one.name: one for one in usual}
+
 
 _MAX_BATCHES = 1000
 _MAX_VALID_BATCHES = 20

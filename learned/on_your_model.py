@@ -61,9 +61,8 @@ def compare_on(
 
 
 def _usual() -> dict[str, Any]:
-    rates = {usual.name: usual for usual in contest.USUAL}
     untuned = {"prodigy cosine": _prodigy, "cocob": optax.contrib.cocob()}
-    return {contest.LEARNED: contest.LEARNED, **rates, **untuned}
+    return contest.with_usual({contest.LEARNED: contest.LEARNED}) | untuned
 
 
 def _adamw(usual: contest.Usual, num_steps: int) -> optax.GradientTransformation:

@@ -258,7 +258,7 @@ class LearnedOptimizer(NamedTuple):
         init_theta: key -> θ, a plain pytree of arrays.
         init: (θ, φ, roles) -> carry, a `Memory`; roles as those of a `Task`.
         step: (θ, carry, signal, observation) -> (carry, action).
-        trained_horizon: θ was trained for, or None; the default of `to_optax`.
+        trained_horizon: the horizon θ was trained for, or None; the default of `to_optax`.
         name, config: as those of `Features`.
         evaluated: (θ, carry, φ) -> weights to measure and keep, as an average; None for φ.
         welcomes: as that of `Features`.

@@ -4,16 +4,15 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from learned.contest import LEARNED, Usual
+from learned.contest import LEARNED, Usual, with_usual
 from learned.how_they_fared import Contest
 from opt_gym.runtime.files import write_atomically, write_table
 
 RATES = (3e-4, 1e-3, 3e-3)
 WEIGHT_DECAY = 0.01
-OPTIMIZERS: dict[str, Any] = {LEARNED: LEARNED} | {
-    usual.name: usual
-    for usual in (Usual(rate, weight_decay=WEIGHT_DECAY) for rate in RATES)
-}
+OPTIMIZERS = with_usual(
+    {LEARNED: LEARNED}, (Usual(rate, weight_decay=WEIGHT_DECAY) for rate in RATES)
+)
 
 
 class Row(NamedTuple):

@@ -26,7 +26,7 @@ import opt_gym
 from envs_registry.benchmark_sets import SMALL_MLP_TRAIN
 from examples.at_work.shown import show
 from examples.bundle import Phase, json_of, trained
-from learned.contest import USUAL
+from learned.contest import with_usual
 from learned.how_they_fared import Contest
 from opt_gym.cli.report import report
 
@@ -57,7 +57,7 @@ def main(
     """
     opt_gym.use_all_cores()
     phase = phase_of(SMALL_MLP_TRAIN[:num_tasks], outer_steps)
-    theta = trained(out / "ppo_seed0", ARCHITECTURE, phase, seed)
+    theta = trained(out / f"ppo_seed{seed}", ARCHITECTURE, phase, seed)
     report(
         [str(theta)],
         suite="small",
@@ -117,7 +117,6 @@ def in_optax(out: Path, theta: Path, budget_s: float) -> Contest:
     """θ as an optax optimizer, beside AdamW."""
     batches, valid = tumours()
     params = Net().init(jax.random.key(0), batches[0][0])["params"]
-    optimizers = {ENTRANT: theta} | {usual.name: usual for usual in USUAL}
     return show(
         out,
         learned.compare_on(
@@ -125,7 +124,7 @@ def in_optax(out: Path, theta: Path, budget_s: float) -> Contest:
             params,
             batches,
             valid_batches=valid,
-            optimizers=optimizers,
+            optimizers=with_usual({ENTRANT: theta}),
             budget_s=budget_s,
         ),
     )
@@ -143,7 +142,6 @@ def in_torch(out: Path, theta: Path, budget_s: float) -> Contest:
         inputs, labels = map(torch.from_numpy, batch)
         return torch.nn.functional.cross_entropy(net(inputs), labels.long())
 
-    optimizers = {ENTRANT: theta} | {usual.name: usual for usual in USUAL}
     return show(
         out,
         learned.torch.compare_on(
@@ -151,7 +149,7 @@ def in_torch(out: Path, theta: Path, budget_s: float) -> Contest:
             loss,
             batches,
             valid_batches=valid,
-            optimizers=optimizers,
+            optimizers=with_usual({ENTRANT: theta}),
             budget_s=budget_s,
         ),
     )

@@ -48,19 +48,14 @@ def compare_on(
     Raises:
         ValueError: no optimizers, no batches, or too short a budget.
     """
-    chosen = _usual() if optimizers is None else optimizers
+    usual = contest.with_usual({contest.LEARNED: contest.LEARNED})
+    chosen = usual if optimizers is None else optimizers
     make = {
         name: partial(_contestant, optimizer, model, loss)
         for name, optimizer in chosen.items()
     }
     valid = contest.kept_for_validation(valid_batches)
     return contest.run(make, contest.kept(batches), budget_s, num_seeds, valid)
-
-
-def _usual() -> dict[str, Any]:
-    return {contest.LEARNED: contest.LEARNED} | {
-        usual.name: usual for usual in contest.USUAL
-    }
 
 
 def _contestant(

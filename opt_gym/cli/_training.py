@@ -1,5 +1,6 @@
 """How a run is made of a recipe."""
 
+import functools
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -115,9 +116,13 @@ def _one_seed(
         "tasks_per_step": recipe.tasks_per_step,
     }
 
+    @functools.cache  # it looks at every task
+    def optimizer() -> Any:
+        return trainer.trained_optimizer
+
     def save(path: Path, theta: Any, outer_step: int) -> Path:
         so_far = {**training, "outer_steps": outer_step}
-        return learned.save(path, trainer.trained_optimizer, theta, training=so_far)
+        return learned.save(path, optimizer(), theta, training=so_far)
 
     name, num_tasks = trainer.learned_optimizer.name, len(trainer.envs)
     # Its checkpoint is read and its θ written all the same: it may be another run's.
