@@ -100,7 +100,7 @@ def test_torch():
         },
         valid_batches=batches(2),
         num_seeds=2,
-        budget_s=12,
+        budget_s=20,
     )
     assert {entry.name for entry in contest.entries} == {"learned", "adamw", "cosine"}
     for entry in contest.entries:
@@ -266,7 +266,7 @@ def test_a_run_that_diverged_has_no_validation_loss():
         lambda step: step % 50_000,
         valid_batches=[0],
         optimizers={"sgd": optax.sgd(0.0)},
-        budget_s=4,
+        budget_s=8,
     )
     assert np.isnan(contest.entries[0].valid_losses).all()
     assert contest.is_validated
