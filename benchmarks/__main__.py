@@ -40,6 +40,9 @@ def parsed() -> argparse.Namespace:
         "--only", help="of the benchmark's rows those whose name contains this"
     )
     parser.add_argument(
+        "--scale", nargs="+", help="instead of the usual size these: 10M 100M, or 4096"
+    )
+    parser.add_argument(
         "--against", type=Path, help="another checkout, measured in turn with this one"
     )
     parser.add_argument(
@@ -76,16 +79,18 @@ def _run(arguments: argparse.Namespace) -> dict[str, Any]:
     opt_gym.use_all_cores()
     module = importlib.import_module(f"benchmarks.{arguments.name}")
     measure = module.alone if arguments.alone else module.run
-    if arguments.only is None:
-        return measure()
-    if "only" not in inspect.signature(measure).parameters:
-        raise SystemExit(f"{arguments.name} has no rows that --only could pick")
-    return measure(only=arguments.only)
+    asked = {key: getattr(arguments, key) for key in ("only", "scale")}
+    asked = {key: value for key, value in asked.items() if value is not None}
+    for key in asked:
+        if key not in inspect.signature(measure).parameters:
+            raise SystemExit(f"{arguments.name} has no --{key}")
+    return measure(**asked)
 
 
 def _against(arguments: argparse.Namespace) -> dict[str, Any]:
     options = ["--alone"] if arguments.alone else []
     options += [] if arguments.only is None else ["--only", arguments.only]
+    options += [] if arguments.scale is None else ["--scale", *arguments.scale]
     return _two_trees.compare(
         arguments.name, arguments.against, arguments.rounds, options
     )

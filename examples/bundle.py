@@ -11,11 +11,11 @@ step sizes are larger, for unrolls of 1,000 steps. `general` is trained on tiny 
 TaskSet, for hours of both cores: a budget makes all of its phases shorter.
 """
 
+import csv
 import json
 import math
 import sys
 import textwrap
-import time
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -212,14 +212,13 @@ def main(
     except ValueError as error:
         raise SystemExit(str(error)) from None
     out, architecture = out / name, recipe.architecture or name
-    began = time.monotonic()
     paths: list[Path] = []
     for number, phase in enumerate(recipe.phases):
         folder = out if len(recipe.phases) == 1 else out / f"phase{number + 1}"
         changes = {} if outer_steps is None else {"outer_steps": outer_steps}
         start = paths[-1] if paths else None
         paths.append(trained(folder, architecture, phase | changes, seed, start))
-    seconds, path = round(time.monotonic() - began), paths[-1]
+    path, seconds = paths[-1], sum(map(seconds_of, paths))
     card = out / f"{name}{recipe.suffix}.md"
     summary = measure(path, recipe.held_out[:held_out])
     headers = [*map(read_header, paths)]
@@ -267,6 +266,15 @@ def is_done(folder: Path) -> bool:
     return done >= json.loads(run.read_text())["outer_steps"]
 
 
+def seconds_of(theta: Path) -> int:
+    """What all outer steps of a run took, sessions added up; 0 where its log is not there."""
+    log = theta.with_name("log.csv")
+    if not log.exists():
+        return 0
+    with log.open(newline="") as file:
+        return round(max(float(line["seconds"]) for line in csv.DictReader(file)))
+
+
 def measure(path: Path, tasks: tuple[str, ...]) -> Summary:
     """What θ reaches on tasks it has not seen."""
     optimizer, theta = learned.load(path)
@@ -285,8 +293,8 @@ def describe(
     changed = {k: v for k, v in config.items() if v != published[k]}
     settings = ", ".join(f"{key} {value}" for key, value in changed.items())
     points = [
-        f"Trained by `python examples/bundle.py {name}`, {seconds} seconds, compilation "
-        f"included. Objective: mean normalized {_counted(recipe)} loss.",
+        f"Trained by `python examples/bundle.py {name}`{_lasting(seconds)}. Objective: mean "
+        f"normalized {_counted(recipe)} loss.",
         *(
             _of_phase(header["training"], phase)
             for header, phase in zip(headers, recipe.phases, strict=True)
@@ -310,6 +318,10 @@ def describe(
     return "\n".join(
         [f"# {name}{recipe.suffix}", "", textwrap.fill(first, 96), "", *wrapped, ""]
     )
+
+
+def _lasting(seconds: int) -> str:
+    return f", {seconds:,} seconds, compilation included" if seconds else ""
 
 
 def _counted(recipe: Recipe) -> str:

@@ -144,9 +144,14 @@ def make_task(config: Config) -> Task:
     stored in another scale: see `opt_gym.adapters.reparameterisation`.
 
     Raises:
-        ValueError: no or an unknown family; a key that is missing, unknown or has a value
-            that cannot be (the message names it).
+        ValueError: no dict; no or an unknown family; a key that is missing, unknown or has a
+            value that cannot be (the message names it).
     """
+    if not isinstance(config, dict):
+        raise ValueError(
+            "a task config is a dict with the key 'family'; task_config gives that of an id, "
+            f"got {config!r}"
+        )
     try:
         config = copy.deepcopy(config)  # the task's own
     except RecursionError:

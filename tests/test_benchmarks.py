@@ -11,8 +11,9 @@ import pytest
 
 import learned
 import opt_gym
-from benchmarks import _pes, _two_trees, rollout
+from benchmarks import _pes, _two_trees, deployment, rollout
 from benchmarks.__main__ import names
+from benchmarks._scales import number_of
 
 FOLDER = Path(rollout.__file__).parent
 PACKAGES = ("agents", "benchmarks", "envs_registry", "learned", "opt_gym")
@@ -116,3 +117,20 @@ def test_a_process_finds_the_packages_of_its_tree(tmp_path):
     (tmp_path / "opt_gym.py").write_text("NUMBER = 3")
     program = ("-c", "import opt_gym; print(opt_gym.NUMBER)")
     assert _two_trees.run(program, tmp_path, FOLDER).strip() == "3"
+
+
+def test_scales_are_numbers_of_weights_or_unrolls():
+    assert [number_of(scale) for scale in ("4096", "3k", "10M", "2G")] == [
+        4096,
+        3000,
+        10**7,
+        2 * 10**9,
+    ]
+    for scale in ("", "M", "0M", "10MM", "-3", "1.5M"):
+        with pytest.raises(ValueError, match=f"got '{scale}'"):
+            number_of(scale)
+    for asked in (10**4, 10**7, 10**8):
+        found = deployment.num_weights(deployment.sizes_of(asked))
+        assert abs(found - asked) < 0.03 * asked
+    shapes = [array.shape for array in deployment.arrays(0, (3, 2, 1))]
+    assert shapes == [(3, 2), (2,), (2, 1), (1,)]

@@ -37,7 +37,7 @@ SPLIT, BATCH = 400, 32
 
 def main(
     out: Path = Path("runs/talk/where_rl_belongs"),
-    outer_steps: int = 300,
+    outer_steps: int = 150,
     num_tasks: int = 4,
     seed: int = 0,
     quick: bool = False,
@@ -77,6 +77,7 @@ def phase_of(tasks: tuple[str, ...], outer_steps: int) -> Phase:
         "num_envs": 16,
         "num_steps": 50,
         "horizon": 1000,
+        "num_epochs": 2,
         "num_minibatches": 4,
         "action_scale": 0.003,
         "theta_average": 0.99,

@@ -163,6 +163,7 @@ def test_an_environment_of_other_features_is_refused():
             "unknown task: 'OptTask-smal_mlp-v0'",
         ),
         (lambda: opt_gym.make({"layer_sizes": [3]}), "needs the key 'family'"),
+        (lambda: opt_gym.make_task("quadratic"), "is a dict .* got 'quadratic'"),  # pyright: ignore[reportArgumentType]
         (lambda: opt_gym.make({**SMALL, "layers": 3}), "layers"),
         (lambda: opt_gym.make(SMALL, task_seed=3), "task_seed=3 picks a config"),
         (lambda: opt_gym.make("mlp_family_seed3", task_seed=4), "contradicts it"),
