@@ -1,4 +1,4 @@
-"""One step of `adafactor_mlp` on a million weights through torch.compile (it needs g++).
+"""A step of `general` and of `adafactor_mlp`, a million weights, by torch.compile (needs g++).
 
 The step is traced once to a plain graph, without pieces and with the narrow layers as sums
 over features, as JAX has them: inductor then fuses what makes a feature with the layer that
@@ -6,27 +6,44 @@ reads it. Not a mode of `LearnedOptim`: a minute of compilation pays on long run
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from typing import Any
 from unittest import mock
 
 from benchmarks.deployment import THREADS, interleaved, torch_params
 
+ARCHITECTURES = ("general", "adafactor_mlp")
+PLAIN = (
+    "learned.building.networks",
+    "learned.architectures.general",
+    "opt_gym.features.general",
+)
+"""Modules whose maths is traced as JAX has it: a row on its own, which inductor fuses."""
+
 LIMIT = 1e-4
 """Largest difference from the eager step, relative to the largest number of an array."""
 
 
-def alone() -> dict[str, Any]:
+def alone(only: str = "") -> dict[str, Any]:
     """Ours; AdamW is cheap and stays in."""
-    return run()
+    return run(only)
 
 
-def run() -> dict[str, Any]:
-    """Milliseconds compiled and eager, ratios to AdamW (foreach), seconds to compile."""
+def run(only: str = "") -> dict[str, Any]:
+    """Milliseconds compiled and eager, ratios to AdamW (foreach), seconds to compile.
+
+    Args:
+        only: architectures whose name contains this.
+    """
+    return {name: _row(name) for name in ARCHITECTURES if only in name}
+
+
+def _row(architecture: str) -> dict[str, float]:
     import torch
 
     torch.set_num_threads(THREADS)
-    eager, compiled = _optimizer(), _optimizer()
+    eager, compiled = _optimizer(architecture), _optimizer(architecture)
     adamw = torch.optim.AdamW(torch_params(), lr=1e-3, foreach=True)
     began = time.perf_counter()
     step = _compiled_step(compiled)
@@ -50,15 +67,28 @@ def run() -> dict[str, Any]:
     return {key: float(f"{value:.3g}") for key, value in row.items()}
 
 
-def _optimizer() -> Any:
+def _optimizer(architecture: str) -> Any:
     import jax
 
     import learned
     from learned.torch import LearnedOptim
 
-    lopt = learned.make("adafactor_mlp")
+    lopt = learned.make(architecture)
     theta = jax.jit(lopt.init_theta)(jax.random.key(0))
-    return LearnedOptim(torch_params(), (lopt, theta))
+    return LearnedOptim(torch_params(), (lopt, theta), horizon=1000)
+
+
+@contextmanager
+def _as_in_jax() -> Iterator[None]:
+    """No pieces, no blocks where a row of its own is another way, and no look at numbers."""
+    with ExitStack() as stack:
+        stack.enter_context(mock.patch("opt_gym.maths.pieces.SIZE", 1 << 62))
+        for name in ("are_held", "is_readable"):
+            held = mock.patch(f"opt_gym.maths.limits.{name}", return_value=False)
+            stack.enter_context(held)
+        for module in PLAIN:
+            stack.enter_context(mock.patch(f"{module}.is_torch", return_value=False))
+        yield
 
 
 def _compiled_step(optimizer: Any) -> Callable[[], Any]:
@@ -67,10 +97,8 @@ def _compiled_step(optimizer: Any) -> Callable[[], Any]:
     import torch
     from torch.fx.experimental.proxy_tensor import make_fx
 
-    from learned.building import networks
     from learned.torch import learned_optim as module
     from opt_gym import policy
-    from opt_gym.maths import pieces
 
     plain, programs = policy.advance, {}
 
@@ -83,9 +111,7 @@ def _compiled_step(optimizer: Any) -> Callable[[], Any]:
                 outputs, programs["structure"] = jax.tree.flatten(out)
                 return outputs
 
-            whole = mock.patch.object(pieces, "SIZE", 1 << 62)
-            sums = mock.patch.object(networks, "is_torch", return_value=False)
-            with whole, sums:
+            with _as_in_jax():
                 graph = make_fx(on_leaves)(*flat)
             programs["run"] = torch.compile(graph, dynamic=False)
         return jax.tree.unflatten(programs["structure"], programs["run"](*flat))
