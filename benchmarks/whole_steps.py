@@ -1,8 +1,9 @@
 """A whole training step of a real model with `general`, as a ratio to the same with AdamW.
 
 A decoder of 4 blocks of width 128 on 16 x 64 tokens and a ResNet-14 on 128 images of 32 x 32,
-in JAX (a jitted step in a loop, as users have it) and in PyTorch eager; an untrained θ, told
-loss and horizon. Rows run in processes of their own.
+in JAX (a jitted step in a loop, as users have it) and in PyTorch, eager and with the step of
+the optimizer compiled (`LearnedOptim(compiled=True)`); an untrained θ, told loss and horizon.
+Rows run in processes of their own.
 """
 
 import json
@@ -24,6 +25,7 @@ RESNET: dict[str, Any] = {
     "center_data": True,
     "dataset": ["cifar10", {"bs": 128, "just_train": False, "num_train": None}, None],
 }
+KINDS = ("jax", "torch", "torch_compiled")
 MODELS = {"transformer_lm": TRANSFORMER, "resnet_14": RESNET}
 BATCHES = {"transformer_lm": (16, 65), "resnet_14": (128, 3, 32, 32)}
 
@@ -40,7 +42,7 @@ def run(only: str = "") -> dict[str, Any]:
         only: rows whose name ("jax resnet_14") contains this.
     """
     rows: dict[str, Any] = {}
-    for row in (f"{kind} {model}" for kind in ("jax", "torch") for model in MODELS):
+    for row in (f"{kind} {model}" for kind in KINDS for model in MODELS):
         if only in row:
             rows[row] = row_in_a_process("benchmarks.whole_steps", row)
     return rows
@@ -48,7 +50,10 @@ def run(only: str = "") -> dict[str, Any]:
 
 def measure(kind: str, model: str) -> dict[str, float]:
     """One row."""
-    steps = (_jax_steps if kind == "jax" else _torch_steps)(model)
+    if kind == "jax":
+        steps = _jax_steps(model)
+    else:
+        steps = _torch_steps(model, compiled=kind == "torch_compiled")
     for step in steps:
         step()
     ours, adamw = interleaved(*steps, most=MAX_STEPS)
@@ -101,7 +106,9 @@ def _jax_steps(model: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
     return step_of(ours), step_of(optax.adamw(1e-3))
 
 
-def _torch_steps(model: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
+def _torch_steps(
+    model: str, *, compiled: bool
+) -> tuple[Callable[[], Any], Callable[[], Any]]:
     """(a step with ours, with AdamW, foreach) of a module, on one batch."""
     import jax
     import torch
@@ -128,7 +135,9 @@ def _torch_steps(model: str) -> tuple[Callable[[], Any], Callable[[], Any]]:
         return once
 
     def ours(module: Any) -> Any:
-        return LearnedOptim(param_groups(module), (lopt, theta), horizon=HORIZON)
+        return LearnedOptim(
+            param_groups(module), (lopt, theta), horizon=HORIZON, compiled=compiled
+        )
 
     def usual(module: Any) -> Any:
         return torch.optim.AdamW(module.parameters(), lr=1e-3, foreach=True)

@@ -18,8 +18,10 @@ def check_decay(decay: str | None) -> None:
         raise ValueError(unknown("decay", str(decay), [str(known) for known in DECAYS]))
 
 
-def factor(decay: str, t: Any, horizon: Any) -> Any:
-    """What the step at t is multiplied by; at the horizon and beyond it is 0."""
+def factor(decay: str | None, t: Any, horizon: Any) -> Any:
+    """What the step at t is multiplied by; at the horizon and beyond it is 0. 1 for None."""
+    if decay is None:
+        return 1.0
     if decay == "cosine":
         return cosine(t, horizon)
     return linear(t, horizon) if decay == "linear" else wsd(t, horizon)

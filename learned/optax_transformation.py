@@ -92,7 +92,7 @@ def to_optax(
 
     def rate(t: Int[Array, ""]) -> Any:
         factor = learning_rate(t) if callable(learning_rate) else learning_rate
-        return factor if decay is None else factor * decays.factor(decay, t, horizon)
+        return factor * decays.factor(decay, t, horizon)
 
     def update(
         updates: PyTree, state: Any, params: PyTree | None = None, **extra_args: Any

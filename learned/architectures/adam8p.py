@@ -19,7 +19,7 @@ from jaxtyping import PyTree
 from learned.building import adam_moments
 from learned.building.descent import hand_designed
 from opt_gym.checks import check_adam, check_not_negative
-from opt_gym.maths.array_namespace import namespace
+from opt_gym.maths.array_namespace import namespace, sign
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Signal
 
@@ -57,7 +57,7 @@ def make(
     ) -> tuple[Any, tuple]:
         xp = namespace(grad)
         penalty = 2 * theta["l2"] * signal.params
-        penalty = penalty + theta["l1"] * xp.sign(signal.params)
+        penalty = penalty + theta["l1"] * sign(signal.params)
         (m, v, p1, p2), kept = adam_moments.follow(theta, grad + penalty, memories)
         root = xp.sqrt(v / (1 - p2) + _INSIDE_ROOT)
         direction = m / (1 - p1) / (root + theta["epsilon"])

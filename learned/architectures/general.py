@@ -38,7 +38,7 @@ from opt_gym.checks import check_counts, check_not_negative, check_whole
 from opt_gym.features.general import DIRECTIONS, EVENS
 from opt_gym.features.nominal import fan_ins
 from opt_gym.maths.accumulators import first, leaves, like
-from opt_gym.maths.array_namespace import along_first, is_torch, namespace, over, zeros
+from opt_gym.maths.array_namespace import along_first, is_eager, namespace, over, zeros
 from opt_gym.maths.parts import whole_shapes
 from opt_gym.maths.pieces import elementwise
 from opt_gym.maths.small_tensors import together
@@ -262,21 +262,21 @@ def _delta(theta: PyTree, bias: Any, rate: Any, rows: Any, *sources: Any) -> Any
 def _alone(delta: Any, sources: tuple, param: Any, hidden: int) -> Any:
     """Δφ of one tensor."""
     # One loop of a large tensor in XLA, see `first_layer`: nothing is stored on the way.
-    if hidden <= NARROW and not is_torch(param):
+    if hidden <= NARROW and not is_eager(param):
         return delta(*sources)[0]
     return elementwise(delta, sources, param, 1)[0]
 
 
 def _apart(blocks: tuple, count: int) -> tuple[Any, tuple]:
     """(the first `count` directions, evens): two blocks in torch, in JAX one a row."""
-    if is_torch(blocks[0]):
+    if is_eager(blocks[0]):
         return blocks[0][:count], blocks[1:]
     directions = [direction[0] for direction in blocks[:count]]
     return directions, blocks[len(DIRECTIONS) :]
 
 
 def _mixed(shares: Any, directions: Any) -> Any:
-    if is_torch(directions):
+    if is_eager(directions):
         return (shares * directions).sum(0)
     return sum(
         share * direction for share, direction in zip(shares, directions, strict=True)
@@ -287,10 +287,10 @@ def _outputs(weights: Any, h: Any, log_step: Any, mixture: Any) -> Any:
     """What the net adds to log-step and mixture, which are one or several tensors'."""
     xp = namespace(weights)
     of_tensor = xp.concat([xp.reshape(log_step, (1, *mixture.shape[1:])), mixture])
-    if is_torch(weights) and of_tensor.numel() == weights.shape[0]:
+    if is_eager(weights) and of_tensor.numel() == weights.shape[0]:
         return affine(weights, h, of_tensor.reshape(-1))
     added = affine(weights, h, xp.zeros_like(weights[:, 0]))
-    if is_torch(weights):  # of a stack
+    if is_eager(weights):  # of a stack
         return added + of_tensor
     return [added[i] + of_tensor[i] for i in range(weights.shape[0])]
 

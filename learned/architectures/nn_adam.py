@@ -38,7 +38,7 @@ from opt_gym import plugins
 from opt_gym.checks import check_between, check_counts, check_not_negative
 from opt_gym.features.hierarchical import log_magnitude, statistics
 from opt_gym.maths.accumulators import leaves, like
-from opt_gym.maths.array_namespace import constant, namespace, zeros_over
+from opt_gym.maths.array_namespace import constant, namespace, sign, zeros_over
 from opt_gym.plugins import Spec
 from opt_gym.records import LearnedOptimizer, Memory, Observation, Signal
 
@@ -195,7 +195,7 @@ def _look(param: Any, grad: Any, adam: OfTensor) -> Any:
     logs = log_magnitude(xp.concat([means, variances, size[None]]))
     kind = tuple(1.0 if grad.ndim == rank else -1.0 for rank in (0, 1))
     known = constant(kind, grad)
-    return xp.concat([0.5 * logs, xp.sign(means), known, 0.2 * adam.scaled])
+    return xp.concat([0.5 * logs, sign(means), known, 0.2 * adam.scaled])
 
 
 SPEC = Spec(

@@ -10,7 +10,7 @@ from jaxtyping import PRNGKeyArray, PyTree
 
 from opt_gym.maths import pieces
 from opt_gym.maths.accumulators import like as like_params
-from opt_gym.maths.array_namespace import is_torch, namespace
+from opt_gym.maths.array_namespace import is_eager, namespace
 from opt_gym.maths.array_namespace import relu as relu_of_array
 from opt_gym.records import TensorObservation
 
@@ -85,7 +85,7 @@ def perceptron(
             h = affine(layer["w"], relu(h), layer["b"])
         return _array(h)
 
-    if weights.shape[0] <= NARROW and not is_torch(like):
+    if weights.shape[0] <= NARROW and not is_eager(like):
         return net(*tensor.sources)  # one fused loop, see `first_layer`
     outputs = rest[-1]["w"].shape[0] if rest else weights.shape[0]
     return pieces.elementwise(net, tensor.sources, like, outputs)
@@ -157,7 +157,7 @@ def first_layer(weights: Any, bias: Any, blocks: Sequence[Any]) -> Any:
     """
     xp = namespace(weights)
     shape = _shape(blocks)
-    if is_torch(weights):
+    if is_eager(weights):
         return _sum_over_blocks(weights, bias, blocks, shape)
     if math.prod(shape) >= LARGE and weights.shape[0] <= NARROW:
         features = [block[i] for block in blocks for i in range(block.shape[0])]
@@ -182,7 +182,7 @@ def affine(weights: Any, x: Any, bias: Any) -> Any:
     xp = namespace(x)
     # No -1, which is ambiguous for no elements: of a part of a tensor there may be none.
     flat = xp.reshape(x, (x.shape[0], math.prod(x.shape[1:])))
-    if is_torch(x):
+    if is_eager(x):
         return bias[:, None].addmm(weights, flat).view(len(weights), *x.shape[1:])
     out = weights @ flat + bias[:, None]
     return xp.reshape(out, (weights.shape[0], *x.shape[1:]))

@@ -15,6 +15,7 @@ from learned import decay as decays
 from learned import theta_file
 from learned.arguments import farthest, going_beyond, planned_horizon, warn_of_size
 from learned.torch import memory, numbers, ranks, sharded, tensors
+from learned.torch.compiled import CompiledMaths
 from learned.torch.memory import SKIPPED, STEP, T
 from learned.torch.notices import SkippedInARow
 from learned.torch.tensors import Cutting, View, can_step
@@ -23,7 +24,7 @@ from opt_gym.maths import parts
 from opt_gym.records import LearnedOptimizer, Signal
 
 _KEPT = (
-    *("learned_optimizer", "horizon", "decay", "theta_digest"),
+    *("learned_optimizer", "horizon", "decay", "theta_digest", "compiled"),
     *("_theta", "_warn", "_calls", "_alone", "_loss", "_valid_loss"),
 )
 """Attributes that copies and pickles have, beside torch's own."""
@@ -65,6 +66,8 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             gradients in a row were not finite.
         process_group: of torch.distributed, over whose processes the loss is averaged; by
             default all of them, where it runs. False: this process trains alone.
+        compiled: the step becomes a program of torch.compile, which takes minutes and a C++
+            compiler, and is several times as quick; anew where other tensors step.
 
     Raises:
         ValueError: a negative lr or weight decay, an unknown role or decay, a horizon that
@@ -85,6 +88,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         maximize: bool = False,
         warn: bool = True,
         process_group: Any = None,
+        compiled: bool = False,
     ) -> None:
         if learned is None:
             learned = theta_file.load_default(horizon)
@@ -97,6 +101,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         self.decay = decay
         self._warn = warn
         self._alone = process_group is False
+        self.compiled = compiled
         self._process_group = process_group
         self.theta_digest = theta_file.digest(self.learned_optimizer, theta)
         # On the CPU, whatever device is torch's default here.
@@ -125,6 +130,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         """What follows from the rest, and what is not copied."""
         self._layout = memory.layout_of(self.learned_optimizer)
         self._theta_on: dict[torch.device, PyTree] = {}
+        self._maths = CompiledMaths() if self.compiled else policy
         self._cutting = Cutting(self._entries_at_first)
         self._skipped_in_a_row = SkippedInARow(self.learned_optimizer.name)
         self._begin_in_step()
@@ -289,10 +295,9 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         usable = numbers.usable(signal, "loss" in self.learned_optimizer.needs)
         usable = sharded.agreed(usable, others)
         with parts.with_others(others):
-            after, deltas = policy.advance(
-                self.learned_optimizer, theta, before, signal
-            )
-        factor = self._decay_factor(states[0])
+            lopt = self.learned_optimizer
+            after, deltas = self._maths.advance(lopt, theta, before, signal)
+        factor = decays.factor(self.decay, states[0][T], self.horizon)
         self._remember(views, states, numbers.where(usable, after, before), usable)
         for view, delta in zip(views, deltas, strict=True):
             view.add(delta, factor, usable)
@@ -391,8 +396,3 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             state[STEP] = state[STEP] + usable
         for state in self.state.values():
             state.update(of_all)
-
-    def _decay_factor(self, state: dict[str, Any]) -> Any:
-        if self.decay is None:
-            return 1.0
-        return decays.factor(self.decay, state[T], self.horizon)

@@ -5,7 +5,7 @@ from typing import Any
 
 import torch
 
-from opt_gym.maths import limits
+from opt_gym.maths.array_namespace import is_readable
 
 MANY = 50
 
@@ -27,7 +27,7 @@ class SkippedInARow:
             self._count = torch.zeros_like(usable, dtype=torch.int64)
         self._count = torch.where(usable, 0, self._count.to(usable.device) + 1)
         self._calls += 1
-        known = self._count if limits.is_readable(usable) else self._arrived()
+        known = self._count if is_readable(usable) else self._arrived()
         if not self._told and known is not None and int(known) >= MANY:
             self._told = True
             self._warn()

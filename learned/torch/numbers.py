@@ -8,6 +8,7 @@ import torch
 from jaxtyping import PyTree
 
 from opt_gym.maths import limits
+from opt_gym.maths.array_namespace import is_readable
 from opt_gym.records import LearnedOptimizer, Signal
 
 _GREATEST = torch.finfo(torch.float32).max
@@ -102,6 +103,6 @@ def usable(signal: Signal, with_loss: bool) -> torch.Tensor:
 
 def where(condition: torch.Tensor, after: PyTree, before: PyTree) -> PyTree:
     """One tree or the other."""
-    if limits.is_readable(condition):  # where looking costs nothing
+    if is_readable(condition):  # where looking costs nothing
         return after if bool(condition) else before
     return jax.tree.map(lambda a, b: torch.where(condition, a, b), after, before)

@@ -33,7 +33,7 @@ from opt_gym.maths import loss_progress, parts
 from opt_gym.maths.array_namespace import (
     along_first,
     constant,
-    is_torch,
+    is_eager,
     namespace,
     rsqrt,
     zeros,
@@ -302,7 +302,7 @@ def _rows(
 ) -> tuple:
     """Directions, then evens: a block a row, which XLA fuses into one loop, or two in torch."""
     xp = namespace(grad)
-    if is_torch(grad):
+    if is_eager(grad):
         root = xp.sqrt(second_moment * v_factor) + EPSILON
         m, weight = momentum * m_factor, (param * of_param)[None]
         return _two_blocks(grad[None], m, root, weight, of_gradients, gate)

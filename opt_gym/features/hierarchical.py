@@ -42,7 +42,14 @@ from jaxtyping import PyTree
 from opt_gym.checks import check_between, check_time_clamp
 from opt_gym.features.mlp import DECAYS, MlpMoments, follow, start
 from opt_gym.maths import accumulators as acc
-from opt_gym.maths.array_namespace import constant, mean_square, namespace, rsqrt, zeros
+from opt_gym.maths.array_namespace import (
+    constant,
+    mean_square,
+    namespace,
+    rsqrt,
+    sign,
+    zeros,
+)
 from opt_gym.maths.limits import LIMIT, hold
 from opt_gym.maths.pieces import mean_squares
 from opt_gym.plugins import Spec
@@ -248,7 +255,7 @@ def _look(param: Any, grad: Any, moments: MlpMoments, bound: Any) -> TensorObser
     )
     known = (*_shape_numbers(tuple(param.shape)), math.log(max(size, 1)))
     log_norm = xp.log(param_norm + _TINY)
-    numbers = xp.concat([logs, xp.sign(means), constant(known, grad), log_norm[None]])
+    numbers = xp.concat([logs, sign(means), constant(known, grad), log_norm[None]])
     return TensorObservation(_rows, sources, rsqrt(1e-5 + squares), numbers)
 
 

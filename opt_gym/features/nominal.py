@@ -25,7 +25,7 @@ from opt_gym.features.mlp import times
 from opt_gym.maths import accumulators as acc
 from opt_gym.maths.array_namespace import (
     constant,
-    is_torch,
+    is_eager,
     namespace,
     rsqrt,
     zeros,
@@ -252,7 +252,7 @@ def _rows(
     root = [xp.sqrt(second_moment[i] * v_factor[i]) for i in range(len(MOMENT_DECAYS))]
     fast, slow = (1.0 / (one + ADAM_EPSILON) for one in root)
     ratio = xp.log((root[0] + ADAM_EPSILON) * slow)
-    if is_torch(grad):  # every operation is a call: as few of them as can be
+    if is_eager(grad):  # every operation is a call: as few of them as can be
         m = momentum * m_factor
         direction = m[1] * slow
         block = [grad[None] * fast, m * fast, (m[1:] * slow), (grad * slow)[None]]

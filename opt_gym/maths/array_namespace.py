@@ -5,7 +5,9 @@ names (`concat`, not `concatenate`), so that the same lines serve both ways out.
 make anew they make `like` an array, on its device; all arithmetic is float32.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache
 from typing import Any
 
@@ -21,6 +23,33 @@ def namespace(array: Any) -> Any:
 def is_torch(array: Any) -> bool:
     """Whether `array` is a tensor of torch; does not import torch."""
     return array_api_compat.is_torch_array(array)
+
+
+_TRACED: ContextVar[bool] = ContextVar("traced", default=False)
+
+
+@contextmanager
+def traced() -> Iterator[None]:
+    """Inside, what torch does is written down to be compiled, as in JAX."""
+    token = _TRACED.set(True)
+    try:
+        yield
+    finally:
+        _TRACED.reset(token)
+
+
+def is_eager(array: Any) -> bool:
+    """Whether every operation on `array` is a call that pays for itself: torch's, not traced.
+
+    There maths goes in few operations and in pieces that stay in cache; in a program loops
+    are fused, and an array or a row of its own costs nothing.
+    """
+    return is_torch(array) and not _TRACED.get()
+
+
+def is_readable(x: Any) -> bool:
+    """Whether looking at `x`, a tensor of torch, costs nothing: it has numbers, on the CPU."""
+    return is_eager(x) and x.device.type == "cpu" and not hasattr(x, "fake_mode")
 
 
 def zeros(shape: tuple[int, ...], like: Any) -> Any:
@@ -85,6 +114,11 @@ def mean_square(x: Any, axis: Any = None) -> Any:
 def relu(x: Any) -> Any:
     """max(x, 0), elementwise."""
     return x.relu() if is_torch(x) else namespace(x).where(x > 0, x, 0.0)
+
+
+def sign(x: Any) -> Any:
+    """−1, 0 or 1, elementwise. The compat one of torch looks for NaN, which none here is."""
+    return x.sign() if is_torch(x) else namespace(x).sign(x)
 
 
 def sigmoid(x: Any) -> Any:

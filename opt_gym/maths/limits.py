@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, PyTree
 
-from opt_gym.maths.array_namespace import is_torch, namespace
+from opt_gym.maths.array_namespace import is_readable, is_torch, namespace
 from opt_gym.records import Signal
 
 LIMIT = 1e15
@@ -39,16 +39,11 @@ def are_held(tensors: Sequence[Any]) -> bool:
 def hold(x: Any) -> Any:
     """`held` of one array, `x`."""
     # To look is a tenth of the price; of nothing there are no ends.
-    if is_torch(x) and is_readable(x) and x.numel():
+    if is_readable(x) and x.numel():
         least, greatest = ends(x)
         if least >= -LIMIT and greatest <= LIMIT:
             return x
     return namespace(x).clip(x, -LIMIT, LIMIT)
-
-
-def is_readable(x: Any) -> bool:
-    """Whether looking at `x`, a tensor of torch, costs nothing: it has numbers, on the CPU."""
-    return x.device.type == "cpu" and not hasattr(x, "fake_mode")
 
 
 def all_finite(tree: PyTree) -> Bool[Array, ""]:

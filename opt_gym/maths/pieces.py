@@ -14,7 +14,13 @@ from typing import Any
 
 import jax
 
-from opt_gym.maths.array_namespace import is_torch, mean_square, namespace, zeros_over
+from opt_gym.maths.array_namespace import (
+    is_eager,
+    is_torch,
+    mean_square,
+    namespace,
+    zeros_over,
+)
 
 SIZE = 49_152
 """Elements of a piece in torch, where every operation on one costs a call."""
@@ -37,7 +43,7 @@ def elementwise(
     """
     if is_large(like):
         return _walk(fn, sources, like, num)
-    if is_torch(like) and like.numel() > SIZE:
+    if is_eager(like) and like.numel() > SIZE:
         out = zeros_over(num, like)
         for _, cut in _torch_pieces(like):
             cut(out).copy_(fn(*map(cut, sources)))
@@ -58,7 +64,7 @@ def elementwise_and_means(
     def means(b: Any) -> Any:
         return namespace(b).mean(b, axis=tuple(range(1, b.ndim)))
 
-    if not is_torch(like) or like.numel() <= SIZE:
+    if not is_eager(like) or like.numel() <= SIZE:
         a, b = fn(*sources)
         return a, means(b)
     out, mean = zeros_over(num, like), 0.0
@@ -85,7 +91,7 @@ def mean_squares(
             [mean_square(block, axis=tuple(range(1, block.ndim))) for block in blocks]
         )
 
-    if is_torch(like) and like.numel() > SIZE:
+    if is_eager(like) and like.numel() > SIZE:
         # A feature that is one number along the cut axis has that mean in every piece.
         return sum(
             share * means(*map(cut, sources)) for share, cut in _torch_pieces(like)

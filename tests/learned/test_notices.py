@@ -36,7 +36,7 @@ def test_an_accelerator_is_not_waited_for(monkeypatch):
     """What was copied fifty calls ago is what is looked at."""
     seen = notices.SkippedInARow("x")
     bad = torch.zeros((), dtype=torch.bool)
-    monkeypatch.setattr(notices.limits, "is_readable", lambda flag: False)
+    monkeypatch.setattr(notices, "is_readable", lambda flag: False)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for _ in range(99):
