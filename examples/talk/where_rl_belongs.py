@@ -37,7 +37,7 @@ SPLIT, BATCH = 400, 32
 
 def main(
     out: Path = Path("runs/talk/where_rl_belongs"),
-    outer_steps: int = 150,
+    outer_steps: int = 100,
     num_tasks: int = 4,
     seed: int = 0,
     quick: bool = False,
@@ -79,7 +79,7 @@ def phase_of(tasks: tuple[str, ...], outer_steps: int) -> Phase:
         "horizon": 1000,
         "num_epochs": 2,
         "num_minibatches": 4,
-        "action_scale": 0.003,
+        "action_scale": 0.0003,
         "theta_average": 0.99,
     }
     return {
@@ -87,7 +87,7 @@ def phase_of(tasks: tuple[str, ...], outer_steps: int) -> Phase:
         "tasks": [*tasks],
         "tasks_per_step": min(2, len(tasks)),
         "outer_steps": outer_steps,
-        "learning_rate": 1e-3,
+        "learning_rate": 3e-4,
         "options": json_of(**options),
         "architecture_options": json_of(searching=False),
     }
