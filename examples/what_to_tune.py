@@ -10,7 +10,6 @@ decay, with gradients clipped by their norm, left scaled by somebody's scaler, a
 """
 
 from collections.abc import Sequence
-from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -116,27 +115,26 @@ def main(
     opt_gym.use_all_cores()
 
     def rows(task: str, optimizer: str) -> list[Row]:
-        policies = {
-            every: turnable(optimizer, every) for every in TURNED["accumulated"]
-        }
-
-        @cache
-        def scores(turned: Turned) -> tuple:
-            policy = policies[turned.accumulated]
+        scores: dict[Turned, tuple] = {}
+        for every in TURNED["accumulated"]:
+            settings = [one for one in every_setting() if one.accumulated == every]
+            policy = turnable(optimizer, every)
+            theta = policy.init_theta(jax.random.key(0))
+            each = [theta | {"turned": one} for one in settings]
             runs = opt_gym.evaluate(
                 policy,
                 [task],
-                policy.init_theta(jax.random.key(0)) | {"turned": turned},
+                jax.tree.map(lambda *leaves: np.stack(leaves), *each),
+                variants=[*map(str, range(len(settings)))],
                 horizon=horizon,
                 num_seeds=num_seeds,
                 num_points=2,
                 data="embedded",
                 timed=False,
             )
-            return told(runs[0])
-
+            scores |= zip(settings, map(told, runs), strict=True)
         return [
-            Row(task, optimizer, name, value, *scores(Turned(**{name: value})))
+            Row(task, optimizer, name, value, *scores[Turned(**{name: value})])
             for name, value in every_turn()
         ]
 
@@ -150,6 +148,11 @@ def main(
 def every_turn() -> list[tuple[str, float]]:
     """What is turned and to what, in turn."""
     return [(turned, value) for turned, values in TURNED.items() for value in values]
+
+
+def every_setting() -> list[Turned]:
+    """Each of them once: where nothing is turned, they are the same."""
+    return [*dict.fromkeys(Turned(**{name: value}) for name, value in every_turn())]
 
 
 def turnable(optimizer: str, every: float) -> LearnedOptimizer:

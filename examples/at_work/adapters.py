@@ -7,8 +7,9 @@
 # decay, cosine, three rates), three times each, and says who is better on text held out.
 #
 # **What came, in nine minutes of one core: `general` validates better than AdamW at 3e-3 (2.00
-# against 2.09)**, in steps twice as slow and in seconds about level; the largest of AdamW's three
-# rates is its best, so a larger one may be better yet ([the figures](../../results/at_work.md)).
+# against 2.09)**, in steps twice as slow and in seconds about level; the largest of AdamW's
+# three rates is its best, so a larger one may be better yet
+# ([the figures](../../results/at_work.md)).
 #
 # ![Training loss by steps and by seconds](../../results/at_work/adapters/losses.png)
 
