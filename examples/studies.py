@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar, cast, get_type_hints
 
+import jax
 import numpy as np
 
 import learned
@@ -89,6 +90,29 @@ def runs_of(
         timed=timed,
         **settings,
     )
+
+
+def runs_at_rates(
+    architecture: str,
+    rates: Sequence[float],
+    tasks: Sequence[TaskLike],
+    config: dict[str, Any] | None = None,
+    **settings: Any,
+) -> dict[float, list[Runs]]:
+    """What every rate of a hand-designed optimizer gives: one program a task for all of them.
+
+    Args:
+        architecture, config: by name, and its settings.
+        rates: values of its `learning_rate`, which is a part of θ.
+        tasks, settings: as in `runs_of`.
+    """
+    optimizer = learned.make(architecture, **(config or {}))
+    theta = optimizer.init_theta(jax.random.key(0))
+    each = [theta | {"learning_rate": np.float32(rate)} for rate in rates]
+    thetas = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
+    names = [f"{rate:g}" for rate in rates]
+    runs = runs_of((optimizer, thetas), tasks, variants=names, **settings)
+    return {rate: runs[place :: len(rates)] for place, rate in enumerate(rates)}
 
 
 def scores_on(

@@ -19,7 +19,7 @@ import tyro
 import learned
 import opt_gym
 from examples.bundle import RECIPES
-from examples.studies import completed, printed, runs_of
+from examples.studies import completed, printed, runs_at_rates, runs_of
 from opt_gym.evaluation.house_style import OTHER_COLORS, SUBJECT_COLOR, write_figure
 from opt_gym.evaluation.runs import Runs
 
@@ -71,18 +71,17 @@ def main(
         horizon: steps, where these do not change.
     """
     opt_gym.use_all_cores()
-    optimizers = {"learned": learned.load(theta)} | {
-        f"Adam {rate:g}": (learned.make("adam", learning_rate=rate), None)
-        for rate in RATES
-    }
+    subject = learned.load(theta)
 
     def rows(data: str, axis: str, value: str) -> list[Row]:
         point = USUAL | {"horizon": horizon, axis: type(USUAL[axis])(value)}
         how = {"horizon": point["horizon"], "num_seeds": num_seeds}
         task = [config(data, point)]
+        runs = {"learned": runs_of(subject, task, **how)}
+        for rate, own in runs_at_rates("adam", RATES, task, **how).items():
+            runs[f"Adam {rate:g}"] = own
         return [
-            Row(data, axis, value, name, *told(runs_of(one, task, **how)[0]))
-            for name, one in optimizers.items()
+            Row(data, axis, value, name, *told(own[0])) for name, own in runs.items()
         ]
 
     keys = [

@@ -12,17 +12,22 @@ trained on, for the loss that is shown.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import tyro
 
-import learned
 import opt_gym
 from examples.bundle import LARGER_STEPS, Phase, json_of, trained
-from examples.studies import completed, es_phase, printed, runs_of
+from examples.studies import (
+    completed,
+    es_phase,
+    printed,
+    runs_at_rates,
+    runs_of,
+)
 from opt_gym.evaluation.house_style import (
     LINES,
     OTHER_COLORS,
@@ -116,9 +121,11 @@ def main(
             phase = phase_of(files, inner_steps, OBJECTIVES[name], horizon)
             theta = trained(folder, ARCHITECTURE, phase, seed)
             return curve(runs_of(theta, held_out, **how), (name, seed, shown, 0.0))
-        rate = best_rate(name, train, shown, how)
-        runs = runs_of(usual(name, rate), held_out, **how)
-        return curve(runs, (name, seed, shown, rate))
+        architecture, config, rates = USUAL[name]
+        trials = runs_at_rates(architecture, rates, train, config, **how)
+        rate = best_rate(trials, shown)
+        runs = runs_at_rates(architecture, [rate], held_out, config, **how)
+        return curve(runs[rate], (name, seed, shown, rate))
 
     keys = [
         *((name, s, OBJECTIVES[name]) for s in range(seeds) for name in OBJECTIVES),
@@ -159,26 +166,18 @@ def phase_of(
     }
 
 
-def usual(name: str, rate: float) -> tuple[Any, None]:
-    """One that is not taught, at a rate."""
-    architecture, settings, _ = USUAL[name]
-    return learned.make(architecture, learning_rate=rate, **settings), None
-
-
-def best_rate(
-    name: str, tasks: Sequence[Config], shown: str, how: dict[str, Any]
-) -> float:
-    """The lowest training or validation loss over a run, on what θ was trained on."""
+def best_rate(trials: Mapping[float, Sequence[Runs]], shown: str) -> float:
+    """That of the lowest training or validation loss over a run."""
 
     def loss(rate: float) -> float:
-        runs = runs_of(usual(name, rate), tasks, **how | {"timed": False})
         losses = [
-            run.train_loss if shown == "train" else run.valid_loss for run in runs
+            run.train_loss if shown == "train" else run.valid_loss
+            for run in trials[rate]
         ]
         mean = np.mean([np.mean(one) for one in losses])
         return float(mean) if np.isfinite(mean) else np.inf
 
-    return min(USUAL[name][2], key=loss)
+    return min(trials, key=loss)
 
 
 def curve(runs: Sequence[Runs], key: tuple[str, int, str, float]) -> list[Row]:
