@@ -38,6 +38,7 @@ include_patterns = [
     "docs/tutorial/*.py",
     "examples/at_work/*.py",
     "results/*.md",
+    "results/talk/*.md",
     "learned/bundled/*.md",
     "CONTRIBUTING.md",
     "CHANGELOG.md",

@@ -80,6 +80,10 @@ FAR = 10
 and how many times the size of the largest task."""
 
 
+LARGE_DECAY = 1e-3
+"""Of a weight, in a step: from here on `general` trains worse on every kind of task."""
+
+
 def farthest(learned_optimizer: LearnedOptimizer) -> int | None:
     """The longest training that nothing is said of; None where nobody knows one."""
     trained = learned_optimizer.trained_horizon
@@ -102,15 +106,43 @@ def warn_of_horizon(
         warnings.warn(going_beyond(learned_optimizer), stacklevel=3)
 
 
-def warn_of_size(learned_optimizer: LearnedOptimizer, count: int) -> None:
+def warn_of_size(
+    learned_optimizer: LearnedOptimizer, count: int, stacklevel: int = 4
+) -> None:
     """Warns where a model of `count` weights is far beyond those θ was trained on."""
     trained = learned_optimizer.trained_size
     if trained is not None and count > FAR * trained:
         warnings.warn(
             f"{learned_optimizer.name!r} was trained on models of up to {trained:,} weights, "
             f"and this one has {count:,}: what it does there was not seen",
-            stacklevel=4,
+            stacklevel=stacklevel,
         )
+
+
+def warn_of_weight_decay(
+    learned_optimizer: LearnedOptimizer,
+    weight_decay: Any,
+    learning_rate: Any,
+    stacklevel: int = 3,
+) -> None:
+    """Warns where weights shrink by a thousandth a step or more, which a learned θ never saw.
+
+    AdamW's weight decay is multiplied by a learning rate of perhaps 3e-3, ours by one of 1: who
+    takes his own along trains something else (results/what_to_tune.md). Schedules and what is
+    traced are not looked at.
+    """
+    if learned_optimizer.trained_horizon is None or callable(learning_rate):
+        return
+    decay = known_number("weight_decay", weight_decay)
+    rate = known_number("learning_rate", learning_rate)
+    if decay is None or rate is None or decay * rate < LARGE_DECAY:
+        return
+    warnings.warn(
+        f"weight_decay={weight_decay} with a learning rate of {learning_rate} takes "
+        f"{decay * rate:.2g} of every weight in every step: AdamW's decay is multiplied by a "
+        "small rate, that of a learned optimizer is not; 1e-5 to 1e-4 is usual here",
+        stacklevel=stacklevel,
+    )
 
 
 def going_beyond(learned_optimizer: LearnedOptimizer) -> str:

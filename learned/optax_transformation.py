@@ -21,6 +21,7 @@ from learned.arguments import (
     planned_horizon,
     warn_of_horizon,
     warn_of_size,
+    warn_of_weight_decay,
 )
 from learned.branches import cond_on_devices
 from learned.optax_numbers import float32, told
@@ -72,8 +73,9 @@ def to_optax(
         roles: of the tensors, in leaf order: "kernel", "bias", "embedding" or "norm"; by
             default by their names (as Flax's) and ranks.
         warn: here, where the horizon is beyond the one θ was trained for and nothing decays,
-            and in `init`, where the model is more than ten times as large as those θ was
-            trained on. Nothing is said later: `learned.beyond(state)` tells.
+            or where weights would decay by a thousandth a step; in `init`, where the model is
+            more than ten times as large as those θ was trained on. Nothing is said later:
+            `learned.beyond(state)` tells.
 
     Raises:
         ValueError: an unknown decay; a θ that does not fit the architecture; a horizon, a
@@ -88,6 +90,7 @@ def to_optax(
     horizon = planned_horizon(learned_optimizer, horizon, decay)
     if warn:
         warn_of_horizon(learned_optimizer, horizon, decay)
+        warn_of_weight_decay(learned_optimizer, weight_decay, learning_rate)
     transform: Any = _direction(learned_optimizer, theta, horizon, roles, warn)
 
     def rate(t: Int[Array, ""]) -> Any:

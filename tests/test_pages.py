@@ -11,7 +11,7 @@ PAGES = sorted(
     for pattern in (
         "*.md",
         "docs/**/*.md",
-        "results/*.md",
+        "results/**/*.md",
         "learned/bundled/*.md",
         "examples/plugin/*.md",
     )

@@ -13,11 +13,11 @@ from torch._compile import _disable_dynamo
 
 from learned import decay as decays
 from learned import theta_file
-from learned.arguments import farthest, going_beyond, planned_horizon, warn_of_size
+from learned.arguments import farthest, going_beyond, planned_horizon
 from learned.torch import memory, numbers, ranks, sharded, tensors
 from learned.torch.compiled import CompiledMaths
 from learned.torch.memory import SKIPPED, STEP, T
-from learned.torch.notices import SkippedInARow
+from learned.torch.notices import SkippedInARow, warn_at_first
 from learned.torch.tensors import Cutting, View, can_step
 from opt_gym import policy
 from opt_gym.maths import parts
@@ -62,8 +62,9 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             stable, decay), as in `learned.to_optax`.
         maximize: go up instead of down.
         warn: here, where the model is more than ten times as large as those θ was trained
-            on; once, at the first step beyond the horizon it was trained for, and where fifty
-            gradients in a row were not finite.
+            on, or where weights would decay by a thousandth a step; once, at the first step
+            beyond the horizon it was trained for, and where fifty gradients in a row were
+            not finite.
         process_group: of torch.distributed, over whose processes the loss is averaged; by
             default all of them, where it runs. False: this process trains alone.
         compiled: the step becomes a program of torch.compile, which takes minutes and a C++
@@ -122,9 +123,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         }
         super().__init__(params, defaults)
         if warn:
-            warn_of_size(
-                self.learned_optimizer, tensors.total_size(ranks.params_of(self))
-            )
+            warn_at_first(self.learned_optimizer, self.param_groups)
 
     def _prepare(self) -> None:
         """What follows from the rest, and what is not copied."""

@@ -5,9 +5,23 @@ from typing import Any
 
 import torch
 
+from learned.arguments import warn_of_size, warn_of_weight_decay
+from learned.torch.tensors import total_size
 from opt_gym.maths.array_namespace import is_readable
+from opt_gym.records import LearnedOptimizer
 
 MANY = 50
+
+
+def warn_at_first(
+    learned_optimizer: LearnedOptimizer, groups: list[dict[str, Any]]
+) -> None:
+    """What is worth saying of a model and its groups' settings before the first step."""
+    params = (param for group in groups for param in group["params"])
+    warn_of_size(learned_optimizer, total_size(params), stacklevel=5)
+    for group in groups:
+        settings = group["weight_decay"], group["lr"]
+        warn_of_weight_decay(learned_optimizer, *settings, stacklevel=4)
 
 
 class SkippedInARow:

@@ -61,6 +61,19 @@ def test_a_step_beyond_the_trained_horizon_warns_once():
     assert len(caught) == 1
 
 
+def test_a_weight_decay_as_adamws_is_told():
+    """The line that is warned of is the user's own."""
+    params = [torch.nn.Parameter(torch.ones(2))]
+    LearnedOptim(params, weight_decay=9e-4)
+    LearnedOptim(params, lr=0.05, weight_decay=0.01)
+    LearnedOptim(params, weight_decay=0.01, warn=False)
+    with pytest.warns(
+        UserWarning, match=r"weight_decay=0.01 .* takes 0.01 of every"
+    ) as told:
+        LearnedOptim(params, weight_decay=0.01)
+    assert [one.filename for one in told] == [__file__]
+
+
 def test_a_model_far_larger_than_those_of_training_is_told():
     lopt, theta = learned.load("nominal_small")
     lopt = lopt._replace(trained_size=2)

@@ -192,6 +192,21 @@ def test_the_clock_of_a_loaded_theta_stops_at_its_horizon(tmp_path):
     assert loaded.features.config["time_clamp"] == 50
 
 
+def test_a_weight_decay_as_adamws_is_told():
+    learned.to_optax(weight_decay=9e-4)
+    learned.to_optax(learning_rate=0.05, weight_decay=0.01)
+    learned.to_optax(learning_rate=lambda t: 1.0, weight_decay=0.01)
+    learned.to_optax(weight_decay=0.01, warn=False)
+    untrained = learned.make("general")
+    theta = untrained.init_theta(jax.random.key(0))
+    learned.to_optax(untrained, theta, weight_decay=0.01)
+    with pytest.warns(
+        UserWarning, match=r"weight_decay=0.01 .* takes 0.01 of every"
+    ) as told:
+        learned.to_optax(weight_decay=0.01)
+    assert [one.filename for one in told] == [__file__]
+
+
 def test_a_model_far_larger_than_those_of_training_is_told():
     optimizer, theta = learned.load("nominal_small")
     optimizer = optimizer._replace(trained_size=2)
