@@ -19,7 +19,11 @@ from learned.exporting.module_sources import (
 )
 
 _NAMESPACES = "opt_gym.maths.array_namespace"
-IS_TORCH = Place(_NAMESPACES, "is_torch")
+OF_TORCH = {
+    Place(_NAMESPACES, name) for name in ("is_torch", "is_eager", "is_readable")
+}
+"""Questions whose answer in JAX is no."""
+
 NAMESPACE = Place(_NAMESPACES, "namespace")
 BUILD = Place("opt_gym.plugins", "build")
 CHECKS = "opt_gym.checks"
@@ -160,7 +164,7 @@ class _Rewriting(ast.NodeTransformer):
 
     def visit_Call(self, node: ast.Call) -> ast.expr:
         place = self._place(node.func)
-        if place == IS_TORCH:
+        if place in OF_TORCH:
             return ast.Constant(False)
         if place == NAMESPACE:
             self._writer.need_import("import jax.numpy as jnp")
