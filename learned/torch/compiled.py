@@ -19,7 +19,7 @@ class CompiledMaths:
     """`policy.advance`, compiled once for each set of tensors that steps together.
 
     Traced as JAX has it, without pieces and a row at a time, so that what makes a feature and
-    what reads it are one loop. A million weights: minutes to compile, a fifth of the time.
+    what reads it are one loop. A million weights: minutes to compile, a quarter of the time.
     """
 
     def __init__(self) -> None:
