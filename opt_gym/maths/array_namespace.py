@@ -117,7 +117,7 @@ def relu(x: Any) -> Any:
 
 
 def sign(x: Any) -> Any:
-    """−1, 0 or 1, elementwise. The compat one of torch looks for NaN, which none here is."""
+    """−1, 0 or 1, elementwise. The compat one of torch looks at `x` for NaN: none here is."""
     return x.sign() if is_torch(x) else namespace(x).sign(x)
 
 
