@@ -117,6 +117,7 @@ def test_only_inside_is_traced():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch of torch
 @pytest.mark.skipif(shutil.which("g++") is None, reason="inductor needs a C++ compiler")
 def test_the_compiler_itself():
     plain = optimizer_of("general", SHAPES[:2])
