@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 import optax
 import tyro
@@ -21,10 +20,11 @@ import tyro
 import learned
 import opt_gym
 from envs_registry.benchmark_sets import BENCHMARK_SETS
-from examples.studies import completed, printed
+from examples.studies import completed, printed, runs_of
 from learned.guarded_optax import FALLBACK_RATE
 from opt_gym.adapters.foreign import from_maker
 from opt_gym.records import LearnedOptimizer
+from opt_gym.runtime.rounding import rounded
 
 LISTS = ("small_mlp/held_out_16", "taskset-tiny-v1/development")
 LEAST, SHARE = 0.02, 0.1
@@ -68,21 +68,26 @@ def main(
         finals = {
             name: [
                 float(np.median(run.costs[:, -1]))
-                for run in opt_gym.evaluate(
-                    policy,
+                for run in runs_of(
+                    (policy, None),
                     [task],
-                    policy.init_theta(jax.random.key(0)),
                     horizon=horizons,
                     num_seeds=num_seeds,
                     num_points=2,
-                    data="embedded",
-                    timed=False,
                 )
             ]
             for name, policy in policies.items()
         }
         return [
-            Row(theta, task, steps, _short(a), _short(b), _short(c), is_kept(b, c))
+            Row(
+                theta,
+                task,
+                steps,
+                rounded(a, 4),
+                rounded(b, 4),
+                rounded(c, 4),
+                is_kept(b, c),
+            )
             for steps, a, b, c in zip(horizons, *finals.values(), strict=True)
         ]
 
@@ -115,10 +120,6 @@ def policies_of(theta: str) -> dict[str, LearnedOptimizer]:
 def is_kept(guarded: float, fallback: float) -> str:
     """Whether the promise is."""
     return "yes" if guarded <= fallback + max(LEAST, SHARE * fallback) else "no"
-
-
-def _short(loss: float) -> float:
-    return float(f"{loss:.4g}")
 
 
 if __name__ == "__main__":

@@ -67,7 +67,7 @@ def runs_of(
     theta: Path | tuple[Any, Any],
     tasks: Sequence[TaskLike],
     *,
-    horizon: int = 1000,
+    horizon: int | tuple[int, ...] = 1000,
     num_seeds: int = 2,
     timed: bool = False,
     **settings: Any,
@@ -109,10 +109,14 @@ def runs_at_rates(
     optimizer = learned.make(architecture, **(config or {}))
     theta = optimizer.init_theta(jax.random.key(0))
     each = [theta | {"learning_rate": np.float32(rate)} for rate in rates]
-    thetas = jax.tree.map(lambda *leaves: np.stack(leaves), *each)
     names = [f"{rate:g}" for rate in rates]
-    runs = runs_of((optimizer, thetas), tasks, variants=names, **settings)
+    runs = runs_of((optimizer, stacked(each)), tasks, variants=names, **settings)
     return {rate: runs[place :: len(rates)] for place, rate in enumerate(rates)}
+
+
+def stacked(thetas: Sequence[Any]) -> Any:
+    """Several θ as one with a leading axis, as `variants` of an evaluation are."""
+    return jax.tree.map(lambda *leaves: np.stack(leaves), *thetas)
 
 
 def scores_on(

@@ -20,7 +20,7 @@ import tyro
 
 import learned
 import opt_gym
-from examples.studies import completed, printed
+from examples.studies import completed, printed, runs_of, stacked
 from learned.decay import factor
 from opt_gym.adapters.foreign import from_maker
 from opt_gym.evaluation.house_style import OTHER_COLORS, SUBJECT_COLOR, write_figure
@@ -121,16 +121,13 @@ def main(
             policy = turnable(optimizer, every)
             theta = policy.init_theta(jax.random.key(0))
             each = [theta | {"turned": one} for one in settings]
-            runs = opt_gym.evaluate(
-                policy,
+            runs = runs_of(
+                (policy, stacked(each)),
                 [task],
-                jax.tree.map(lambda *leaves: np.stack(leaves), *each),
                 variants=[*map(str, range(len(settings)))],
                 horizon=horizon,
                 num_seeds=num_seeds,
                 num_points=2,
-                data="embedded",
-                timed=False,
             )
             scores |= zip(settings, map(told, runs), strict=True)
         return [

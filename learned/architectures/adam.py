@@ -47,9 +47,8 @@ def make(
         v = (1 - a2) * memories[1] + a2 * grad * grad
         unbiased_m = m / (1 - (1 - a1) ** count)
         unbiased_v = v / (1 - (1 - a2) ** count)
-        rate = theta["learning_rate"]
-        if decay is not None:
-            rate = rate * decays.factor(decay, signal.t, signal.horizon)
+        falling = decays.factor(decay, signal.t, signal.horizon)
+        rate = theta["learning_rate"] * falling
         delta = -rate * unbiased_m
         return delta / (namespace(grad).sqrt(unbiased_v) + theta["epsilon"]), (m, v)
 
