@@ -6,7 +6,8 @@
 A θ trains by itself, beside AdamW at 3e-3, and guarded with that as its fallback, for a
 thousand steps and for five times as many. Promised is a final normalized loss of at most the
 fallback's + max(.02, a tenth of it), by the median of three seeds. `nominal_small`, which saw
-nothing but digits, diverges or stalls on many of these tasks.
+nothing but digits, diverges or stalls on many of these tasks. How often the fallback itself
+would break that promise by luck alone, three other seeds of it tell.
 """
 
 from collections.abc import Sequence
@@ -23,6 +24,7 @@ from envs_registry.benchmark_sets import BENCHMARK_SETS
 from examples.studies import completed, printed, runs_of
 from learned.guarded_optax import FALLBACK_RATE
 from opt_gym.adapters.foreign import from_maker
+from opt_gym.evaluation.runs import normalized
 from opt_gym.records import LearnedOptimizer
 from opt_gym.runtime.rounding import rounded
 
@@ -32,7 +34,11 @@ LEAST, SHARE = 0.02, 0.1
 
 
 class Row(NamedTuple):
-    """One task; final normalized losses, medians over seeds."""
+    """One task; final normalized losses, on 20 batches, medians over seeds.
+
+    again: the fallback's of other seeds; is_kept, is_kept_again: what is promised of guarded,
+    and that of these.
+    """
 
     theta: str
     task: str
@@ -40,7 +46,9 @@ class Row(NamedTuple):
     bare: float
     guarded: float
     fallback: float
+    again: float
     is_kept: str
+    is_kept_again: str
 
 
 def main(
@@ -64,31 +72,30 @@ def main(
     opt_gym.use_all_cores()
     policies = policies_of(theta)
 
+    def finals(policy: LearnedOptimizer, task: str, seed: int = 0) -> list[float]:
+        runs = runs_of(
+            (policy, None),
+            [task],
+            horizon=horizons,
+            num_seeds=num_seeds,
+            num_points=2,
+            seed=seed,
+        )
+        losses = (normalized(run.final_losses[:, 0], run.normalizer) for run in runs)
+        return [rounded(float(np.median(of_seeds)), 4) for of_seeds in losses]
+
     def rows(_: str, task: str) -> list[Row]:
-        finals = {
-            name: [
-                float(np.median(run.costs[:, -1]))
-                for run in runs_of(
-                    (policy, None),
-                    [task],
-                    horizon=horizons,
-                    num_seeds=num_seeds,
-                    num_points=2,
-                )
-            ]
-            for name, policy in policies.items()
-        }
+        found = [finals(policy, task) for policy in policies.values()]
+        found.append(finals(policies["fallback"], task, seed=1))
         return [
             Row(
-                theta,
-                task,
-                steps,
-                rounded(a, 4),
-                rounded(b, 4),
-                rounded(c, 4),
-                is_kept(b, c),
+                *(theta, task, steps, bare, guarded, fallback, again),
+                is_kept=is_kept(guarded, fallback),
+                is_kept_again=is_kept(again, fallback),
             )
-            for steps, a, b, c in zip(horizons, *finals.values(), strict=True)
+            for steps, bare, guarded, fallback, again in zip(
+                horizons, *found, strict=True
+            )
         ]
 
     names = [name for one in lists for name in BENCHMARK_SETS[one][:num_tasks]]
@@ -117,9 +124,9 @@ def policies_of(theta: str) -> dict[str, LearnedOptimizer]:
     }
 
 
-def is_kept(guarded: float, fallback: float) -> str:
+def is_kept(final: float, fallback: float) -> str:
     """Whether the promise is."""
-    return "yes" if guarded <= fallback + max(LEAST, SHARE * fallback) else "no"
+    return "yes" if final <= fallback + max(LEAST, SHARE * fallback) else "no"
 
 
 if __name__ == "__main__":

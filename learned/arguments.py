@@ -26,8 +26,9 @@ def planned_horizon(
         ValueError: no whole number from 1 to 2³¹ − 1, or none where the architecture or the
             decay needs it.
     """
-    is_assumed = decay is not None or "horizon" not in learned_optimizer.welcomes
-    if horizon is None and is_assumed:
+    if horizon is None and decay is None:
+        horizon = assumed_horizon(learned_optimizer)
+    elif horizon is None:
         horizon = learned_optimizer.trained_horizon
     if horizon is None and "horizon" in learned_optimizer.needs:
         raise ValueError(
@@ -35,12 +36,28 @@ def planned_horizon(
         )
     if horizon is None and decay is not None:
         raise ValueError(f"decay={decay!r} needs horizon=, the number of steps")
-    number = known_number("horizon", horizon)
-    if number is None:
+    return None if horizon is None else whole_horizon(horizon, 1)
+
+
+def assumed_horizon(learned_optimizer: LearnedOptimizer) -> int | None:
+    """Where nobody says one and nothing decays by it; see `planned_horizon`."""
+    is_only_welcome = "horizon" in learned_optimizer.welcomes
+    return None if is_only_welcome else learned_optimizer.trained_horizon
+
+
+def whole_horizon(horizon: Any, least: int) -> Any:
+    """The horizon as an int, or what is traced.
+
+    Raises:
+        ValueError: no whole number from `least` to 2³¹ − 1.
+    """
+    if isinstance(horizon, Tracer):
         return horizon
-    number = int(number) if number.is_integer() else number
-    check_whole("horizon", number, 1)
-    return number
+    number = known_number("horizon", horizon)
+    is_whole = number is not None and number.is_integer()
+    horizon = int(number) if is_whole else horizon
+    check_whole("horizon", horizon, least)
+    return horizon
 
 
 def known_number(name: str, value: Any) -> float | None:
@@ -52,6 +69,8 @@ def known_number(name: str, value: Any) -> float | None:
     if value is None or isinstance(value, Tracer):
         return None
     try:
+        if isinstance(value, str):  # "7" would be one
+            raise TypeError
         return float(value.detach() if hasattr(value, "detach") else value)
     except (TypeError, ValueError, OverflowError, RuntimeError):
         raise ValueError(f"{name} must be a number, got {value!r}") from None

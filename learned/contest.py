@@ -13,7 +13,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from learned.how_they_fared import Contest, Entry, Remembered, scores, sortable
+from learned.how_they_fared import (
+    Contest,
+    Entry,
+    Remembered,
+    mean_of_finite,
+    scores,
+    sortable,
+)
 from learned.theta_file import GENERAL
 from opt_gym.checks import check_positive, check_whole
 from opt_gym.records import LearnedOptimizer
@@ -60,6 +67,9 @@ _PROBE_STEPS = 5
 _MAX_STEPS = 100_000
 _SHARE = 0.85
 """Of the time that is left after the probes; the rest is for what they did not see."""
+
+LOST_IN_A_ROW = 50
+"""Losses that are not finite; fewer are bad batches, which guards and learned steps survive."""
 
 BatchAt = Callable[[int, int], Any]
 """(seed, step) -> batch."""
@@ -227,21 +237,22 @@ def _enter(
     remembered: list[Remembered] = []
     for seed in range(shape[0]):
         contestant.begin()
+        lost = 0
         for step in range(shape[1]):
             batch, began = batch_at(seed, step), time.perf_counter()
             losses[seed, step] = contestant.step(batch)
             times.append(time.perf_counter() - began)
-            if not math.isfinite(losses[seed, step]):
+            lost = 0 if math.isfinite(losses[seed, step]) else lost + 1
+            if lost == LOST_IN_A_ROW:
                 break
         remembered.append(contestant.remembered())
-        has_diverged = not math.isfinite(losses[seed, -1])
-        if len(valid_batches) and not has_diverged:
+        if len(valid_batches) and not lost:
             valid_losses[seed] = np.mean([*map(contestant.loss_on, valid_batches)])
     last = losses[:, -max(1, shape[1] // 10) :]
     return Entry(
         name,
         losses,
-        np.mean(last, axis=1),
+        np.array([*map(mean_of_finite, last)]),
         valid_losses,
         float(np.median(times)),
         tuple(remembered),

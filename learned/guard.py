@@ -6,15 +6,20 @@ where it lowered the loss further. No step asks for a second gradient.
 
     race        in the first tenth of a cycle the challenger steps; the weights go back, and in
                 the second tenth the incumbent does. Where the challenger's losses (those of the
-                later half of its tenth) were lower, noise apart, the weights go back once more
-                and it goes on
+                later half of its tenth) were lower, a learned one's by more than noise, the
+                weights go back once more and it goes on
     stall       a cycle whose rest did not lower the loss under the learned optimizer ends with
                 the fallback as the incumbent
-    explosion   the loss is not finite, or its average rose far above that at the snapshot:
-                the weights go back, the fallback is the incumbent, what both remember begins
-                anew, and a cycle twice as long begins with its rest
-    snapshot    the weights where a cycle begins, later those of every tenth of it where the
-                loss is no worse than at the last one
+    bad batch   where a loss is not finite the weights stay, once
+    explosion   two in a row are not, or their average rose far above that at the snapshot:
+                the weights go back, in the next step once more (a sum cannot undo in one step
+                what was a thousand times as large), the fallback is the incumbent, what both
+                remember begins anew, and the cycle with its rest: twice as long, if learned
+                steps were in it
+    snapshot    the weights where a cycle begins, later those of every tenth of it, at most a
+                hundred steps apart, where the loss is no worse than at the last one
+    return      a loss at the snapshot that is higher than it was there is believed: else a
+                first loss far below the others would hold the weights for ever
 
 So a tenth of the steps, a fifth where the incumbent changes, leads nowhere. Cycles that would
 begin beyond half of a known horizon have no race: their losses end with the run.
@@ -26,13 +31,16 @@ the two candidates lead to, which takes more evaluations of the loss.
 
 from typing import Any, NamedTuple
 
-from opt_gym.maths.array_namespace import constant, namespace
+from opt_gym.maths.array_namespace import constant, namespace, zeros
 from opt_gym.maths.limits import LIMIT
 
 FIRST_CYCLE = 100.0
 SHARE_OF_BLOCK = 0.1
 CHALLENGE, ANSWER, REST = 0.0, 1.0, 2.0
 """The blocks of a cycle: two of that share, challenger's and incumbent's, and the rest."""
+
+LONGEST_WITHOUT_SNAPSHOT = 100.0
+"""Steps of the rest."""
 
 AVERAGING = 0.1
 """Of one loss in the running averages."""
@@ -44,7 +52,10 @@ UNKNOWN = 0.1
 """Of the first loss: how far losses lie apart, before a second one is known."""
 
 DOUBT = 1.0
-"""Standard errors by which a challenger must be better."""
+"""Standard errors by which a learned challenger must be better; a tie is the fallback's."""
+
+ONCE_MORE, AT_SNAPSHOT = 2.0, 1.0
+"""Steps after an explosion: the weights go back again; and the first loss there."""
 
 
 class Guard(NamedTuple):
@@ -55,7 +66,8 @@ class Guard(NamedTuple):
     optimizer is the incumbent; start, length: of the cycle; sums: [4], of its losses in the
     later halves of the two tenths, and in both halves of the rest; switches, returns: how often
     the incumbent changed, and how often weights went back after an explosion; last: t of the
-    last of either.
+    last of either; lost: 1 where the last loss was not finite; settling: 0, or how many steps
+    after an explosion are to come.
     """
 
     t: Any
@@ -71,42 +83,45 @@ class Guard(NamedTuple):
     switches: Any
     returns: Any
     last: Any
+    lost: Any
+    settling: Any
 
 
 class _Place(NamedTuple):
     """Of a step in its cycle; numbers [].
 
-    size: of a tenth; block: which; inside: steps into it; is_tenth: whether one begins;
-    is_first: whether the cycle does.
+    size: of a tenth; block: which; inside: steps into it; is_first: whether the cycle begins.
     """
 
     size: Any
     block: Any
     inside: Any
-    is_tenth: Any
     is_first: Any
 
 
 class Verdict(NamedTuple):
     """What to do now; booleans [].
 
-    learned: the learned optimizer steps, else the fallback; back: to the snapshot, instead of
-    any step; anew: what both remember, too; keep: the weights as they are now are the next
-    snapshot.
+    learned: the learned optimizer steps, else the fallback; stays: nobody does; back: to the
+    snapshot, instead of any step; anew: what both remember begins; keep: the weights as they
+    are now are the next snapshot.
     """
 
     learned: Any
+    stays: Any
     back: Any
     anew: Any
     keep: Any
 
 
 def begin(like: Any) -> Guard:
-    """Before the first loss; in the namespace and on the device of the array `like`."""
-    zero, one = constant(0.0, like), constant(1.0, like)
-    known = dict.fromkeys(Guard._fields, zero)
-    known |= {"learned": one, "length": constant(FIRST_CYCLE, like)}
-    return Guard(**{**known, "sums": constant([0.0] * 4, like)})
+    """Before the first loss; in the namespace and on the device of the array `like`.
+
+    Every number is an array of its own, for there are checkpointers that write into them.
+    """
+    known = {name: zeros((), like) for name in Guard._fields}
+    known |= {"learned": known["learned"] + 1.0, "sums": zeros((4,), like)}
+    return Guard(**{**known, "length": known["length"] + FIRST_CYCLE})
 
 
 def judge(guard: Guard, loss: Any, horizon: Any) -> tuple[Guard, Verdict]:
@@ -117,25 +132,32 @@ def judge(guard: Guard, loss: Any, horizon: Any) -> tuple[Guard, Verdict]:
         loss: [], of the batch that gave the gradient.
         horizon: planned steps, 0 where nobody knows.
     """
-    xp = namespace(loss)
-    finite = xp.isfinite(loss)
-    loss = xp.clip(xp.where(finite, loss, guard.mean), -LIMIT, LIMIT)
+    xp, before = namespace(loss), guard
+    finite, again = xp.isfinite(loss), guard.settling == ONCE_MORE
+    # Between the two returns the weights are those of neither.
+    loss = xp.clip(xp.where(finite & ~again, loss, guard.mean), -LIMIT, LIMIT)
     guard = _averaged(guard, loss)
-    exploded = _exploded(guard, finite)
+    is_lost = ~finite & (guard.lost > 0.5)
+    exploded = is_lost | (_rose(guard) & (guard.settling == 0))
+    guard = _believed(guard, loss, finite)
     guard = _with_cycle(guard)
     place = _place_in(guard)
     guard = _summed(guard, loss, place)
     races = (horizon == 0) | (2.0 * guard.start <= horizon)
     wins = races & _won(guard, place)
     turns = races & (place.block == ANSWER) & (place.inside == 0)
-    guard = _decided(guard, exploded, wins)
+    guard = _decided(guard, place, exploded, wins)
     challenges = races & (place.block == CHALLENGE) & ~exploded
     acts = (guard.learned > 0.5) ^ challenges
-    back = exploded | turns | wins
-    good = guard.mean <= guard.level + guard.spread
-    later = place.is_tenth & (place.block == REST) & good
-    keep = (place.is_first | later) & ~back
-    return _kept(guard, keep, back), Verdict(acts, back, exploded, keep)
+    back = exploded | again | turns | wins
+    keep = (place.is_first | _is_due(guard, place)) & finite & ~back
+    guard = _kept(guard, keep, back)
+    guard = guard._replace(lost=xp.where(finite | exploded, 0.0, 1.0))
+    # Before the first loss that is a number nothing is known, and nothing happens.
+    knows = finite | (before.t > 0)
+    guard = Guard(*(xp.where(knows, *pair) for pair in zip(guard, before, strict=True)))
+    stays = ~finite & ~(back & knows)
+    return guard, Verdict(acts, stays, back & knows, exploded & knows, keep)
 
 
 def _averaged(guard: Guard, loss: Any) -> Guard:
@@ -166,12 +188,28 @@ def _kept(guard: Guard, keep: Any, back: Any) -> Guard:
     )
 
 
-def _exploded(guard: Guard, finite: Any) -> Any:
+def _rose(guard: Guard) -> Any:
+    """Whether the average is far above that at the snapshot."""
     xp = namespace(guard.t)
     gained = xp.abs(guard.initial - guard.level)
     # Deviations as of the snapshot: they grow with a loss that explodes.
     allowed = RISE_IN_DEVIATIONS * guard.spread + RISE_IN_RANGES * gained
-    return ~finite | ((guard.mean > guard.level + allowed) & (guard.t > 1))
+    return (guard.mean > guard.level + allowed) & (guard.t > 1)
+
+
+def _believed(guard: Guard, loss: Any, finite: Any) -> Guard:
+    """With a loss at the snapshot that is higher than it was there."""
+    xp = namespace(guard.t)
+    told = finite & (guard.settling == AT_SNAPSHOT)
+    rise = xp.where(told, xp.clip(loss - guard.level, min=0.0), 0.0)
+    level, spread = guard.level + rise, guard.spread + AVERAGING * rise
+    return guard._replace(
+        mean=xp.where(told, level, guard.mean),
+        deviation=xp.where(told, spread, guard.deviation),
+        level=level,
+        spread=spread,
+        settling=xp.clip(guard.settling - 1.0, min=0.0),
+    )
 
 
 def _with_cycle(guard: Guard) -> Guard:
@@ -224,10 +262,17 @@ def _place_in(guard: Guard) -> _Place:
     xp = namespace(guard.t)
     size = _tenth(guard.length)
     place = guard.t - 1 - guard.start
-    tenth = xp.floor(place / size)
-    block = xp.clip(tenth, CHALLENGE, REST)
-    inside = place - block * size
-    return _Place(size, block, inside, place == tenth * size, place == 0)
+    block = xp.clip(xp.floor(place / size), CHALLENGE, REST)
+    return _Place(size, block, place - block * size, place == 0)
+
+
+def _is_due(guard: Guard, place: _Place) -> Any:
+    """Whether the weights are the next snapshot, if nothing happens."""
+    xp = namespace(guard.t)
+    every = xp.clip(place.size, max=LONGEST_WITHOUT_SNAPSHOT)
+    is_time = place.inside == every * xp.floor(place.inside / every)
+    is_good = guard.mean <= guard.level + guard.spread
+    return is_time & (place.block == REST) & is_good
 
 
 def _summed(guard: Guard, loss: Any, place: _Place) -> Guard:
@@ -247,18 +292,22 @@ def _won(guard: Guard, place: _Place) -> Any:
     half = namespace(guard.t).floor(place.size / 2.0)
     lower = (guard.sums[1] - guard.sums[0]) / half
     told = (place.block == REST) & (place.inside == 0)
-    return told & (lower > _error(guard, half))
+    doubted = namespace(half).where(guard.learned > 0.5, 0.0, _error(guard, half))
+    return told & (lower > doubted)
 
 
-def _decided(guard: Guard, exploded: Any, wins: Any) -> Guard:
+def _decided(guard: Guard, place: _Place, exploded: Any, wins: Any) -> Guard:
     """The incumbent and the counts."""
     xp = namespace(guard.t)
+    is_blamed = (guard.learned > 0.5) | (place.block == CHALLENGE)
+    longer = xp.where(is_blamed, 2.0, 1.0)
     learned = xp.where(wins, 1.0 - guard.learned, guard.learned)
     learned = xp.where(exploded, 0.0, learned)
     guard = _switched(guard, learned != guard.learned, learned)
-    skipped = 2.0 * _tenth(2.0 * guard.length)
-    guard = _new_cycle(guard, exploded, guard.t - skipped, 2.0)
+    skipped = 2.0 * _tenth(longer * guard.length)
+    guard = _new_cycle(guard, exploded, guard.t - skipped, longer)
     return guard._replace(
         returns=guard.returns + xp.where(exploded, 1.0, 0.0),
         last=xp.where(exploded, guard.t, guard.last),
+        settling=xp.where(exploded, ONCE_MORE, guard.settling),
     )

@@ -30,8 +30,10 @@ class Entry(NamedTuple):
 
     Attributes:
         name: of the optimizer.
-        losses: of every step, [seeds, steps]; not a number once it diverged.
-        final_losses: means over the last tenth of them, [seeds].
+        losses: of every step, [seeds, steps]; not a number once it diverged, and not finite
+            where a batch was bad.
+        final_losses: means over the last tenth of them, [seeds], bad batches left out; not a
+            number where it diverged.
         valid_losses: after the last step, [seeds]; not a number where there are no batches, or
             where it diverged.
         seconds_per_step: median, the model's own work included.
@@ -58,7 +60,7 @@ class Entry(NamedTuple):
     @property
     def mean_loss(self) -> float:
         """Over all steps: how fast it went down, where the final loss says how far."""
-        return float(np.mean(self.losses))
+        return float(np.mean([*map(mean_of_finite, self.losses)]))
 
     @property
     def final_loss(self) -> float:
@@ -141,6 +143,13 @@ class Contest(NamedTuple):
     def plot(self, path: str | Path) -> Path:
         """A picture of the losses by steps and by seconds, smoothed over a fiftieth."""
         return _plot(self, Path(path))
+
+
+def mean_of_finite(losses: np.ndarray) -> float:
+    """Of one run's losses, without bad batches; NaN where the last is not finite."""
+    if not math.isfinite(losses[-1]):
+        return math.nan
+    return float(np.mean(losses[np.isfinite(losses)]))
 
 
 def scores(entry: Entry, is_validated: bool) -> np.ndarray:

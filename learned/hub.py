@@ -122,7 +122,10 @@ def prepare(
     if picture is not False:
         text += f"\n![Loss against steps, beside Adam]({PICTURE})\n"
     shutil.copyfile(file, folder / theta_file.HUB_FILE)
-    (folder / CARD).write_text(_FRONT + text + _USE.format(repository=repository))
+    front = (
+        "" if text.startswith("---\n") else _FRONT
+    )  # a card from the Hub has its own
+    (folder / CARD).write_text(front + text + _USE.format(repository=repository))
 
 
 def describe(header: dict[str, Any]) -> str:

@@ -24,6 +24,8 @@ class LearnedState(NamedTuple):
         t: updates done.
         skipped: gradients that were not finite.
         trained_horizon: the steps that θ was trained for; 0 where that is not known.
+        begun: t when the memories began, 0 but after an explosion (`guarded`). What θ is
+            shown of time is counted from there.
         tensors: what is remembered of tensors (the features', the carry's, the action map's),
             every leaf of it a tree shaped like φ.
         shared: what belongs to all of them.
@@ -32,6 +34,7 @@ class LearnedState(NamedTuple):
     t: Int[Array, ""]
     skipped: Int[Array, ""]
     trained_horizon: Int[Array, ""]
+    begun: Int[Array, ""]
     tensors: PyTree
     shared: PyTree
 
@@ -84,8 +87,8 @@ def in_form(
         ValueError: it is none of this optimizer and these parameters.
     """
     begun = jax.eval_shape(lambda: pack(params, _zeros(like), of_tensor))
-    counts: Any = jax.ShapeDtypeStruct((), jnp.int32)
-    wanted = LearnedState(counts, counts, counts, *begun)
+    count: Any = jax.ShapeDtypeStruct((), jnp.int32)
+    wanted = LearnedState(*(count,) * 4, *begun)
 
     def cast(like: Any, leaf: Any) -> Any:
         if jnp.shape(leaf) != like.shape:

@@ -194,6 +194,7 @@ def _direction(
                 jnp.zeros((), jnp.int32),
                 jnp.zeros((), jnp.int32),
                 jnp.asarray(trained or 0, jnp.int32),
+                jnp.zeros((), jnp.int32),
                 *pack(params, memories, of_tensor),
             )
             return own_buffers(state)
@@ -251,7 +252,7 @@ def _direction(
         _check_gradients(params, updates)
         loss, has_loss = told("value", value if reads_loss else None)
         valid, has_valid = told("value_valid", value_valid)
-        t = jnp.minimum(state.t, MOST - 8)  # clocks look at the next ones
+        t = jnp.minimum(state.t, MOST - 8) - state.begun  # clocks look at the next ones
         signal = Signal(
             params=float32(params),
             grad=float32(updates),
@@ -260,13 +261,18 @@ def _direction(
             valid_loss=valid,
             has_valid=has_valid,
             t=t,
-            horizon=jnp.asarray(0 if horizon is None else horizon, jnp.int32),
+            horizon=jnp.asarray(_left(horizon, state.begun), jnp.int32),
             ages=(t,) * len(jax.tree.leaves(params)),
         )
         with fixed_numerics():
             return advance(theta, signal, state)
 
     return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _left(horizon: Any, begun: Any) -> Any:
+    """Of the planned steps those that memories have seen, and will see; 0 where not known."""
+    return 0 if horizon is None else jnp.maximum(horizon - begun, 1)
 
 
 def _check_needs(

@@ -20,6 +20,7 @@ import numpy as np
 from jaxtyping import PyTree
 
 from learned import theta_file
+from learned.arguments import assumed_horizon
 from learned.exporting.amalgamation import Amalgam, amalgamate
 from learned.exporting.module_sources import PACKAGES, Place
 from opt_gym import plugins, policy
@@ -35,6 +36,8 @@ _OF_DRIVER = {
     "of_shapes": Place("opt_gym.maths.parts", "of_shapes"),
     "all_finite": Place("opt_gym.maths.limits", "all_finite"),
     "within_limits": Place("opt_gym.maths.limits", "within_limits"),
+    "float32": Place("learned.optax_numbers", "float32"),
+    "told": Place("learned.optax_numbers", "told"),
 }
 _IMPORTS_OF_DRIVER = (
     *("import base64", "import inspect", "import jax", "import jax.numpy as jnp"),
@@ -150,6 +153,7 @@ def _driver(amalgam: Amalgam, optimizer: LearnedOptimizer, table: str) -> str:
         "NAME": repr(optimizer.name),
         "CONFIG": pprint.pformat(optimizer.config, width=_WIDTH),
         "TRAINED_HORIZON": repr(optimizer.trained_horizon),
+        "HORIZON": repr(assumed_horizon(optimizer)),
         "NEEDS": repr(optimizer.needs),
         "READS_LOSS": repr("loss" in policy.read_by(optimizer)),
         **{name: amalgam.names[place] for name, place in _OF_DRIVER.items()},

@@ -1,6 +1,7 @@
 """`GuardedOptim`: a learned optimizer with a fallback beside it, in torch."""
 
 import warnings
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from learned.torch import ranks
 from learned.torch.learned_optim import LearnedOptim
 from learned.torch.numbers import detached, first_of, of_closure, scalar
 from learned.torch.ranks import params_of
+from learned.torch.sharded import local
 from opt_gym.checks import check_positive, check_whole
 
 SNAPSHOT = "snapshot"
@@ -29,9 +31,12 @@ class GuardedOptim(torch.optim.Optimizer):
     Both see every gradient, one of them steps. `learned.guard` says by which rules, and
     `optimizer.guard` what happened: who steps, how often that changed, how often weights went
     back after an explosion, and when last. A learned step is never longer than `cap` times the
-    fallback's, tensor by tensor. The group's "lr" is a factor of whichever step; schedulers may
-    change it, or the rates of the two. The snapshot takes a float a weight beside both states.
-    Each step reads the verdict back from the device.
+    fallback's, tensor by tensor. Where gradients are not finite, weights stay and only a
+    `LearnedOptim` sees them, which counts them. The group's "lr" is a factor of whichever step;
+    schedulers may change it, or the rates of the two. The snapshot takes a float a weight
+    beside both states. Each step reads the verdict back from the device. `state_dict()` is all
+    of it, and what `torch.distributed.checkpoint` is to save: what its helpers pick from an
+    optimizer lacks the two.
 
     Args:
         optimizer: such as a `LearnedOptim`.
@@ -101,41 +106,56 @@ class GuardedOptim(torch.optim.Optimizer):
                 "GuardedOptim needs the loss: step(closure), step(loss=loss), or "
                 "set_loss(loss) before step()"
             )
-        self._act(self._judged(loss), loss)
+        self._act(*self._judged(loss), loss)
         return returned
 
-    def _judged(self, loss: Any) -> rules.Verdict:
-        """What to do now, in booleans of Python; the same in all processes."""
+    def add_param_group(self, param_group: dict[str, Any]) -> None:
+        """Adds `param_group`, of parameters that both optimizers have been given before.
+
+        Raises:
+            ValueError: one of them lacks some.
+        """
+        super().add_param_group(param_group)
+        added = {id(param) for param in self.param_groups[-1]["params"]}
+        for optimizer in (self.learned, self.fallback):
+            lacking = added - {*map(id, params_of(optimizer))}
+            if lacking:
+                self.param_groups.pop()
+                raise ValueError(
+                    f"{type(optimizer).__name__} has not been given {len(lacking)} of these "
+                    "parameters: its own add_param_group comes first"
+                )
+
+    def _judged(self, loss: Any) -> tuple[rules.Verdict, bool]:
+        """What to do now, and whether gradients are finite; the same in all processes."""
         device = self.guard.t.device
         number, group = scalar("loss", loss, device), self._group()
+        usable = _are_finite(params_of(self), device)
         if group is not None:
-            number = ranks.means([number], group, device)[0]
+            number, usable = ranks.means([number, usable], group, device)
         horizon = torch.tensor(float(self.horizon), device=device)
         self.guard, told = rules.judge(self.guard, number, horizon)
-        return rules.Verdict(*torch.stack([*told]).tolist())
+        *verdict, are_usable = torch.stack([*told, usable == 1.0]).tolist()
+        return rules.Verdict(*verdict), are_usable
 
     def _group(self) -> Any:
         given = getattr(self.learned, "_process_group", None)
         return ranks.group_of(given)
 
-    def _act(self, told: rules.Verdict, loss: Any) -> None:
+    def _act(self, told: rules.Verdict, usable: bool, loss: Any) -> None:
         params = [*params_of(self)]
         before = [param.detach().clone() for param in params]
         # Who does not step sees the gradient first; how long its steps are caps the other's.
-        order = (
-            (self.fallback, self.learned)
-            if told.learned
-            else (self.learned, self.fallback)
-        )
-        _step(order[0], loss)
-        lengths = [
-            _length(param, was) for param, was in zip(params, before, strict=True)
-        ]
+        order = self.fallback, self.learned
+        watcher, stepper = order if told.learned else order[::-1]
+        _step(watcher, loss, usable)
+        most = [self._most(told, *pair) for pair in zip(params, before, strict=True)]
         _restore(params, before)
-        _step(order[1], loss)
-        if told.learned:
-            for param, was, most in zip(params, before, lengths, strict=True):
-                _cap(param, was, self.cap * most)
+        _step(stepper, loss, usable)
+        if told.stays or not usable:
+            _restore(params, before)
+        for step in zip(params, before, most, strict=True):
+            _cap(*step)
         self._scale(before)
         states = [self.state[param] for param in params]
         for state, was in zip(states, before, strict=True):
@@ -145,6 +165,15 @@ class GuardedOptim(torch.optim.Optimizer):
             _restore(params, [state[SNAPSHOT] for state in states])
         if told.anew:
             self._begin_anew()
+
+    def _most(
+        self, told: rules.Verdict, param: torch.Tensor, before: torch.Tensor
+    ) -> torch.Tensor:
+        """How long a step may be, after the watcher's."""
+        length = _length(param, before)
+        if not told.learned:
+            return torch.full_like(length, torch.inf)
+        return self.cap * length.nan_to_num(nan=0.0, posinf=0.0)
 
     def _scale(self, before: list[torch.Tensor]) -> None:
         """Steps of the groups whose rate is not 1."""
@@ -157,8 +186,11 @@ class GuardedOptim(torch.optim.Optimizer):
 
     def _begin_anew(self) -> None:
         """What both remember; rates, which schedulers count for, stay."""
-        self.learned.state.clear()
-        self.fallback.state.clear()
+        for optimizer in (self.learned, self.fallback):
+            if isinstance(optimizer, LearnedOptim):
+                optimizer.begin_anew()
+            else:
+                optimizer.state.clear()
         if self._warn:
             self._warn = False
             warnings.warn(
@@ -185,7 +217,9 @@ class GuardedOptim(torch.optim.Optimizer):
         """
         missing = [name for name in _PARTS if name not in state_dict]
         if missing:
-            raise ValueError(f"this state is not of a GuardedOptim: it lacks {missing}")
+            raise ValueError(
+                f"this state is not a GuardedOptim's own state_dict(): it lacks {missing}"
+            )
         own = {key: state_dict[key] for key in state_dict if key not in _PARTS}
         self.learned.load_state_dict(state_dict["learned"])
         self.fallback.load_state_dict(state_dict["fallback"])
@@ -204,9 +238,20 @@ def _check_same(ours: list[torch.Tensor], theirs: list[torch.Tensor]) -> None:
         )
 
 
-def _step(optimizer: torch.optim.Optimizer, loss: Any) -> None:
+def _are_finite(params: Iterator[torch.Tensor], device: torch.device) -> torch.Tensor:
+    """1 where all gradients are, else 0."""
+    grads = [local(param.grad) for param in params if param.grad is not None]
+    flags = [torch.isfinite(grad).all().to(device) for grad in grads]
+    every = torch.stack(flags).all() if flags else torch.ones((), device=device)
+    return every.float()
+
+
+def _step(optimizer: torch.optim.Optimizer, loss: Any, usable: bool) -> None:
+    """A step, of what else than a `LearnedOptim` only where gradients are usable."""
     if isinstance(optimizer, LearnedOptim):
         optimizer.set_loss(loss)
+    elif not usable:
+        return
     optimizer.step()
 
 
@@ -227,4 +272,5 @@ def _cap(param: torch.Tensor, before: torch.Tensor, most: torch.Tensor) -> None:
     shorter = before + torch.where(
         is_finite, most / length * step, torch.zeros_like(step)
     )
-    param.copy_(torch.where(length <= most, param, shorter.to(param.dtype)))
+    is_short = is_finite & (length <= most)
+    param.copy_(torch.where(is_short, param, shorter.to(param.dtype)))

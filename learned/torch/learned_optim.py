@@ -16,12 +16,13 @@ from learned import theta_file
 from learned.arguments import farthest, going_beyond, planned_horizon
 from learned.torch import memory, numbers, ranks, sharded, tensors
 from learned.torch.compiled import CompiledMaths
-from learned.torch.memory import SKIPPED, STEP, T
+from learned.torch.memory import BEGUN, SKIPPED, STEP, T
 from learned.torch.notices import SkippedInARow, warn_at_first
+from learned.torch.signals import signal_of
 from learned.torch.tensors import Cutting, View, can_step
 from opt_gym import policy
 from opt_gym.maths import parts
-from opt_gym.records import LearnedOptimizer, Signal
+from opt_gym.records import LearnedOptimizer
 
 _KEPT = (
     *("learned_optimizer", "horizon", "decay", "theta_digest", "compiled"),
@@ -167,8 +168,19 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         except ValueError:
             self.param_groups.pop()
             raise
-        views = [View(p, group) for p in group["params"] if can_step(p)]
-        self._begin([view for view in views if view.param.requires_grad])
+        self._begin(_trainable([group]))
+
+    def begin_anew(self) -> None:
+        """Forgets what it saw. Rates go on, and the steps that are left are its horizon."""
+        known, calls = self._any_state(), self._calls
+        if known is None:
+            return
+        self.state.clear()
+        self._begin(_trainable(self.param_groups))
+        counts = {T: known[T], SKIPPED: known[SKIPPED], BEGUN: known[T]}
+        for state in self.state.values():
+            state.update(counts)
+        self._calls = calls
 
     def set_loss(self, loss: Any, valid_loss: Any = None) -> None:
         """The loss for the next `step()`, for trainers that call it without one.
@@ -288,7 +300,9 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             [memory.tensor_of(self._layout, state) for state in states],
             memory.shared_of(self._layout, states[0]),
         )
-        signal = self._signal(views, states, loss, valid_loss)
+        signal = signal_of(
+            self.learned_optimizer, views, states, loss, valid_loss, self.horizon
+        )
         theta = self._theta_for(views[0].param.device)
         others = sharded.others_of(views)
         usable = numbers.usable(signal, "loss" in self.learned_optimizer.needs)
@@ -326,6 +340,7 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             known = memory.counts(device)
             known.update(memory.copied(memory.entries_of_all(self._layout, shared)))
         of_all = {key: value for key, value in known.items() if memory.is_shared(key)}
+        of_all = memory.moved(of_all, device)
         for view, tensor in zip(views, of_each, strict=True):
             own = memory.copied(self._entries_of(view, tensor))
             step = torch.zeros((), dtype=torch.int64, device=view.param.device)
@@ -357,28 +372,6 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
             self.state[param] = state = memory.moved(state, param.device)
         return state
 
-    def _signal(
-        self, views: list[View], states: list[Any], loss: Any, valid_loss: Any
-    ) -> Signal:
-        device = views[0].param.device
-        reads_loss = "loss" in policy.read_by(self.learned_optimizer)
-        loss, has_loss = numbers.told("loss", loss if reads_loss else None, device)
-        valid_loss, has_valid = numbers.told("valid_loss", valid_loss, device)
-        scalars: dict[str, Any] = {  # typed as arrays of JAX
-            "loss": loss,
-            "has_loss": has_loss,
-            "valid_loss": valid_loss,
-            "has_valid": has_valid,
-            "t": states[0][T].float(),  # a power of an integer has torch's default kind
-            "horizon": numbers.scalar("horizon", self.horizon or 0, device),
-            "ages": tuple(state[STEP].float() for state in states),
-        }
-        return Signal(
-            params=[view.value for view in views],
-            grad=[view.gradient() for view in views],
-            **scalars,
-        )
-
     def _remember(
         self,
         views: list[View],
@@ -393,5 +386,11 @@ class LearnedOptim(torch.optim.Optimizer, ranks.InStep):
         for view, state, tensor in zip(views, states, of_each, strict=True):
             state.update(self._entries_of(view, tensor))
             state[STEP] = state[STEP] + usable
-        for state in self.state.values():
+        for state in filter(None, self.state.values()):
             state.update(of_all)
+
+
+def _trainable(groups: list[dict[str, Any]]) -> list[View]:
+    """The parameters that have a state from the beginning."""
+    every = ((param, group) for group in groups for param in group["params"])
+    return [View(p, group) for p, group in every if can_step(p) and p.requires_grad]

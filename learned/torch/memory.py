@@ -18,8 +18,9 @@ from opt_gym.records import LearnedOptimizer
 
 STEP = "step"
 SHARED = "shared."
-T, SKIPPED = "shared.t", "shared.skipped"
-"""Steps done by the optimizer, and gradients that were not finite: int64."""
+COUNTS = T, SKIPPED, BEGUN = "shared.t", "shared.skipped", "shared.begun"
+"""Steps done by the optimizer, gradients that were not finite, and T when memories began (0
+but after an explosion, see `GuardedOptim`): int64. θ is shown the time since then."""
 
 _PARTS = policy.Memories._fields
 _OLD_KEY = "learned_optimizer"
@@ -85,7 +86,7 @@ def check_fit(
                 f"this state is not that of a parameter of shape {shape}: {name!r} has "
                 f"{what} instead of {tuple(like.shape)}"
             )
-    missing = [n for n in (STEP, *layout.shared_names, T, SKIPPED) if n not in state]
+    missing = [n for n in (STEP, *layout.shared_names, *COUNTS) if n not in state]
     if missing:
         raise ValueError(f"this state lacks {', '.join(missing)}")
 
@@ -97,9 +98,7 @@ def shared_of(layout: Layout, state: dict[str, Any]) -> PyTree:
 
 def counts(device: torch.device) -> dict[str, torch.Tensor]:
     """Those of a new optimizer."""
-    return {
-        name: torch.zeros((), dtype=torch.int64, device=device) for name in (T, SKIPPED)
-    }
+    return {name: torch.zeros((), dtype=torch.int64, device=device) for name in COUNTS}
 
 
 def from_version_01(
@@ -114,7 +113,8 @@ def from_version_01(
     """
     missing = {name: torch.zeros(0) for name in layout.names}
     of_all = {f"{SHARED}{name}": value for name, value in extra.items()}
-    known = {T, SKIPPED, *layout.shared_names}
+    of_all[BEGUN] = torch.zeros((), dtype=torch.int64)
+    known = {*COUNTS, *layout.shared_names}
     of_all = {name: value for name, value in of_all.items() if name in known}
     return {index: {**missing, **own, **of_all} for index, own in state.items()}
 

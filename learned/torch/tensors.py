@@ -161,12 +161,14 @@ def _kind(
         return "embedding", None
     if "Norm" in type(module).__name__:
         return ("bias" if "bias" in name else "norm"), None
-    if param.ndim < 2:
+    # The shape of a lazy one is not known yet.
+    is_bias = "bias" in name if is_lazy(param) else param.ndim < 2
+    if is_bias:
         return "bias", None
     transposed = isinstance(
         module,
         torch.nn.ConvTranspose1d | torch.nn.ConvTranspose2d | torch.nn.ConvTranspose3d,
     )
     if transposed:  # [in, out, *window]
-        return "kernel", (*range(2, param.ndim), 0, 1)
+        return "kernel", (*range(2, 2 + len(module.kernel_size)), 0, 1)
     return "kernel", None

@@ -272,6 +272,26 @@ def test_a_run_that_diverged_has_no_validation_loss():
     assert contest.is_validated
 
 
+def test_a_bad_batch_ends_no_run():
+    """One loss in twenty is not finite, and the weights are."""
+
+    def loss(params, batch):
+        return jnp.where(batch % 20 == 19, jnp.nan, 1.0) * jnp.sum(params**2)
+
+    contest = learned.compare_on(
+        loss,
+        jnp.ones(2),
+        lambda step: step % 50_000,
+        valid_batches=[0],
+        optimizers={"careful": optax.apply_if_finite(optax.sgd(0.1), 5)},
+        budget_s=8,
+    )
+    (entry,) = contest.entries
+    assert entry.final_loss < 1e-3
+    assert 0 < entry.mean_loss < 2.0
+    assert (entry.valid_losses < 1e-3).all()
+
+
 def test_runs_have_their_own_orders():
     at = kept(list(range(5)))
     assert [at(0, step) for step in range(7)] == [0, 1, 2, 3, 4, 0, 1]

@@ -101,6 +101,36 @@ def test_a_bundled_theta_and_what_it_needs(tmp_path):
         tx.update(params, tx.init(params))
 
 
+def test_a_horizon_that_is_only_welcome_is_not_assumed(tmp_path):
+    optimizer, theta = learned.load("general")
+    module = loaded(learned.export("general", tmp_path / "mine.py"))
+    params, grads = {"w": jnp.ones((3, 2))}, {"w": jnp.full((3, 2), 0.1)}
+
+    def late(tx):
+        state = tx.init(params)._replace(t=jnp.int32(9000))
+        return tx.update(grads, state, params, value=1.0)[0]["w"]
+
+    expected = late(learned.to_optax(optimizer, theta))
+    np.testing.assert_allclose(late(module.optimizer()), expected, rtol=1e-5)
+    assert module.HORIZON is None
+    assert module.TRAINED_HORIZON == 5000
+
+
+def test_under_64_bits_it_is_float32(tmp_path):
+    optimizer, theta = learned.load("nominal_small")
+    module = loaded(learned.export("nominal_small", tmp_path / "mine.py"))
+    ours = learned.to_optax(optimizer, theta)
+    with jax.enable_x64(True):
+        params = {"w": jnp.ones((3, 2), jnp.float64)}
+        grads = {"w": jnp.asarray([[1e60, 0.1], [0.2, 0.3], [0.0, -1.0]], jnp.float64)}
+        updates = [
+            tx.update(grads, tx.init(params), params, value=1.0)[0]["w"]
+            for tx in (module.optimizer(), ours)
+        ]
+    assert updates[0].dtype == jnp.float64
+    np.testing.assert_allclose(*updates, rtol=1e-5)
+
+
 def test_what_cannot_be_exported_is_said(tmp_path):
     for out in ("theta.safetensors", "my-optimizer.py", "two.parts.py"):
         with pytest.raises(ValueError, match="a module's name with"):

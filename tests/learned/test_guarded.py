@@ -60,23 +60,111 @@ def test_an_explosion_is_undone_and_the_fallback_goes_on():
     assert losses[-50:].mean() < plain[-50:].mean() + 0.02
 
 
-def test_what_is_not_finite_goes_back_at_once():
-    params = {"w": jnp.ones(3)}
-    tx: Any = learned.guarded(optax.sgd(0.1), optax.sgd(0.01))
+def after(tx: Any, params: Any, told: list[tuple[float, float]]) -> tuple[Any, Any]:
+    """(weights, state) after steps with these gradients and losses."""
+    tx = optax.with_extra_args_support(tx)
     state = tx.init(params)
-    grads = {"w": jnp.ones(3)}
-    updates, state = tx.update(grads, state, params, value=1.0)
-    moved: Any = optax.apply_updates(params, updates)
-    grads = {"w": jnp.full(3, jnp.nan)}
-    updates, state = tx.update(grads, state, moved, value=jnp.nan)
-    again: Any = optax.apply_updates(moved, updates)
-    np.testing.assert_allclose(again["w"], params["w"], rtol=1e-6)
-    assert state.guard.learned == 0
-    for _ in range(
-        15
-    ):  # the fallback is the incumbent, and the learned one's tenth ends
-        updates, state = tx.update({"w": jnp.ones(3)}, state, again, value=1.0)
+    for gradient, value in told:
+        grads = jax.tree.map(lambda p, g=gradient: jnp.full_like(p, g), params)
+        updates, state = tx.update(grads, state, params, value=value)
+        params = optax.apply_updates(params, updates)
+    return params, state
+
+
+def test_one_loss_that_is_not_finite_is_a_bad_batch_and_two_go_back():
+    start = {"w": jnp.ones(3)}
+    tx = learned.guarded(optax.sgd(0.1), optax.sgd(0.01))
+    steps = [(1.0, 1.0)] * 2
+    moved, _ = after(tx, start, steps)
+    kept, state = after(tx, start, [*steps, (1.0, jnp.nan)])
+    np.testing.assert_array_equal(kept["w"], moved["w"])
+    assert (state.guard.learned, state.guard.returns) == (1, 0)
+    gone, state = after(tx, start, [*steps, *[(1.0, jnp.nan)] * 2])
+    np.testing.assert_allclose(gone["w"], 1.0, rtol=1e-6)
+    assert (state.guard.learned, state.guard.returns) == (0, 1)
+    # The fallback is the incumbent, and the learned one's tenth ends.
+    _, state = after(tx, start, [*steps, *[(1.0, jnp.nan)] * 2, *[(1.0, 1.0)] * 15])
     assert not state.guard.learned
+
+
+def test_a_first_loss_that_is_not_finite_is_not_the_measure_of_others():
+    start = {"w": jnp.ones(4)}
+    tx = learned.guarded(optax.sgd(0.01), optax.sgd(0.01))
+    lost = [(1.0, jnp.nan)] * 3
+    stood, state = after(tx, start, lost)
+    np.testing.assert_array_equal(stood["w"], start["w"])
+    assert state.guard.t == 0
+    _, state = after(tx, start, [*lost, *[(1.0, 1.0 - 0.01 * i) for i in range(30)]])
+    assert (state.guard.t, state.guard.returns, state.guard.learned) == (30, 0, 1)
+
+
+@pytest.mark.parametrize("first", [0.0, 0.1])
+def test_a_first_loss_far_below_the_others_holds_the_weights_for_a_few_steps(first):
+    guard, judge, backs = rules.begin(jnp.zeros(())), jax.jit(rules.judge), []
+    for t in range(120):
+        loss = first if t == 0 else 2.0 + 0.1 * (-1) ** t
+        guard, told = judge(guard, jnp.float32(loss), jnp.float32(200))
+        backs.append(bool(told.back))
+    assert sum(backs[:12]) >= 2
+    assert not any(backs[12:])
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing():
+    """Though the fallback makes nothing finite of it, and is heard in the race."""
+    start = {"w": jnp.ones(4)}
+    tx = learned.guarded(optax.apply_if_finite(optax.sgd(1e-2), 5), optax.adamw(1e-3))
+    for when in (3, 30):
+        told = [(1.0, 1.0 - 0.001 * i) for i in range(60)]
+        before, _ = after(tx, start, told[:when])
+        kept, _ = after(tx, start, [*told[:when], (jnp.nan, told[when][1])])
+        np.testing.assert_array_equal(kept["w"], before["w"])
+        told[when] = jnp.nan, told[when][1]
+        ended, state = after(tx, start, told)
+        assert np.isfinite(ended["w"]).all()
+        assert state.guard.returns == 0
+        assert np.isfinite(jax.tree.leaves(state.fallback)[1]).all()
+
+
+def test_weights_go_back_from_very_far():
+    start = {"w": jnp.asarray([0.5, 0.3])}
+    tx = learned.guarded(optax.sgd(1e7), optax.sgd(1e6), cap=1e9)
+    far, _ = after(tx, start, [(1e4, 1.0)])
+    assert (jnp.abs(far["w"]) > 1e9).all()
+    back, state = after(tx, start, [(1e4, 1.0), (1e4, 1e20), (1e4, 1e5)])
+    np.testing.assert_allclose(back["w"], start["w"], rtol=1e-5)
+    assert state.guard.returns == 1
+
+
+def test_bad_batches_cost_what_a_snapshot_is_old_and_no_more():
+    """The fallback's: the cycle is not doubled for what no learned step did."""
+    guard, judge = rules.begin(jnp.zeros(())), jax.jit(rules.judge)
+    at_snapshot, thrown_away = 0, []
+    for t in range(3000):
+        is_bad = t % 300 in (298, 299)
+        loss = jnp.nan if is_bad else 1.0 / (1.0 + 0.001 * t)
+        guard, told = judge(guard, jnp.float32(loss), jnp.float32(1))
+        at_snapshot = t if told.keep else at_snapshot
+        if told.anew:
+            thrown_away.append(t - at_snapshot)
+    assert len(thrown_away) == 10
+    assert max(thrown_away) <= rules.LONGEST_WITHOUT_SNAPSHOT + 1
+    assert guard.length < 3000
+
+
+def test_numbers_of_a_guard_are_each_their_own():
+    arrays = [id(number) for number in rules.begin(jnp.zeros(()))]
+    assert len({*arrays}) == len(arrays)
+
+
+def test_half_precision_is_capped_as_float32():
+    """Squares of small steps are none in float16."""
+    start, told = jnp.ones(8), [(1.0, 1.0)] * 13
+    tx = learned.guarded(optax.sgd(1e-2), optax.sgd(1e-4))
+    wide, _ = after(tx, {"w": start}, told)
+    narrow, _ = after(tx, {"w": start.astype(jnp.float16)}, told)
+    assert narrow["w"].dtype == jnp.float16
+    np.testing.assert_allclose(narrow["w"], wide["w"], atol=1e-3)
+    assert (narrow["w"] < 0.999).all()
 
 
 def test_a_stall_loses_the_race():
@@ -154,6 +242,9 @@ def test_a_learned_step_is_no_longer_than_the_cap():
 SCHEDULE = optax.linear_schedule(1.0, 0.0, 10)
 
 
+LOST = [(1.0, 1.0)] * 2 + [(1.0, jnp.nan)] * 2
+
+
 @pytest.mark.parametrize(
     "falling",
     [optax.adam(SCHEDULE), optax.inject_hyperparams(optax.adam)(SCHEDULE)],
@@ -162,11 +253,25 @@ SCHEDULE = optax.linear_schedule(1.0, 0.0, 10)
 def test_schedules_go_on_where_memories_begin_anew(falling):
     """Adam's step is then as long as its first one, by a rate that has fallen meanwhile."""
     tx: Any = learned.guarded(optax.sgd(0.1), falling)
-    params, grads = {"w": jnp.ones(2)}, {"w": jnp.ones(2)}
-    state, updates = tx.init(params), {}
-    for value in (1.0, 1.0, jnp.nan, 1.0):
-        updates, state = tx.update(grads, state, params, value=value)
-    np.testing.assert_allclose(updates["w"], -jnp.asarray(SCHEDULE(3)), rtol=1e-5)
+    params = {"w": jnp.ones(2)}
+    before, _ = after(tx, params, [*LOST, (1.0, 1.0)])
+    moved, _ = after(tx, params, [*LOST, (1.0, 1.0), (1.0, 1.0)])
+    step = moved["w"] - before["w"]
+    np.testing.assert_allclose(step, -jnp.asarray(SCHEDULE(5)), rtol=1e-4)
+
+
+def test_a_learned_rate_goes_on_where_memories_begin_anew():
+    lopt = learned.make("sgd")
+    theta = lopt.init_theta(jax.random.key(0))
+    usual = learned.to_optax(lopt, theta, learning_rate=SCHEDULE)
+    tx: Any = learned.guarded(optax.sgd(0.1), usual)
+    params = {"w": jnp.ones(2)}
+    before, state = after(tx, params, [*LOST, (1.0, 1.0)])
+    assert (state.fallback.t, state.fallback.begun) == (5, 4)
+    moved, _ = after(tx, params, [*LOST, (1.0, 1.0), (1.0, 1.0)])
+    whole, _ = after(learned.to_optax(lopt, theta), params, [(1.0, 1.0)])
+    expected = SCHEDULE(5) * (whole["w"] - params["w"])
+    np.testing.assert_allclose(moved["w"] - before["w"], expected, rtol=1e-4)
 
 
 def test_what_cannot_be_is_named():
@@ -175,6 +280,9 @@ def test_what_cannot_be_is_named():
         learned.guarded(named)
     with pytest.raises(ValueError, match="cap must be"):
         learned.guarded(optax.sgd(1.0), cap=0.0)
+    for horizon in (-5, 1.5, float("nan"), "7", None):
+        with pytest.raises(ValueError, match="horizon must be"):
+            learned.guarded(optax.sgd(1.0), horizon=horizon)
     tx: Any = learned.guarded(optax.sgd(1.0))
     one = jnp.ones(())
     with pytest.raises(ValueError, match=r"value must be one number, got \[1.0, 2.0\]"):

@@ -91,12 +91,83 @@ def test_an_explosion_warns_once_and_memories_begin_anew():
     ours = GuardedOptim(torch.optim.SGD([param], 0.1), usual)
     trained(ours, param, 3)
     before = param.detach().clone()
-    with pytest.warns(UserWarning, match="at step 4 the loss exploded.* Adam goes on"):
+    ours.step(loss=torch.nan)  # a bad batch, perhaps
+    assert torch.equal(param, before)
+    with pytest.warns(UserWarning, match="at step 5 the loss exploded.* Adam goes on"):
         ours.step(loss=torch.nan)
     assert not usual.state
     assert torch.equal(param, torch.tensor(START))
     assert not torch.equal(param, before)
     ours.step(loss=torch.nan)  # said once
+
+
+def test_a_gradient_that_is_not_finite_moves_nothing():
+    param = parameter()
+    bare = LearnedOptim([param], "nominal_small")
+    usual = torch.optim.Adam([param], 0.01)
+    ours = GuardedOptim(bare, usual)
+    trained(ours, param, 15)
+    before, moments = param.detach().clone(), usual.state[param]["exp_avg"].clone()
+    param.grad = torch.full_like(param, torch.nan)
+    ours.step(loss=1.0)
+    assert torch.equal(param, before)
+    assert torch.equal(usual.state[param]["exp_avg"], moments)
+    assert bare.skipped == 1
+    trained(ours, param, 3)
+    assert torch.isfinite(param).all()
+    assert int(ours.guard.returns) == 0
+
+
+@pytest.mark.filterwarnings("ignore:GuardedOptim")
+def test_a_learned_rate_goes_on_where_memories_begin_anew():
+    param = parameter()
+    bare = LearnedOptim([param], "nominal_small", horizon=100, decay="linear")
+    ours = GuardedOptim(bare, torch.optim.Adam([param], 0.01))
+    trained(ours, param, 40)
+    counts = [bare.t, bare.skipped]
+    assert counts == [40, 0]
+    ours.step(loss=torch.nan)
+    ours.step(loss=torch.nan)
+    state = bare.state[param]
+    assert (bare.t, int(state["shared.begun"]), int(state["step"])) == (40, 40, 0)
+    copied = copy.deepcopy(bare)
+    # What θ is shown is a run of 60 steps from its start, and the factor is that of step 40.
+    alone = torch.nn.Parameter(param.detach().clone())
+    whole = LearnedOptim([alone], "nominal_small", horizon=60)
+    moving = copied.param_groups[0]["params"][0]
+    for one in (moving, alone):
+        one.grad = torch.ones_like(one)
+    start = alone.detach().clone()
+    copied.step(loss=1.0)
+    whole.step(loss=1.0)
+    torch.testing.assert_close(moving - start, 0.6 * (alone - start), rtol=1e-4, atol=0)
+
+
+def test_states_that_are_read_in_place_are_nobody_elses():
+    """As torch.distributed.checkpoint reads them."""
+    param = parameter()
+    saved = guard_of(param, 0.01, 0.003)
+    trained(saved, param, 30)
+    fresh = guard_of(param, 0.01, 0.003)
+    into = fresh.state_dict()["guard"]
+    for name, value in saved.state_dict()["guard"].items():
+        into[name].copy_(value)
+    fresh.load_state_dict({**fresh.state_dict(), "guard": into})
+    assert [*map(str, fresh.guard)] == [*map(str, saved.guard)]
+    assert int(guard_of(param, 0.01, 0.003).guard.t) == 0
+
+
+def test_parameters_that_come_later_are_given_to_both_first():
+    param, later = parameter(), parameter()
+    ours = guard_of(param, 0.01, 0.003)
+    with pytest.raises(ValueError, match="SGD has not been given 1 of these"):
+        ours.add_param_group({"params": [later]})
+    assert len(ours.param_groups) == 1
+    for optimizer in (ours.learned, ours.fallback, ours):
+        optimizer.add_param_group({"params": [later]})
+    later.grad, param.grad = torch.ones_like(later), torch.ones_like(param)
+    ours.step(loss=1.0)
+    assert not torch.equal(later, torch.tensor(START))
 
 
 def test_schedulers_change_every_step():
@@ -165,5 +236,5 @@ def test_what_cannot_be_is_named():
         ours.step()
     with pytest.raises(ValueError, match="loss must be one number"):
         ours.step(loss=torch.ones(2))
-    with pytest.raises(ValueError, match="not of a GuardedOptim"):
+    with pytest.raises(ValueError, match="not a GuardedOptim's own"):
         ours.load_state_dict(one.state_dict())

@@ -64,6 +64,12 @@ def test_a_card_of_what_the_file_says(tmp_path):
     assert "The architecture `nominal`" in card
     assert "- tasks: " in card
     assert "training.png" not in card
+    own = tmp_path / "own.md"
+    own.write_text("---\nlicense: mit\n---\n# Mine\n")
+    hub.prepare(tmp_path, path, "me/first", card=own, picture=False)
+    card = (tmp_path / "README.md").read_text()
+    assert card.startswith("---\nlicense: mit\n---\n# Mine\n")
+    assert "apache" not in card
     bare = learned.save(
         tmp_path / "bare.safetensors", optimizer._replace(trained_horizon=None), theta
     )

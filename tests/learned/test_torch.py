@@ -177,6 +177,17 @@ def test_parameters_without_a_gradient_are_left_out():
         assert torch.equal(a, b)
 
 
+def test_a_parameter_s_state_may_be_looked_at_and_cleared():
+    first, second = (torch.nn.Parameter(torch.ones(n)) for n in (4, 3))
+    optimizer = mlp_optimizer([first, second])
+    optimizer.state[second].clear()
+    first.grad = torch.ones(4)
+    optimizer.step(loss=1.0)
+    second.grad = torch.ones(3)
+    optimizer.step(loss=1.0)
+    assert (int(optimizer.state[second]["step"]), optimizer.t) == (1, 2)
+
+
 def float_types(state):
     return {value.dtype for value in state.values() if value.is_floating_point()}
 
@@ -339,3 +350,29 @@ def test_groups_of_a_model_say_what_tensors_are():
     assert sum(len(group["params"]) for group in groups) == 7
     optimizer = mlp_optimizer(groups)
     assert all(group["weight_decay"] == 0.1 for group in optimizer.param_groups)
+
+
+@pytest.mark.filterwarnings("ignore:Lazy modules")
+def test_groups_of_a_lazy_model_are_those_of_one_that_is_not():
+    lazy = torch.nn.Sequential(
+        torch.nn.LazyConvTranspose2d(2, 3),
+        torch.nn.LazyBatchNorm2d(),
+        torch.nn.Flatten(),
+        torch.nn.LazyLinear(5),
+    )
+    eager = torch.nn.Sequential(
+        torch.nn.ConvTranspose2d(3, 2, 3),
+        torch.nn.BatchNorm2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(72, 5),
+    )
+
+    def told(model):
+        groups = param_groups(model)
+        return [(g["role"], g["axes"], len(g["params"])) for g in groups]
+
+    assert told(lazy) == told(eager)
+    optimizer = mlp_optimizer(param_groups(lazy))
+    loss = lazy(torch.ones(2, 3, 4, 4)).square().sum()
+    loss.backward()
+    optimizer.step(loss=loss)
