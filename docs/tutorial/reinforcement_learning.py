@@ -8,7 +8,7 @@
 # %% [markdown]
 # # Reinforcement learning
 #
-# For readers who know agents and want a hard environment (`pip install 'opt-gym[rl]'`): the agent is the optimizer. An observation has a row for every
+# For readers who know agents and want a hard environment (extra `rl`): the agent is the optimizer. An observation has a row for every
 # weight of the network that is being trained, an action a number for every weight, and an episode is a whole
 # training. If the policy is shared over rows, one policy serves tasks of 10 weights and of 100,000. Here it
 # learns to minimize quadratics with ten weights, a new one every episode.

@@ -38,7 +38,8 @@ def report(
     Writes report.html (one file, no network), every figure as PNG and SVG, every number as
     CSV and in report.json. What was run is kept in the cache: interrupted, it goes on.
     Suites: small (12 small networks, minutes), taskset-small-v1 (40 tasks, development),
-    taskset-small-v2 (40 tasks kept for tests: a θ is entered twice at most).
+    taskset-small-v2 (40 tasks kept for tests: a θ is entered twice at most); `opt-gym list
+    suites` has all.
 
     Try:
       opt-gym report nominal_small --suite small --out report
