@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from opt_gym.gym.flat import flat
     from opt_gym.normalize import NORMALIZER_TABLE
     from opt_gym.runtime.strategy import use_all_cores
+    from opt_gym.version import __version__
 
 __all__ = [  # noqa: RUF022 — in the order a newcomer meets them
     "make",
@@ -35,6 +36,7 @@ __all__ = [  # noqa: RUF022 — in the order a newcomer meets them
     "use_all_cores",
     "register",
     "NORMALIZER_TABLE",
+    "__version__",
 ]
 
 
@@ -49,6 +51,7 @@ __getattr__, __dir__ = _lazy_names(
         "gym.flat": ("flat",),
         "normalize": ("NORMALIZER_TABLE",),
         "runtime.strategy": ("use_all_cores",),
+        "version": ("__version__",),
     },
 )
 

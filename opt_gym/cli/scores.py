@@ -15,9 +15,9 @@ def scores(
 ) -> int:
     """Prints the return of no action, noise, the best SGD and Adam, a learned optimizer.
 
-    A return is minus the mean normalized loss of an episode: -1 is about what doing nothing gets,
-    0 is perfect. SGD and Adam have the best of 14 learning rates of every task, chosen in
-    hindsight; an environment counts as solved from that Adam's return on.
+    A return is minus the mean normalized loss of an episode: about -1 is what doing nothing
+    gets, 0 the loss of Adam's best. SGD and Adam have the best of 14 learning rates of every
+    task, chosen in hindsight; an environment counts as solved from that Adam's return on.
 
     Try:
       opt-gym scores --tasks small_mlp/held_out --horizon 1000

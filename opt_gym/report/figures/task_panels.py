@@ -211,7 +211,8 @@ def _band(one: _Curve, log: bool) -> tuple[np.ndarray, np.ndarray]:
     high = one.mean + one.spread
     if not log:
         return one.mean - one.spread, high
-    return one.mean**2 / np.maximum(high, np.finfo(float).tiny), high
+    # Not mean², which overflows where a loss exploded.
+    return one.mean * (one.mean / np.maximum(high, np.finfo(float).tiny)), high
 
 
 def _say_who_failed(
