@@ -55,7 +55,9 @@ def test_a_loss_function(tmp_path):
     assert "learned" in contest.verdict()
     assert jnp.all(params["w"] == 0)
     assert [e.name for e in contest.entries if e.is_learned] == ["learned"]
-    assert contest.entries[0].mean_loss == np.mean(contest.entries[0].losses)
+    assert contest.entries[0].mean_loss == pytest.approx(
+        contest.entries[0].losses.mean()
+    )
     assert "learned" in contest.table()
     assert "mean loss" in contest.table()
     picture = contest.plot(tmp_path / "contest.png")
