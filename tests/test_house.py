@@ -15,6 +15,7 @@ from opt_gym.evaluation import run_cache
 ROOT = Path(__file__).resolve().parent.parent
 
 ROOMS = (
+    "opt_gym/version.py",
     "opt_gym/lazy_names.py",
     "opt_gym/entry_points.py",
     "opt_gym/numerics.py",
