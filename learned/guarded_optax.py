@@ -131,11 +131,14 @@ def _taken(
 
 
 def _capped(one: Any, other: Any, cap: float) -> Any:
-    """A step no longer than `cap` times the other."""
-    length, most = (optax.tree.norm(x.astype(jnp.float32)) for x in (one, other))
+    """A step no longer than `cap` times the other; 0 where its square is not finite."""
+    # In float32: squares of small steps are none in float16.
+    wide = (x.astype(jnp.float32) for x in (one, other))
+    length, most = (jnp.sqrt(jnp.sum(jnp.square(x))) for x in wide)
     least = jnp.finfo(jnp.float32).tiny
     factor = jnp.minimum(1.0, cap * most / jnp.maximum(length, least))
-    return (factor * one).astype(one.dtype)
+    step = (factor * one).astype(one.dtype)
+    return jnp.where(jnp.isfinite(length), step, jnp.zeros_like(one))
 
 
 def _renewed(fresh: PyTree, state: PyTree) -> PyTree:
