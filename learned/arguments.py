@@ -54,8 +54,8 @@ def whole_horizon(horizon: Any, least: int) -> Any:
     if isinstance(horizon, Tracer):
         return horizon
     number = known_number("horizon", horizon)
-    is_whole = number is not None and number.is_integer()
-    horizon = int(number) if is_whole else horizon
+    if number is not None and number.is_integer():
+        horizon = int(number)
     check_whole("horizon", horizon, least)
     return horizon
 

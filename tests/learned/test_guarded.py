@@ -280,7 +280,8 @@ def test_what_cannot_be_is_named():
         learned.guarded(named)
     with pytest.raises(ValueError, match="cap must be"):
         learned.guarded(optax.sgd(1.0), cap=0.0)
-    for horizon in (-5, 1.5, float("nan"), "7", None):
+    wrong: tuple[Any, ...] = (-5, 1.5, float("nan"), "7", None)
+    for horizon in wrong:
         with pytest.raises(ValueError, match="horizon must be"):
             learned.guarded(optax.sgd(1.0), horizon=horizon)
     tx: Any = learned.guarded(optax.sgd(1.0))
