@@ -106,7 +106,7 @@ def test_a_horizon_that_is_only_welcome_is_not_assumed(tmp_path):
     module = loaded(learned.export("general", tmp_path / "mine.py"))
     params, grads = {"w": jnp.ones((3, 2))}, {"w": jnp.full((3, 2), 0.1)}
 
-    def late(tx):
+    def late(tx: Any) -> Any:
         state = tx.init(params)._replace(t=jnp.int32(9000))
         return tx.update(grads, state, params, value=1.0)[0]["w"]
 
@@ -119,13 +119,12 @@ def test_a_horizon_that_is_only_welcome_is_not_assumed(tmp_path):
 def test_under_64_bits_it_is_float32(tmp_path):
     optimizer, theta = learned.load("nominal_small")
     module = loaded(learned.export("nominal_small", tmp_path / "mine.py"))
-    ours = learned.to_optax(optimizer, theta)
+    both: list[Any] = [module.optimizer(), learned.to_optax(optimizer, theta)]
     with jax.enable_x64(True):
         params = {"w": jnp.ones((3, 2), jnp.float64)}
         grads = {"w": jnp.asarray([[1e60, 0.1], [0.2, 0.3], [0.0, -1.0]], jnp.float64)}
         updates = [
-            tx.update(grads, tx.init(params), params, value=1.0)[0]["w"]
-            for tx in (module.optimizer(), ours)
+            tx.update(grads, tx.init(params), params, value=1.0)[0]["w"] for tx in both
         ]
     assert updates[0].dtype == jnp.float64
     np.testing.assert_allclose(*updates, rtol=1e-5)
