@@ -24,7 +24,9 @@ GUARDED = "guarded "
 
 def optimizer_of(name, params):
     if not name.startswith(GUARDED):
-        return LearnedOptim(params, moving_theta(name), horizon=20)
+        # Where weights explode, nothing stays equal for twenty steps.
+        lr = 0.1 if name == "sgd" else 1.0
+        return LearnedOptim(params, moving_theta(name), lr, horizon=20)
     inside = optimizer_of(name.removeprefix(GUARDED), params)
     return GuardedOptim(inside, torch.optim.AdamW(params, 0.01))
 
