@@ -26,10 +26,9 @@ def planned_horizon(
         ValueError: no whole number from 1 to 2³¹ − 1, or none where the architecture or the
             decay needs it.
     """
-    if horizon is None and decay is None:
-        horizon = assumed_horizon(learned_optimizer)
-    elif horizon is None:
-        horizon = learned_optimizer.trained_horizon
+    if horizon is None:
+        trained = learned_optimizer.trained_horizon
+        horizon = assumed_horizon(learned_optimizer) if decay is None else trained
     if horizon is None and "horizon" in learned_optimizer.needs:
         raise ValueError(
             f"{learned_optimizer.name!r} needs horizon=, the number of steps"

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from learned.how_they_fared import (
+    LOST_AT_END,
     Contest,
     Entry,
     Remembered,
@@ -246,7 +247,7 @@ def _enter(
             if lost == LOST_IN_A_ROW:
                 break
         remembered.append(contestant.remembered())
-        if len(valid_batches) and not lost:
+        if len(valid_batches) and lost < LOST_AT_END:
             valid_losses[seed] = np.mean([*map(contestant.loss_on, valid_batches)])
     last = losses[:, -max(1, shape[1] // 10) :]
     return Entry(

@@ -153,11 +153,10 @@ def judge(guard: Guard, loss: Any, horizon: Any) -> tuple[Guard, Verdict]:
     keep = (place.is_first | _is_due(guard, place)) & finite & ~back
     guard = _kept(guard, keep, back)
     guard = guard._replace(lost=xp.where(finite | exploded, 0.0, 1.0))
-    # Before the first loss that is a number nothing is known, and nothing happens.
+    # Before the first loss that is a number nothing is known.
     knows = finite | (before.t > 0)
     guard = Guard(*(xp.where(knows, *pair) for pair in zip(guard, before, strict=True)))
-    stays = ~finite & ~(back & knows)
-    return guard, Verdict(acts, stays, back & knows, exploded & knows, keep)
+    return guard, Verdict(acts, ~finite & ~back, back, exploded, keep)
 
 
 def _averaged(guard: Guard, loss: Any) -> Guard:

@@ -13,6 +13,10 @@ SIGNIFICANT = 0.05
 """A difference of paired runs is one below this p-value of Student's t test."""
 
 
+LOST_AT_END = 2
+"""Losses in a row that are not finite, where a run ends: it diverged. One is a bad batch."""
+
+
 class Remembered(NamedTuple):
     """What the state of an optimizer says.
 
@@ -60,7 +64,7 @@ class Entry(NamedTuple):
     @property
     def mean_loss(self) -> float:
         """Over all steps: how fast it went down, where the final loss says how far."""
-        return float(np.mean([*map(mean_of_finite, self.losses)]))
+        return mean_of_finite(self.losses)
 
     @property
     def final_loss(self) -> float:
@@ -146,8 +150,8 @@ class Contest(NamedTuple):
 
 
 def mean_of_finite(losses: np.ndarray) -> float:
-    """Of one run's losses, without bad batches; NaN where the last is not finite."""
-    if not math.isfinite(losses[-1]):
+    """Of runs' losses, [..., steps], without bad batches; NaN where one diverged."""
+    if not np.isfinite(losses[..., -LOST_AT_END:]).any(axis=-1).all():
         return math.nan
     return float(np.mean(losses[np.isfinite(losses)]))
 

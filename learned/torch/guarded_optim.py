@@ -1,5 +1,6 @@
 """`GuardedOptim`: a learned optimizer with a fallback beside it, in torch."""
 
+import math
 import warnings
 from collections.abc import Iterator
 from typing import Any
@@ -149,7 +150,10 @@ class GuardedOptim(torch.optim.Optimizer):
         order = self.fallback, self.learned
         watcher, stepper = order if told.learned else order[::-1]
         _step(watcher, loss, usable)
-        most = [self._most(told, *pair) for pair in zip(params, before, strict=True)]
+        most: list[Any] = [math.inf] * len(params)
+        if told.learned:
+            pairs = zip(params, before, strict=True)
+            most = [self.cap * _length(*pair) for pair in pairs]
         _restore(params, before)
         _step(stepper, loss, usable)
         if told.stays or not usable:
@@ -165,15 +169,6 @@ class GuardedOptim(torch.optim.Optimizer):
             _restore(params, [state[SNAPSHOT] for state in states])
         if told.anew:
             self._begin_anew()
-
-    def _most(
-        self, told: rules.Verdict, param: torch.Tensor, before: torch.Tensor
-    ) -> torch.Tensor:
-        """How long a step may be, after the watcher's."""
-        length = _length(param, before)
-        if not told.learned:
-            return torch.full_like(length, torch.inf)
-        return self.cap * length.nan_to_num(nan=0.0, posinf=0.0)
 
     def _scale(self, before: list[torch.Tensor]) -> None:
         """Steps of the groups whose rate is not 1."""
@@ -261,10 +256,12 @@ def _restore(params: list[torch.Tensor], values: list[torch.Tensor]) -> None:
 
 
 def _length(param: torch.Tensor, before: torch.Tensor) -> torch.Tensor:
-    return torch.linalg.vector_norm((param - before).float())
+    """Of a step; 0 where it is not finite, for then there is none."""
+    length = torch.linalg.vector_norm((param - before).float())
+    return length.nan_to_num(nan=0.0, posinf=0.0)
 
 
-def _cap(param: torch.Tensor, before: torch.Tensor, most: torch.Tensor) -> None:
+def _cap(param: torch.Tensor, before: torch.Tensor, most: Any) -> None:
     """A step no longer than that; 0 where it is not finite."""
     step = (param - before).float()
     length = torch.linalg.vector_norm(step)

@@ -14,7 +14,7 @@ import learned
 import learned.torch
 from learned.contest import Usual, kept, kept_for_validation
 from learned.guard import begin
-from learned.how_they_fared import Contest, Entry, Remembered
+from learned.how_they_fared import Contest, Entry, Remembered, mean_of_finite
 
 
 def batches(count=8):
@@ -55,9 +55,7 @@ def test_a_loss_function(tmp_path):
     assert "learned" in contest.verdict()
     assert jnp.all(params["w"] == 0)
     assert [e.name for e in contest.entries if e.is_learned] == ["learned"]
-    assert contest.entries[0].mean_loss == pytest.approx(
-        contest.entries[0].losses.mean()
-    )
+    assert contest.entries[0].mean_loss == np.mean(contest.entries[0].losses)
     assert "learned" in contest.table()
     assert "mean loss" in contest.table()
     picture = contest.plot(tmp_path / "contest.png")
@@ -292,6 +290,13 @@ def test_a_bad_batch_ends_no_run():
     assert entry.final_loss < 1e-3
     assert 0 < entry.mean_loss < 2.0
     assert (entry.valid_losses < 1e-3).all()
+
+
+def test_a_bad_last_batch_is_no_divergence():
+    losses = np.array([[3.0, 2.0, 1.0], [3.0, 1.0, np.nan]])
+    assert mean_of_finite(losses) == 2.0
+    assert np.isnan(mean_of_finite(np.array([[3.0, 2.0, 1.0], [3.0, np.inf, np.nan]])))
+    assert np.isnan(mean_of_finite(np.array([np.nan])))
 
 
 def test_runs_have_their_own_orders():
